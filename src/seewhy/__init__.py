@@ -1,0 +1,1 @@
+"""Why did the classifier decide so? Explain it, measure the explanation, train an explainer."""

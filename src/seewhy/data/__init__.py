@@ -1,0 +1,5 @@
+"""Image in."""
+
+from seewhy.data.base import DATASETS as DATASETS
+from seewhy.data.base import Batch as Batch
+from seewhy.data.base import Dataset as Dataset

@@ -1,0 +1,65 @@
+"""What every explainer promises, and the registry."""
+
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+
+from seewhy.errors import SeewhyError
+from seewhy.gradients import Point
+from seewhy.model import Classifier
+from seewhy.registry import Registry, did_you_mean
+from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
+
+Family = Literal["gradient", "cam", "perturbation", "attention", "optimized", "learned", "reference"]
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A method: a frozen dataclass whose options are its fields.
+
+    The maps of ``explain`` have the images' height, width, dtype and device; they are detached, finite and raw: signed if
+    the method is, never rescaled. Map i depends on image i and target i alone. ``seewhy.testing`` checks all of it.
+    """
+
+    family: ClassVar[Family]
+    class_specific: ClassVar[bool]
+    """Does the map depend on the target?"""
+    paper: ClassVar[str]
+    """Key of the paper in the bibliography."""
+
+    def explain(self, images: Images, targets: Targets) -> Attribution: ...
+
+
+@runtime_checkable
+class ExplainsClasses(Explainer, Protocol):
+    """An explainer that explains k classes for less than k single runs."""
+
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution: ...
+
+
+@runtime_checkable
+class HasPoints(Explainer, Protocol):
+    """A gradient method, as the points at which it differentiates: what the rules of sign and activity can wrap."""
+
+    def points(self, images: Images) -> Iterator[Point]: ...
+
+
+EXPLAINERS: Registry[type[Explainer]] = Registry("explainer")
+
+
+def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
+    """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
+    method = EXPLAINERS[name]
+    known = options_of(method)
+    for option in options:
+        if option not in known:
+            listed = ", ".join(known) or "none"
+            raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
+    return cast(Any, method)(classifier, **options)  # type: ignore[no-any-return]
+
+
+def options_of(method: type[Any]) -> dict[str, object]:
+    """Options of a method and their defaults, in the order of its fields."""
+    options = {f.name: f.default if f.default is not MISSING else None for f in fields(method)}
+    options.pop("classifier", None)
+    return options

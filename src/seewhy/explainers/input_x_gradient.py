@@ -1,0 +1,34 @@
+"""Input times gradient (Shrikumar et al., 2017)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.gradients import Point, input_gradients
+from seewhy.model import Classifier
+from seewhy.types import Attribution, Images, Targets
+
+
+@EXPLAINERS.register("input_x_gradient")
+@dataclass(frozen=True)
+class InputXGradient:
+    """Pixel value times gradient, summed over the color channels. Signed. Black pixels get 0 whatever they do.
+
+    Args:
+        classifier: what is explained.
+        batch_size: images that are differentiated at a time.
+    """
+
+    family: ClassVar[Family] = "gradient"
+    class_specific: ClassVar[bool] = True
+    paper: ClassVar[str] = "shrikumar2017learning"
+
+    classifier: Classifier
+    batch_size: int = 32
+
+    def points(self, images: Images) -> Iterator[Point]:
+        yield Point(images, images)
+
+    def explain(self, images: Images, targets: Targets) -> Attribution:
+        return input_gradients(self.classifier, images, targets, self.points, self.batch_size).sum(1)

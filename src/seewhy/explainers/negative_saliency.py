@@ -1,0 +1,36 @@
+"""Negative saliency (Llorente et al., 2024), equation 4."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from seewhy.explainers.base import EXPLAINERS, Family, HasPoints
+from seewhy.explainers.rules import points_of
+from seewhy.gradients import input_gradients
+from seewhy.model import Classifier
+from seewhy.types import Attribution, Images, Targets
+
+
+@EXPLAINERS.register("negative_saliency")
+@dataclass(frozen=True)
+class NegativeSaliency:
+    """Where less intensity raises the target's logit: the largest negative gradient of a pixel. Not negative.
+
+    Args:
+        classifier: what is explained.
+        of: the gradient method whose signs are read, by name or as an explainer; with "smooth_grad" or
+            "integrated_gradients" its attribution of a color channel takes the gradient's place.
+        batch_size: images that are differentiated at a time.
+    """
+
+    family: ClassVar[Family] = "gradient"
+    class_specific: ClassVar[bool] = True
+    paper: ClassVar[str] = "llorente2024positive"
+
+    classifier: Classifier
+    of: str | HasPoints = "saliency"
+    batch_size: int = 32
+
+    def explain(self, images: Images, targets: Targets) -> Attribution:
+        points = points_of(self.of, self.classifier)
+        gradient = input_gradients(self.classifier, images, targets, points, self.batch_size)
+        return (-gradient).relu().amax(1)  # eq. 4

@@ -1,0 +1,149 @@
+"""Gradients of scores: by pixels, by features, and of many classes, in bounded memory and on frozen parameters."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seewhy.model import Classifier, frozen
+from seewhy.types import ChannelAttribution, Classes, FeatureMap, Images, Targets
+
+
+class Point(NamedTuple):
+    """Where a gradient is taken, and what it is multiplied by before the points are summed.
+
+    Every gradient method is such a sum: saliency has one point, the image, and factor 1; integrated gradients has the
+    points of a path, and the path's direction times the quadrature weight as factors.
+    """
+
+    images: Images
+    factor: Tensor | float
+
+
+Points = Callable[[Images], Iterator[Point]]
+"""The points for each image of a batch; those of image i depend on image i alone."""
+
+
+def input_gradients(
+    classifier: Classifier, images: Images, targets: Targets, points: Points, batch_size: int
+) -> ChannelAttribution:
+    """Sum over the points of factor times the gradient of the target's logit by the pixels, (n, c, h, w)."""
+    total = torch.zeros_like(images)
+    with frozen(classifier.module), torch.enable_grad():
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            part, chosen = images[rows].detach(), targets[rows]
+            for group in _groups(points(part), batch_size // len(part)):
+                x = torch.cat([p.images for p in group]).requires_grad_()
+                (gradient,) = torch.autograd.grad(classifier.scores(x, chosen.repeat(len(group))).sum(), x)
+                for point, g in zip(group, gradient.split(len(part)), strict=True):
+                    total[rows] += point.factor * g
+    return total
+
+
+class Extremes(NamedTuple):
+    """Gradients of the kept classes (n, m, c, h, w), and the two highest and lowest over all classes, entry by entry."""
+
+    kept: Tensor
+    highest: ChannelAttribution
+    lowest: ChannelAttribution
+    second_highest: ChannelAttribution
+    second_lowest: ChannelAttribution
+
+
+def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points: Points, batch_size: int) -> Extremes:
+    """How the gradients of the classes ``keep`` (n, m) compare with those of every class.
+
+    One image at a time, ``batch_size`` gradients at a time. Classes are never all in memory; where the embedding is
+    smaller than the number of classes, its gradients are (d times one image) and the classes are their combinations.
+    """
+    results = []
+    with frozen(classifier.module), torch.enable_grad():
+        for image, wanted in zip(images.detach().split(1), keep, strict=True):
+            kept = image.new_zeros(len(wanted), *image.shape[1:])
+            highest, second_highest = (torch.full_like(image[0], -torch.inf) for _ in range(2))
+            lowest, second_lowest = (torch.full_like(image[0], torch.inf) for _ in range(2))
+            for index, row in enumerate(_class_gradients(classifier, image, points, batch_size)):
+                second_highest = torch.maximum(second_highest, torch.minimum(highest, row))
+                second_lowest = torch.minimum(second_lowest, torch.maximum(lowest, row))
+                highest, lowest = torch.maximum(highest, row), torch.minimum(lowest, row)
+                kept[wanted == index] = row
+            results.append((kept, highest, lowest, second_highest, second_lowest))
+    return Extremes(*(torch.stack(part) for part in zip(*results, strict=True)))
+
+
+def _class_gradients(classifier: Classifier, image: Images, points: Points, batch_size: int) -> Iterator[Tensor]:
+    """Gradients (c, h, w) of the logits of one image, class after class."""
+    head = classifier.head
+    if head is None or head.out_features == 1 or head.in_features >= head.out_features:
+        for rows in _jacobian_rows(classifier.logits, classifier.n_classes, image, points, batch_size):
+            yield from rows
+        return
+    # logits = W e + b: back-propagate the d numbers of e instead of the k > d classes
+    jacobian = torch.cat(list(_jacobian_rows(classifier.embed, head.in_features, image, points, batch_size)))
+    for weights in head.weight.detach().split(batch_size):
+        yield from (weights @ jacobian.flatten(1)).unflatten(1, image.shape[1:])
+
+
+def _jacobian_rows(
+    function: Callable[[Images], Tensor], m: int, image: Images, points: Points, batch_size: int
+) -> Iterator[Tensor]:
+    """Rows of the Jacobian of ``function`` (1, c, h, w) -> (1, m), summed over the points, ``batch_size`` at a time.
+
+    A batch of copies of the image is differentiated with one row of the identity each: batches are fast on every
+    device, where ``is_grads_batched`` over a whole network leaves the fast kernels of a CPU.
+    """
+    copies = min(batch_size, m)
+    path = list(points(image))
+    graph: tuple[Tensor, Tensor] | None = None
+    for first in range(0, m, copies):
+        wanted = torch.arange(first, min(first + copies, m), device=image.device)
+        total = image.new_zeros(len(wanted), *image.shape[1:])
+        for point in path:
+            if graph is None or len(path) > 1:
+                x = point.images.repeat(copies, 1, 1, 1).requires_grad_()
+                graph = x, function(x)
+            one_hot = torch.zeros_like(graph[1])
+            one_hot[torch.arange(len(wanted)), wanted] = 1
+            (gradient,) = torch.autograd.grad(graph[1], graph[0], one_hot, retain_graph=len(path) == 1)
+            total += point.factor * gradient[: len(wanted)]
+        yield total
+
+
+def feature_gradients(
+    classifier: Classifier, images: Images, targets: Targets, layer: str
+) -> tuple[FeatureMap, FeatureMap]:
+    """Features of ``layer`` on their grid, and the gradient of the target's logit by them, both (n, d, gh, gw).
+
+    The graph starts at the layer: one forward pass, and the backward pass of what follows the layer.
+    """
+    with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
+        (gradient,) = torch.autograd.grad(classifier.scores(images.detach(), targets).sum(), outputs[layer])
+    return classifier.as_grid(outputs[layer].detach(), images), classifier.as_grid(gradient, images)
+
+
+def feature_jacobian(
+    classifier: Classifier, images: Images, classes: Classes, layer: str, batch_size: int
+) -> Iterator[tuple[FeatureMap, FeatureMap]]:
+    """As ``feature_gradients``, for one class after another of every image: k pairs from one forward pass.
+
+    The classes' vector-Jacobian products over the short suffix are batched, ``batch_size`` classes at a time.
+    """
+    with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
+        logits = classifier.logits(images.detach())
+        features = classifier.as_grid(outputs[layer].detach(), images)
+        for some in classes.split(batch_size):
+            one_hot = torch.zeros(len(some), *logits.shape, dtype=logits.dtype, device=logits.device)
+            one_hot[torch.arange(len(some)), :, some] = 1
+            (gradients,) = torch.autograd.grad(
+                logits, outputs[layer], one_hot, retain_graph=True, is_grads_batched=True
+            )
+            for gradient in gradients:
+                yield features, classifier.as_grid(gradient, images)
+
+
+def _groups(points: Iterator[Point], size: int) -> Iterator[list[Point]]:
+    while group := list(islice(points, max(size, 1))):
+        yield group

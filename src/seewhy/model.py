@@ -1,0 +1,217 @@
+"""The classifier that is explained."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seewhy import network, probe
+from seewhy.errors import SeewhyError
+from seewhy.network import Captured, Record, frozen
+from seewhy.registry import did_you_mean
+from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
+
+__all__ = ["Classifier", "Record", "frozen"]
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Any image classifier, seen from pixel space: RGB images in [0, 1] go in, logits come out.
+
+    ``mean`` and ``std`` are applied inside, so that masks, baselines and metrics live in pixels. A network with one logit
+    z has two classes, of probability 1 - p and p = sigmoid(z), and the logits (-z/2, z/2). The module is never changed:
+    what needs hooks, eval mode or frozen parameters takes them for a moment and gives them back.
+
+    Args:
+        module: any network that takes (n, c, h, w). Its output may be a tensor (n, k), or a tuple, a mapping or a
+            dataclass that holds one under ``logits`` or as its only two-dimensional tensor.
+        mean, std: what the network's input is normalized with, one number per channel, in units of [0, 1].
+        input_size: (height, width) in pixels that the network was made for.
+        classes: names of the classes, in the order of the logits; empty if unknown.
+        multilabel: probabilities are sigmoids, not a softmax.
+        feature_layer: the layer that CAM methods read, as in ``module.named_modules()``; found by a probe if None.
+        n_prefix_tokens: tokens before the patches (class, distillation, registers); read off the network if None.
+        crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
+            crop and cropped in the middle. 1 means no crop.
+        interpolation: how a picture is resized.
+    """
+
+    module: nn.Module = field(repr=False)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    input_size: tuple[int, int] = (224, 224)
+    classes: tuple[str, ...] = field(default=(), repr=False)
+    multilabel: bool = False
+    feature_layer: str | None = None
+    n_prefix_tokens: int | None = None
+    crop: float = 0.875
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise SeewhyError(
+                f"mean has {len(self.mean)} numbers and std {len(self.std)}; give one per channel to both"
+            )
+        if not all(s > 0 for s in self.std):
+            raise SeewhyError(f"std must be positive, got {self.std}")
+        if min(self.input_size) < 1 or not 0 < self.crop <= 1:
+            raise SeewhyError(f"input_size {self.input_size} and crop {self.crop} describe no picture")
+
+    # -- what the network says ------------------------------------------------------------------------------------
+
+    def logits(self, images: Images) -> Logits:
+        """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
+        return self._read(self.module(self.normalize(images)), len(images))
+
+    def probabilities(self, images: Images) -> Probabilities:
+        """(n, k) in [0, 1]: softmax over the classes, or one sigmoid each if ``multilabel``."""
+        return self.to_probabilities(self.logits(images))
+
+    def to_probabilities(self, logits: Logits) -> Probabilities:
+        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+
+    def scores(self, images: Images, targets: Targets) -> Scores:
+        """(n,) the logit of each image's own target."""
+        return self.logits(images).gather(1, targets[:, None]).squeeze(1)
+
+    def embed(self, images: Images) -> Embeddings:
+        """(n, d) what the last linear layer reads; the mean of the feature layer where there is no such layer."""
+        if self.head is None:
+            with self.capture(self.layer) as outputs:
+                self.logits(images)
+            return self.as_grid(outputs[self.layer], images).mean((2, 3))
+        with network.capture_input(self.module, self.heads[0]) as inputs:
+            self.logits(images)
+        return inputs[self.heads[0]]
+
+    def normalize(self, images: Images) -> Images:
+        """What the module is given: (images - mean) / std."""
+        if images.shape[1] != len(self.mean):
+            raise SeewhyError(f"images have {images.shape[1]} channels, the classifier takes {len(self.mean)}")
+        mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
+        return (images - mean) / std
+
+    def _read(self, output: object, n: int) -> Logits:
+        logits = network.logits_in(output)
+        if logits.ndim != 2 or logits.shape[0] != n:
+            raise SeewhyError(
+                f"{type(self.module).__name__} returned shape {tuple(logits.shape)} for {n} images; a classifier returns "
+                f"({n}, number of classes)"
+            )
+        if logits.shape[1] == 1:
+            logits = torch.cat([-logits / 2, logits / 2], 1)
+        if self.classes and len(self.classes) != logits.shape[1]:
+            raise SeewhyError(
+                f"{type(self.module).__name__} has {logits.shape[1]} classes, but {len(self.classes)} class names were given"
+            )
+        return logits
+
+    # -- inside the network ---------------------------------------------------------------------------------------
+
+    def capture(self, *layers: str, leaf: bool = False) -> AbstractContextManager[Captured]:
+        """Inside ``with``, each forward pass fills a dict with the outputs of ``layers`` (see ``network.capture``)."""
+        return network.capture(self.module, *layers, leaf=leaf)
+
+    def record(self, images: Images, layer: str) -> tuple[Record, Logits]:
+        """One forward pass, remembered up to ``layer``, for ``run_from``; and its logits."""
+        with frozen(self.module):
+            recorded, output = network.record(self.module, layer, self.normalize(images))
+        return recorded, self._read(output, len(images))
+
+    def run_from(self, recorded: Record, features: Tensor, images: Images) -> Logits:
+        """Logits (r*n, k) when the recorded layer returns ``features`` (r*n, ...): only what follows it is computed.
+
+        Row i*r + j belongs to image i of the n ``images`` that were recorded. Exact, also with functional operations
+        and skips around the layer; gradients reach ``features``.
+        """
+        if len(features) % recorded.n or len(images) != recorded.n:
+            raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
+        with frozen(self.module):
+            output = network.replay(self.module, recorded, features, self.normalize(images))
+        return self._read(output, len(features))
+
+    def as_grid(self, features: Tensor, images: Images | None = None) -> FeatureMap:
+        """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
+
+        ``images`` tells the aspect ratio if it is not that of ``input_size``.
+        """
+        size = self.input_size if images is None else (images.shape[-2], images.shape[-1])
+        return probe.to_grid(features, size, self._prefix)
+
+    @cached_property
+    def layer(self) -> str:
+        """``feature_layer``, or the one that the probe finds."""
+        if self.feature_layer is not None:
+            return self.feature_layer
+        alive = [name for name, _, depends in self.spatial_layers if depends]
+        if not alive:
+            kind = type(self.module).__name__
+            raise SeewhyError(f"no layer of {kind} has a grid that its output depends on; name one with feature_layer=")
+        return alive[-1]
+
+    @cached_property
+    def heads(self) -> tuple[str, ...]:
+        """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
+        return probe.find_heads(self.module, self._probe_image)
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The one linear layer that makes the logits from the embedding; None if there is none."""
+        module = self.module.get_submodule(self.heads[0]) if len(self.heads) == 1 else None
+        return module if isinstance(module, nn.Linear) else None
+
+    @cached_property
+    def class_map_layer(self) -> str | None:
+        """The convolution that makes a map a class, where the logits are the means of such maps (SqueezeNet)."""
+        return probe.find_class_maps(self.module, self._probe_image)
+
+    @cached_property
+    def spatial_layers(self) -> list[tuple[str, int, bool]]:
+        """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
+        return probe.spatial_layers(self.module, self._probe_image, self._prefix)
+
+    @cached_property
+    def n_classes(self) -> int:
+        """Number of classes k."""
+        if self.classes:
+            return len(self.classes)
+        with frozen(self.module), torch.no_grad():
+            return self._read(self.module(self._probe_image), 1).shape[1]
+
+    @property
+    def _prefix(self) -> int | None:
+        return self.n_prefix_tokens if self.n_prefix_tokens is not None else probe.prefix_tokens(self.module)
+
+    @property
+    def _probe_image(self) -> Tensor:
+        like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
+        generator = torch.Generator().manual_seed(0)
+        image = torch.rand(1, len(self.mean), *self.input_size, generator=generator)
+        return self.normalize(image if like is None else image.to(like))
+
+    # -- names ----------------------------------------------------------------------------------------------------
+
+    def class_name(self, index: int) -> str:
+        return self.classes[index] if self.classes else f"class {index}"
+
+    def class_index(self, name: int | str) -> int:
+        """Index of a class given by index or name (case and underscores do not matter); SeewhyError if there is none."""
+        text = str(name).strip()
+        if text.lstrip("-").isdigit():
+            if not 0 <= int(text) < self.n_classes:
+                raise SeewhyError(f"class {text} does not exist: the classifier has classes 0 to {self.n_classes - 1}")
+            return int(text)
+        folded = [_fold(c) for c in self.classes]
+        if _fold(text) in folded:
+            return folded.index(_fold(text))
+        known = (
+            "give an index: this classifier has no class names" if not self.classes else f"{len(folded)} classes known"
+        )
+        raise SeewhyError(f"class {text!r} does not exist.{did_you_mean(_fold(text), folded)} ({known})")
+
+
+def _fold(name: str) -> str:
+    return name.strip().lower().replace("_", " ")

@@ -1,0 +1,267 @@
+"""Reaching inside a borrowed network and giving it back: the only file that touches hooks, flags and ``forward``.
+
+A layer is named as in ``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: its
+"output" is then the first tensor in it, and what replaces it is put back into the same structure.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import copy
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.errors import SeewhyError
+from seewhy.registry import did_you_mean
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Generator[None]:
+    """Eval mode and no parameter gradients inside the block; the exact state of every submodule afterwards."""
+    modes = [(m, m.training) for m in module.modules()]
+    flags = [(p, p.requires_grad) for p in module.parameters()]
+    try:
+        module.eval().requires_grad_(False)
+        yield
+    finally:
+        for m, training in modes:
+            m.training = training
+        for p, flag in flags:
+            p.requires_grad_(flag)
+
+
+def first_tensor(output: object) -> Tensor | None:
+    """The tensor that a layer's output stands for: itself, or the first one in a tuple or mapping."""
+    if isinstance(output, Tensor):
+        return output
+    values: Sequence[object] = ()
+    if isinstance(output, Mapping):
+        values = list(output.values())
+    elif isinstance(output, tuple | list):
+        values = output
+    return next((v for v in values if isinstance(v, Tensor)), None)
+
+
+def with_first_tensor(output: Any, tensor: Tensor) -> Any:
+    """``output`` with its first tensor exchanged; the original is not changed."""
+    if isinstance(output, Tensor):
+        return tensor
+    if isinstance(output, Mapping):
+        key = next(k for k, v in output.items() if isinstance(v, Tensor))
+        changed: Any = copy(output)
+        changed[key] = tensor
+        return changed
+    index = next(i for i, v in enumerate(output) if isinstance(v, Tensor))
+    items = [*output[:index], tensor, *output[index + 1 :]]
+    return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+
+
+def logits_in(output: object) -> Tensor:
+    """The logits in what a network returned: itself, ``.logits``, or the only two-dimensional tensor."""
+    if isinstance(output, Tensor):
+        return output
+    if is_dataclass(output) and not isinstance(output, Mapping):
+        output = {f.name: getattr(output, f.name) for f in fields(output)}
+    named = output if isinstance(output, Mapping) else {}
+    if isinstance(named.get("logits"), Tensor):
+        return named["logits"]  # type: ignore[no-any-return]
+    values = list(named.values()) if named else list(output) if isinstance(output, tuple | list) else []
+    flat = [v for v in values if isinstance(v, Tensor) and v.ndim == 2]
+    if len(flat) == 1:
+        return flat[0]
+    kind = f"{type(output).__name__} with {', '.join(map(str, named)) or f'{len(values)} entries'}"
+    raise SeewhyError(f"cannot tell the logits in a {kind}: return a tensor (n, k), or name it 'logits'")
+
+
+def layer_of(module: nn.Module, name: str) -> nn.Module:
+    """The submodule called ``name``; a SeewhyError names its neighbors when there is none."""
+    modules = dict(module.named_modules())
+    if name not in modules or not name:
+        last = ", ".join([n for n in modules if n][-5:])
+        raise SeewhyError(
+            f"no layer {name!r} in {type(module).__name__}.{did_you_mean(name, list(modules))} The last ones: {last}"
+        )
+    return modules[name]
+
+
+class Captured(dict[str, Tensor]):
+    """Layer name -> output of its latest call. Asking for a layer that no forward pass reached is an error."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise SeewhyError(f"layer {name!r} was not reached by the forward pass: choose a layer that the network runs")
+
+
+@contextmanager
+def capture(module: nn.Module, *layers: str, leaf: bool = False) -> Generator[Captured]:
+    """Inside the block, every forward pass fills the yielded dict with the outputs of ``layers``.
+
+    What is kept is safe from later in-place operations: the network goes on with a clone. The graph stays attached, or,
+    with ``leaf=True``, starts at the layer: the captured tensor is then a leaf that requires gradients, what comes before
+    it is not recorded, and one suffix is all that a gradient costs.
+    """
+    outputs = Captured()
+
+    def keep(name: str) -> Callable[[nn.Module, object, object], object]:
+        def hook(_module: nn.Module, _args: object, output: object) -> object:
+            tensor = first_tensor(output)
+            if tensor is None:
+                raise SeewhyError(f"layer {name!r} returns {type(output).__name__} without a tensor; choose another")
+            outputs[name] = tensor.detach().requires_grad_() if leaf else tensor
+            return with_first_tensor(output, outputs[name].clone())
+
+        return hook
+
+    with ExitStack() as stack:
+        for name in layers:
+            stack.callback(layer_of(module, name).register_forward_hook(keep(name)).remove)
+        yield outputs
+
+
+@contextmanager
+def capture_input(module: nn.Module, layer: str) -> Generator[Captured]:
+    """As ``capture``, but what the layer is given: its first argument, graph attached."""
+    inputs = Captured()
+
+    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        inputs[layer] = args[0]
+
+    handle = layer_of(module, layer).register_forward_pre_hook(hook)
+    try:
+        yield inputs
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One forward pass, remembered up to a layer: enough to run again only what follows.
+
+    features  output of the layer's last call, (n, ...)
+    n         number of images
+    finished  for each module that ran before the layer, its outputs in the order of its calls (the topmost only:
+              what happened inside a finished module is not needed again)
+    output    what the layer itself returned, whose first tensor is ``features``
+    """
+
+    layer: str
+    features: Tensor
+    n: int
+    finished: dict[nn.Module, list["_Finished"]]
+    output: object
+
+
+@dataclass(frozen=True)
+class _Finished:
+    output: object
+    per_image: bool
+
+
+def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Record, object]:
+    """Run ``module`` on ``images`` under ``no_grad``; return the record up to ``layer`` and the module's output."""
+    watched = layer_of(module, layer)
+    constants = {id(t) for t in [*module.parameters(), *module.buffers()]}
+    finished: list[tuple[nn.Module, _Finished]] = []
+    starts: dict[nn.Module, list[int]] = {}
+    snapshot: list[tuple[nn.Module, _Finished]] = []
+    last: list[object] = []
+
+    def before(m: nn.Module, _args: object) -> None:
+        starts.setdefault(m, []).append(len(finished))
+        if m is watched:
+            snapshot[:] = finished
+
+    def after(m: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: object) -> None:
+        inputs = [t for t in [*args, *kwargs.values()] if isinstance(t, Tensor)]
+        # a table that the network makes from its own parameters has no row per image
+        per_image = any(id(t) not in constants for t in inputs) or any(isinstance(a, tuple | list) for a in args)
+        del finished[starts[m].pop() :]  # what ended inside this module need not be kept
+        finished.append((m, _Finished(_copy(output), per_image)))
+        if m is watched:
+            last[:] = [_copy(output)]
+
+    with ExitStack() as stack, torch.no_grad():
+        for m in module.modules():
+            if m is not module:
+                stack.callback(m.register_forward_pre_hook(before, prepend=True).remove)
+                stack.callback(m.register_forward_hook(after, with_kwargs=True).remove)
+        result: object = module(images)
+    if not last:
+        raise SeewhyError(f"layer {layer!r} was not reached by the forward pass: choose a layer that the network runs")
+    features = first_tensor(last[0])
+    if features is None:
+        raise SeewhyError(f"layer {layer!r} returns {type(last[0]).__name__} without a tensor; choose another")
+    by_module: dict[nn.Module, list[_Finished]] = {}
+    for m, done in snapshot:
+        by_module.setdefault(m, []).append(done)
+    return Record(layer, features, len(images), by_module, last[0]), result
+
+
+def replay(module: nn.Module, recorded: Record, features: Tensor, images: Tensor) -> object:
+    """The module's output when the layer returns ``features`` (r*n, ...), row i*r + j belonging to image i.
+
+    Modules that ended before the layer return what they returned then; the rest runs again. Functional code between
+    modules runs on those tensors, so skips around the layer are exact. Gradients reach ``features``.
+    """
+    repeat = len(features) // recorded.n
+    watched = layer_of(module, recorded.layer)
+    queues: dict[nn.Module, list[Callable[[], object]]] = {
+        m: [lambda d=done: _repeat(d.output, recorded.n, repeat) if d.per_image else _copy(d.output) for done in calls]
+        for m, calls in recorded.finished.items()
+    }
+    queues.setdefault(watched, []).append(lambda: with_first_tensor(_copy(recorded.output), features.clone()))
+    with ExitStack() as stack:
+        for m, queue in queues.items():
+            stack.enter_context(_answering(m, iter(queue)))
+        return module(images.repeat_interleave(repeat, 0) if repeat > 1 else images)
+
+
+@contextmanager
+def _answering(module: nn.Module, answers: Iterator[Callable[[], object]]) -> Generator[None]:
+    """Inside the block ``module`` returns the answers one by one, and works again when they are used up."""
+    own = module.__dict__.get("forward")
+    original = module.forward
+
+    def forward(*args: object, **kwargs: object) -> object:
+        answer = next(answers, None)
+        return original(*args, **kwargs) if answer is None else answer()
+
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del module.__dict__["forward"]
+        if own is not None:
+            module.__dict__["forward"] = own
+
+
+def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, Mapping):
+        changed: Any = copy(output)
+        for key, value in output.items():
+            if isinstance(value, Tensor | tuple | list | Mapping):
+                changed[key] = _map_tensors(value, change)
+        return changed
+    if isinstance(output, tuple | list):
+        items = [_map_tensors(value, change) for value in output]
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+    return output
+
+
+def _copy(output: object) -> object:
+    """A copy that later in-place operations cannot reach."""
+    return _map_tensors(output, torch.clone)
+
+
+def _repeat(output: object, n: int, repeat: int) -> object:
+    """Every image's rows ``repeat`` times; a tensor may hold several rows an image (windows of Swin, heads)."""
+
+    def rows(tensor: Tensor) -> Tensor:
+        if repeat == 1 or tensor.ndim == 0 or tensor.shape[0] % n:
+            return tensor.clone()
+        return tensor.unflatten(0, (n, -1)).repeat_interleave(repeat, 0).flatten(0, 1)
+
+    return _map_tensors(output, rows)

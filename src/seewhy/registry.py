@@ -1,0 +1,49 @@
+"""One small class that names things; the command line, the docs and the contract tests read its instances."""
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Generic, TypeVar
+
+from seewhy.errors import SeewhyError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names for classes or functions of one kind; a duplicate raises, an unknown name is answered with its neighbors."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator: store what it decorates under ``name`` and return it unchanged."""
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is already registered, by {self._entries[name]!r}")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            raise SeewhyError(f"unknown {self.kind} {name!r}.{did_you_mean(name, self)} Known: {', '.join(self)}")
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in alphabetical order."""
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def did_you_mean(name: str, known: "Registry[T] | list[str]") -> str:
+    """``" Did you mean 'x'?"`` for the closest known name, or nothing."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
