@@ -1,1 +1,16 @@
-"""Why did the classifier decide so? Explain it, measure the explanation, train an explainer."""
+"""Why did the classifier decide so? Explain any image classifier, and see whether the explanation can be believed."""
+
+from importlib.metadata import version
+
+from seewhy.data import DATASETS as DATASETS
+from seewhy.errors import SeewhyError as SeewhyError
+from seewhy.explainers import EXPLAINERS as EXPLAINERS
+from seewhy.explainers import Explainer as Explainer
+from seewhy.explainers import explainer as explainer
+from seewhy.explanation import Explanation as Explanation
+from seewhy.explanation import explain as explain
+from seewhy.model import Classifier as Classifier
+from seewhy.sources import MODELS as MODELS
+from seewhy.zoo import load as load
+
+__version__ = version("seewhy")

@@ -30,6 +30,7 @@ def input_gradients(
     classifier: Classifier, images: Images, targets: Targets, points: Points, batch_size: int
 ) -> ChannelAttribution:
     """Sum over the points of factor times the gradient of the target's logit by the pixels, (n, c, h, w)."""
+    classifier.check(images, targets)
     total = torch.zeros_like(images)
     with frozen(classifier.module), torch.enable_grad():
         for start in range(0, len(images), batch_size):
@@ -59,13 +60,14 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
     One image at a time, ``batch_size`` gradients at a time. Classes are never all in memory; where the embedding is
     smaller than the number of classes, its gradients are (d times one image) and the classes are their combinations.
     """
+    classifier.check(images, keep)
     results = []
     with frozen(classifier.module), torch.enable_grad():
         for image, wanted in zip(images.detach().split(1), keep, strict=True):
             kept = image.new_zeros(len(wanted), *image.shape[1:])
             highest, second_highest = (torch.full_like(image[0], -torch.inf) for _ in range(2))
             lowest, second_lowest = (torch.full_like(image[0], torch.inf) for _ in range(2))
-            for index, row in enumerate(_class_gradients(classifier, image, points, batch_size)):
+            for index, row in _class_gradients(classifier, image, points, batch_size):
                 second_highest = torch.maximum(second_highest, torch.minimum(highest, row))
                 second_lowest = torch.minimum(second_lowest, torch.maximum(lowest, row))
                 highest, lowest = torch.maximum(highest, row), torch.minimum(lowest, row)
@@ -74,17 +76,22 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
     return Extremes(*(torch.stack(part) for part in zip(*results, strict=True)))
 
 
-def _class_gradients(classifier: Classifier, image: Images, points: Points, batch_size: int) -> Iterator[Tensor]:
-    """Gradients (c, h, w) of the logits of one image, class after class."""
+def _class_gradients(classifier: Classifier, image: Images, points: Points, batch_size: int) -> Iterator[tuple[int, Tensor]]:
+    """Every class and the gradient (c, h, w) of its logit, for one image."""
     head = classifier.head
     if head is None or head.out_features == 1 or head.in_features >= head.out_features:
-        for rows in _jacobian_rows(classifier.logits, classifier.n_classes, image, points, batch_size):
-            yield from rows
+        rows = _jacobian_rows(classifier.logits, classifier.n_classes, image, points, batch_size)
+        yield from enumerate(row for some in rows for row in some)
         return
     # logits = W e + b: back-propagate the d numbers of e instead of the k > d classes
     jacobian = torch.cat(list(_jacobian_rows(classifier.embed, head.in_features, image, points, batch_size)))
-    for weights in head.weight.detach().split(batch_size):
-        yield from (weights @ jacobian.flatten(1)).unflatten(1, image.shape[1:])
+    # classes of equal weights tie exactly only if they are computed once: a product rounds rows by where they stand
+    weights, place = head.weight.detach().unique(dim=0, return_inverse=True)
+    for first in range(0, len(weights), batch_size):
+        some = (weights[first : first + batch_size] @ jacobian.flatten(1)).unflatten(1, image.shape[1:])
+        for i, row in enumerate(some, first):
+            for index in (place == i).nonzero().flatten().tolist():
+                yield index, row
 
 
 def _jacobian_rows(
@@ -112,9 +119,7 @@ def _jacobian_rows(
         yield total
 
 
-def feature_gradients(
-    classifier: Classifier, images: Images, targets: Targets, layer: str
-) -> tuple[FeatureMap, FeatureMap]:
+def feature_gradients(classifier: Classifier, images: Images, targets: Targets, layer: str) -> tuple[FeatureMap, FeatureMap]:
     """Features of ``layer`` on their grid, and the gradient of the target's logit by them, both (n, d, gh, gw).
 
     The graph starts at the layer: one forward pass, and the backward pass of what follows the layer.
@@ -137,9 +142,7 @@ def feature_jacobian(
         for some in classes.split(batch_size):
             one_hot = torch.zeros(len(some), *logits.shape, dtype=logits.dtype, device=logits.device)
             one_hot[torch.arange(len(some)), :, some] = 1
-            (gradients,) = torch.autograd.grad(
-                logits, outputs[layer], one_hot, retain_graph=True, is_grads_batched=True
-            )
+            (gradients,) = torch.autograd.grad(logits, outputs[layer], one_hot, retain_graph=True, is_grads_batched=True)
             for gradient in gradients:
                 yield features, classifier.as_grid(gradient, images)
 

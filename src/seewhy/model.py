@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy import network, probe
+from seewhy.data.pictures import View
 from seewhy.errors import SeewhyError
 from seewhy.network import Captured, Record, frozen
 from seewhy.registry import did_you_mean
@@ -36,6 +37,7 @@ class Classifier:
         n_prefix_tokens: tokens before the patches (class, distillation, registers); read off the network if None.
         crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
             crop and cropped in the middle. 1 means no crop.
+        crop_mode: "center" as above; "squash" resizes both sides to input_size and crops nothing.
         interpolation: how a picture is resized.
     """
 
@@ -48,17 +50,45 @@ class Classifier:
     feature_layer: str | None = None
     n_prefix_tokens: int | None = None
     crop: float = 0.875
+    crop_mode: Literal["center", "squash"] = "center"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):
-            raise SeewhyError(
-                f"mean has {len(self.mean)} numbers and std {len(self.std)}; give one per channel to both"
-            )
+            raise SeewhyError(f"mean has {len(self.mean)} numbers and std {len(self.std)}; give one per channel to both")
         if not all(s > 0 for s in self.std):
             raise SeewhyError(f"std must be positive, got {self.std}")
-        if min(self.input_size) < 1 or not 0 < self.crop <= 1:
+        known = ("nearest", "bilinear", "bicubic", "lanczos")
+        if self.interpolation not in known or self.crop_mode not in ("center", "squash"):
+            raise SeewhyError(
+                f"interpolation is one of {', '.join(known)} and crop_mode is center or squash; got "
+                f"{self.interpolation!r} and {self.crop_mode!r}"
+            )
+        if len(self.input_size) != 2 or min(self.input_size) < 1 or not 0 < self.crop <= 1:
             raise SeewhyError(f"input_size {self.input_size} and crop {self.crop} describe no picture")
+
+    @property
+    def view(self) -> View:
+        """How a picture becomes the network's input."""
+        return View(self.input_size, self.crop, self.crop_mode, self.interpolation)
+
+    def check(self, images: Tensor, classes: Tensor) -> None:
+        """The door of every explainer: SeewhyError unless these are images in [0, 1], and classes of theirs.
+
+        ``classes`` has one target for each image (n,), or several (n, m).
+        """
+        if images.ndim != 4 or not images.is_floating_point():
+            raise SeewhyError(f"images must be floats (n, c, h, w), got {images.dtype} {tuple(images.shape)}")
+        if len(images) != len(classes):
+            raise SeewhyError(f"{len(images)} images and {len(classes)} targets: give one target for each image")
+        if len(images) and not (images.amin() >= -0.01 and images.amax() <= 1.01):  # also false for NaN
+            low, high = float(images.amin()), float(images.amax())
+            raise SeewhyError(f"images must be in [0, 1], these are in [{low:.3g}, {high:.3g}]: divide bytes by 255")
+        if classes.is_floating_point():
+            raise SeewhyError(f"targets must be class indices, got {classes.dtype}")
+        if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < self.n_classes:
+            wrong = int(classes.min()) if classes.min() < 0 else int(classes.max())
+            raise SeewhyError(f"class {wrong} does not exist: the classifier has classes 0 to {self.n_classes - 1}")
 
     # -- what the network says ------------------------------------------------------------------------------------
 
@@ -185,12 +215,15 @@ class Classifier:
     def _prefix(self) -> int | None:
         return self.n_prefix_tokens if self.n_prefix_tokens is not None else probe.prefix_tokens(self.module)
 
+    def place(self, images: Images) -> Images:
+        """The images where the network is: its device and its floating-point type."""
+        like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
+        return images if like is None else images.to(like)
+
     @property
     def _probe_image(self) -> Tensor:
-        like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
         generator = torch.Generator().manual_seed(0)
-        image = torch.rand(1, len(self.mean), *self.input_size, generator=generator)
-        return self.normalize(image if like is None else image.to(like))
+        return self.normalize(self.place(torch.rand(1, len(self.mean), *self.input_size, generator=generator)))
 
     # -- names ----------------------------------------------------------------------------------------------------
 
@@ -205,11 +238,12 @@ class Classifier:
                 raise SeewhyError(f"class {text} does not exist: the classifier has classes 0 to {self.n_classes - 1}")
             return int(text)
         folded = [_fold(c) for c in self.classes]
-        if _fold(text) in folded:
-            return folded.index(_fold(text))
-        known = (
-            "give an index: this classifier has no class names" if not self.classes else f"{len(folded)} classes known"
-        )
+        found = [i for i, name in enumerate(folded) if name == _fold(text)]
+        if len(found) > 1:  # ImageNet has two cranes
+            raise SeewhyError(f"{len(found)} classes are called {text!r}; give the index: {', '.join(map(str, found))}")
+        if found:
+            return found[0]
+        known = "give an index: this classifier has no class names" if not self.classes else f"{len(folded)} classes known"
         raise SeewhyError(f"class {text!r} does not exist.{did_you_mean(_fold(text), folded)} ({known})")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ def logits_in(output: object) -> Tensor:
         output = {f.name: getattr(output, f.name) for f in fields(output)}
     named = output if isinstance(output, Mapping) else {}
     if isinstance(named.get("logits"), Tensor):
-        return named["logits"]  # type: ignore[no-any-return]
+        return named["logits"]
     values = list(named.values()) if named else list(output) if isinstance(output, tuple | list) else []
     flat = [v for v in values if isinstance(v, Tensor) and v.ndim == 2]
     if len(flat) == 1:
@@ -154,8 +155,14 @@ class Record:
 
 @dataclass(frozen=True)
 class _Finished:
+    """What a call returned, and whether its rows belong to images."""
+
     output: object
     per_image: bool
+
+    def again(self, n: int, repeat: int) -> object:
+        """A copy for ``repeat`` rows an image, which later in-place operations may change."""
+        return _repeat(self.output, n, repeat) if self.per_image else _copy(self.output)
 
 
 def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Record, object]:
@@ -206,13 +213,10 @@ def replay(module: nn.Module, recorded: Record, features: Tensor, images: Tensor
     """
     repeat = len(features) // recorded.n
     watched = layer_of(module, recorded.layer)
-    queues: dict[nn.Module, list[Callable[[], object]]] = {
-        m: [lambda d=done: _repeat(d.output, recorded.n, repeat) if d.per_image else _copy(d.output) for done in calls]
-        for m, calls in recorded.finished.items()
-    }
-    queues.setdefault(watched, []).append(lambda: with_first_tensor(_copy(recorded.output), features.clone()))
+    answers = {m: [partial(done.again, recorded.n, repeat) for done in calls] for m, calls in recorded.finished.items()}
+    answers.setdefault(watched, []).append(partial(with_first_tensor, recorded.output, features.clone()))
     with ExitStack() as stack:
-        for m, queue in queues.items():
+        for m, queue in answers.items():
             stack.enter_context(_answering(m, iter(queue)))
         return module(images.repeat_interleave(repeat, 0) if repeat > 1 else images)
 

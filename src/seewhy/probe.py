@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from math import log
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,8 @@ NOT_A_STAGE = re.compile("pool|drop|identity|flatten|softmax", re.IGNORECASE)
 
 def prefix_tokens(module: nn.Module) -> int | None:
     """Class, distillation and register tokens before the patches, if the network says how many; else None."""
-    declared = getattr(module, "num_prefix_tokens", None)
-    if declared is None:
-        declared = next((m.num_prefix_tokens for m in module.modules() if hasattr(m, "num_prefix_tokens")), None)
-    return int(declared) if declared is not None else None
+    declared = [m.num_prefix_tokens for m in module.modules() if isinstance(getattr(m, "num_prefix_tokens", None), int)]
+    return cast(int, declared[0]) if declared else None
 
 
 def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None = None) -> Tensor:
@@ -154,7 +153,5 @@ def find_class_maps(module: nn.Module, image: Tensor) -> str | None:
     """The convolution that makes one map a class, of which the network's output is a mean (SqueezeNet); None if none."""
     with frozen(module), torch.no_grad():
         calls, final = _calls(module, image)
-    maps = [
-        c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and _is_class_map(calls[i:], final.shape[-1])
-    ]
+    maps = [c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and _is_class_map(calls[i:], final.shape[-1])]
     return maps[-1].name if maps else None

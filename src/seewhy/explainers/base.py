@@ -55,7 +55,7 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
         if option not in known:
             listed = ", ".join(known) or "none"
             raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
-    return cast(Any, method)(classifier, **options)  # type: ignore[no-any-return]
+    return cast(Explainer, cast(Any, method)(classifier, **options))
 
 
 def options_of(method: type[Any]) -> dict[str, object]:

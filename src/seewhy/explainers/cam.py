@@ -43,6 +43,7 @@ class CAM:
         return self._maps(images, classes.expand(len(images), -1))
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
+        self.classifier.check(images, classes)
         weights = self._weights()
         layer = self.layer or self._layer(weights)
         maps = []
@@ -69,12 +70,8 @@ class CAM:
     def _layer(self, weights: Tensor | None) -> str:
         if weights is None and self.classifier.class_map_layer is not None:
             return self.classifier.class_map_layer
-        fitting = [
-            name for name, d, _ in self.classifier.spatial_layers if weights is not None and d == weights.shape[1]
-        ]
+        fitting = [name for name, d, _ in self.classifier.spatial_layers if weights is not None and d == weights.shape[1]]
         if not fitting:
             kind = type(self.classifier.module).__name__
-            raise SeewhyError(
-                f"cam needs features that a linear layer reads after pooling; {kind} has none. Use grad_cam"
-            )
+            raise SeewhyError(f"cam needs features that a linear layer reads after pooling; {kind} has none. Use grad_cam")
         return fitting[-1]

@@ -17,6 +17,7 @@ def explain_target(
     combine: Combine, classifier: Classifier, images: Images, targets: Targets, layer: str | None, batch_size: int
 ) -> Attribution:
     """One forward pass of the images, and one backward pass of what follows the layer."""
+    classifier.check(images, targets)
     layer = layer or classifier.layer
     maps = [
         combine(*feature_gradients(classifier, some, wanted, layer))
@@ -29,6 +30,7 @@ def explain_all(
     combine: Combine, classifier: Classifier, images: Images, classes: Classes, layer: str | None, batch_size: int
 ) -> ClassAttribution:
     """The same forward pass for all classes, and their batched vector-Jacobian products over what follows the layer."""
+    classifier.check(images, classes.expand(len(images), -1))
     layer = layer or classifier.layer
     maps = [
         torch.stack([combine(*pair) for pair in feature_jacobian(classifier, some, classes, layer, batch_size)], 1)

@@ -16,7 +16,7 @@ from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
 class EigenCAM:
     """Projection of the features onto their first principal component. Signed; the same for every class.
 
-    A singular vector has no sign of its own; it is chosen so that the map grows with the features' mean over channels.
+    A singular vector has no sign of its own; it is chosen so that the map is high where the features are large.
 
     Args:
         classifier: what is explained.
@@ -47,10 +47,9 @@ class EigenCAM:
 def eigen_cam(features: FeatureMap, center: bool) -> CoarseMap:
     """The map on the layer's grid: O v1, with O = U S V' and v1 the first column of V."""
     flat = features.flatten(2).transpose(1, 2)  # (n, positions, channels)
+    length = flat.norm(dim=2)
     flat = flat - flat.mean(1, keepdim=True) if center else flat
     _, _, vh = torch.linalg.svd(flat, full_matrices=False)
     projection = (flat @ vh[:, 0, :, None]).squeeze(2)
-    mean = flat.mean(2)
-    along = ((mean - mean.mean(1, keepdim=True)) * projection).sum(1, keepdim=True)
-    sign = torch.where(along < 0, -1.0, 1.0).to(projection)
+    sign = torch.where((projection * length).sum(1, keepdim=True) < 0, -1.0, 1.0).to(projection)
     return (sign * projection).unflatten(1, features.shape[2:])

@@ -1,0 +1,86 @@
+"""Weights from a file into a network, and a clear line when they do not fit."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from seewhy.errors import SeewhyError
+
+BELOW = ("state_dict", "model", "model_state_dict", "state_dict_ema", "network")
+"""Keys under which training code keeps the weights."""
+
+
+def load_weights(module: nn.Module, path: str | Path) -> None:
+    """Load the weights in ``path`` into ``module``: safetensors, or a pickle that holds tensors alone.
+
+    A state dict below ``state_dict`` or ``model`` is found, prefixes such as ``module.`` are taken off. Nothing in the
+    file is executed. Raises SeewhyError naming the keys when they are not those of the network.
+    """
+    weights = _without_prefix(_state_dict(Path(path)), set(module.state_dict()))
+    own = module.state_dict()
+    # a count of training steps that old checkpoints lack; no layer reads it in eval mode
+    missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in weights if k not in own]
+    shapes = [
+        f"{k} is {tuple(v.shape)}, the network has {tuple(own[k].shape)}"
+        for k, v in weights.items()
+        if k in own and v.shape != own[k].shape
+    ]
+    wrong = [
+        f"{len(keys)} {what}: {_some(keys)}"
+        for what, keys in (("missing", missing), ("not in the network", unknown), ("of another shape", shapes))
+        if keys
+    ]
+    if wrong:
+        raise SeewhyError(f"the weights in {path} do not fit {type(module).__name__}: {'; '.join(wrong)}")
+    module.load_state_dict(weights, strict=False)
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        what = "is a folder; name the file in it" if path.is_dir() else "does not exist"
+        raise SeewhyError(f"weights file {path} {what}")
+    try:
+        if path.suffix == ".safetensors":
+            content: object = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise SeewhyError(f"{path} is no safetensors file, or is cut off ({error})") from None
+    except pickle.UnpicklingError:
+        raise SeewhyError(
+            f"{path} holds more than tensors and was not opened, since a pickle can run code: save the state_dict alone, "
+            "best as safetensors"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise SeewhyError(f"{path} is no weights file, or is cut off ({_first_line(error)})") from None
+    while isinstance(content, Mapping) and (key := next((k for k in BELOW if isinstance(content.get(k), Mapping)), "")):
+        content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise SeewhyError(f"{path} holds a {type(content).__name__}, not the weights of a network by name")
+    not_tensors = [str(k) for k, v in content.items() if not isinstance(v, Tensor)]
+    if not_tensors:
+        raise SeewhyError(f"{path} holds entries that are no tensors: {_some(not_tensors)}")
+    return {str(k): v for k, v in content.items()}
+
+
+def _without_prefix(weights: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
+    """``module.`` of DataParallel, ``_orig_mod.`` of compile, ``model.`` of a trainer: whatever makes the keys fit."""
+    for prefix in ("module.", "_orig_mod.", "model.", "backbone."):
+        if all(k.startswith(prefix) for k in weights) and not own & set(weights):
+            weights = {k.removeprefix(prefix): v for k, v in weights.items()}
+    return weights
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

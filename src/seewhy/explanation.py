@@ -1,0 +1,276 @@
+"""From a picture to an explanation: ``seewhy.explain``, and the files that the command line writes."""
+
+import json
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from seewhy import overlay
+from seewhy.data.pictures import as_rgb, read_picture, see, to_picture, to_tensor
+from seewhy.errors import SeewhyError
+from seewhy.explainers import Explainer, ExplainsClasses
+from seewhy.explainers import explainer as build
+from seewhy.model import Classifier, frozen
+
+Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why a classifier gave a class its score: one map, and what it belongs to.
+
+    map          (h, w) raw, on the part of the picture that the network saw; CPU, float
+    target       index of the class that is explained
+    class_name   its name
+    probability  what the classifier gives it, in [0, 1]
+    explainer    name of the method
+    image        (c, h, w) in [0, 1], what the network saw
+    name         name of the picture
+    """
+
+    map: Tensor = field(repr=False)
+    target: int
+    class_name: str
+    probability: float
+    explainer: str
+    image: Tensor = field(repr=False)
+    name: str = "picture"
+
+    @property
+    def caption(self) -> str:
+        return f"{self.class_name.partition(',')[0]}  {percent(self.probability)}"
+
+    def overlay(self, size: int = 448) -> Image.Image:
+        """The map over the picture, with class, probability and method in a caption; ``size`` pixels on the short side."""
+        drawn = overlay.overlay(self.image, self.map, size)
+        return overlay.captioned(
+            drawn, [self.caption, self.explainer + ("" if self.map.std() > 0 else " (the map is constant)")]
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the overlay (.png, .jpg, …) or the raw map (.npy) to ``path``; whole or not at all."""
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise SeewhyError(f"cannot write {path}: there is no folder {path.parent}")
+        content = BytesIO()
+        if path.suffix == ".npy":
+            np.save(content, self.map.numpy())
+        elif path.suffix.lower() in Image.registered_extensions():
+            self.overlay().save(content, Image.registered_extensions()[path.suffix.lower()])
+        else:
+            raise SeewhyError(f"cannot write {path}: name it .png for the overlay or .npy for the raw map")
+        partial = path.with_name(path.name + ".partial")
+        try:
+            partial.write_bytes(content.getvalue())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise SeewhyError(f"cannot write {path}: {error.strerror or error}") from None
+
+    def _repr_png_(self) -> bytes:
+        content = BytesIO()
+        self.overlay().save(content, "PNG")
+        return content.getvalue()
+
+
+def explain(
+    picture: Picture,
+    classifier: Classifier,
+    explainer: str | Explainer = "grad_cam",
+    target: int | str | None = None,
+) -> Explanation:
+    """Explain one class of one picture.
+
+    Args:
+        picture: a file, a Pillow image, an array (h, w, 3) of bytes, or a tensor (c, h, w) in [0, 1] that is given to the
+            network as it is.
+        classifier: from ``seewhy.load``, or your own.
+        explainer: a name ("seewhy list explainers" lists them) or an explainer with your options.
+        target: a class by index or name; the predicted one by default.
+
+    Raises:
+        SeewhyError: a broken picture, an unknown name or class, a network that returns NaN.
+    """
+    image, name = prepare(picture, classifier)
+    probabilities = predict(image, classifier, name)
+    wanted = int(probabilities.argmax()) if target is None else classifier.class_index(target)
+    methods = {explainer: build(explainer, classifier)} if isinstance(explainer, str) else {_name_of(explainer): explainer}
+    return explain_targets(image, classifier, methods, [wanted], probabilities, name)[0]
+
+
+def explain_targets(
+    image: Tensor,
+    classifier: Classifier,
+    explainers: Mapping[str, Explainer],
+    targets: Sequence[int],
+    probabilities: Tensor,
+    name: str,
+) -> list[Explanation]:
+    """Several classes of one prepared image under several methods; all classes in one pass where a method can."""
+    explanations = []
+    classes = torch.tensor(targets, device=image.device)
+    for method, explainer in explainers.items():
+        if len(targets) > 1 and isinstance(explainer, ExplainsClasses):
+            maps = explainer.explain_classes(image[None], classes)[0]
+        else:
+            maps = torch.cat([explainer.explain(image[None], c[None]) for c in classes])
+        if not torch.isfinite(maps).all():
+            raise SeewhyError(f"{method} gives NaN for {name}: look for overflow in the network, or choose another method")
+        for target, attribution in zip(targets, maps.cpu(), strict=True):
+            probability = float(probabilities[target])
+            label = classifier.class_name(target)
+            explanations.append(Explanation(attribution, target, label, probability, method, image.cpu(), name))
+    return explanations
+
+
+def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
+    """(c, h, w) as the network sees it, on its device; and a name for the picture."""
+    if isinstance(picture, Tensor):
+        if picture.ndim != 3 or not picture.is_floating_point():
+            raise SeewhyError(
+                f"a picture as a tensor is (c, h, w) of floats in [0, 1], got {picture.dtype} {tuple(picture.shape)}"
+            )
+        return classifier.place(picture.detach()), "tensor"
+    if isinstance(picture, str | Path):
+        name, opened = Path(picture).name, read_picture(picture)
+    elif isinstance(picture, Image.Image):
+        name, opened = "picture", as_rgb(picture)
+    elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim in (2, 3):
+        name, opened = "array", as_rgb(Image.fromarray(picture))
+    else:
+        raise SeewhyError(
+            f"a picture is a file, a Pillow image, an array of bytes or a tensor, not {type(picture).__name__}"
+        )
+    image = to_tensor(see(opened, classifier.view))
+    if len(classifier.mean) == 1:
+        image = to_tensor(see(opened, classifier.view).convert("L").convert("RGB"))[:1]
+    return classifier.place(image), name
+
+
+def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
+    """(k,) probabilities of one prepared image; SeewhyError if the network returns NaN or infinity."""
+    with frozen(classifier.module), torch.no_grad():
+        logits = classifier.logits(image[None])
+        if not torch.isfinite(logits).all():
+            kind = type(classifier.module).__name__
+            raise SeewhyError(f"{kind} returns NaN or infinite logits for {name}: check its weights and its preprocessing")
+        return classifier.to_probabilities(logits)[0].cpu()
+
+
+def parse_targets(text: str | None, classifier: Classifier, probabilities: Tensor) -> list[int]:
+    """Classes named on the command line: an index, a name, "top:K", "all", "predicted", several with commas."""
+    if text is None or text == "predicted":
+        return [int(probabilities.argmax())]
+    if text == "all":
+        return list(range(len(probabilities)))
+    if text.startswith("top:"):
+        if not text[4:].isdigit() or not 1 <= int(text[4:]) <= len(probabilities):
+            raise SeewhyError(f"target {text!r}: write top:K with K from 1 to {len(probabilities)}")
+        return probabilities.topk(int(text[4:])).indices.tolist()
+    try:
+        return [classifier.class_index(text)]
+    except SeewhyError:
+        if "," not in text:
+            raise
+        return list(dict.fromkeys(classifier.class_index(part) for part in text.split(",")))
+
+
+def write(folder: str | Path, explanations: Iterable[Explanation], details: Mapping[str, object]) -> list[Path]:
+    """``NAME.EXPLAINER.CLASS.png`` and ``.npy`` for each, sheets where there are several, and ``manifest.json``.
+
+    Everything is written beside the folder first and moved at the end: if anything fails, nothing is left behind.
+    ``details`` go into the manifest, with versions and the hardware.
+    """
+    folder = Path(folder)
+    existing = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    if not existing.is_dir():
+        raise SeewhyError(f"cannot write to {folder}: {existing} is a file")
+    staging = None
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=".seewhy-", dir=existing))
+        entries = _write_all(staging, explanations)
+        manifest = {**details, **environment(), "explanations": entries}
+        (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for path in sorted(staging.iterdir(), key=lambda p: p.name == "manifest.json"):  # the manifest last
+            written.append(path.replace(folder / path.name))
+        return written
+    except OSError as error:
+        raise SeewhyError(f"cannot write to {folder}: {error.strerror or error}") from None
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_all(folder: Path, explanations: Iterable[Explanation]) -> list[dict[str, object]]:
+    entries: list[dict[str, object]] = []
+    by_picture: dict[str, list[Explanation]] = {}
+    for e in explanations:
+        stem = ".".join((slug(Path(e.name).stem), slug(e.explainer), slug(e.class_name.partition(",")[0])))
+        if any(entry["overlay"] == f"{stem}.png" for entry in entries):
+            stem += f"-{e.target}"  # two classes of one name
+        e.save(folder / f"{stem}.png")
+        e.save(folder / f"{stem}.npy")
+        entries.append({
+            "picture": e.name, "explainer": e.explainer, "target": e.target, "class": e.class_name,
+            "probability": e.probability, "overlay": f"{stem}.png", "map": f"{stem}.npy",
+        })  # fmt: skip
+        by_picture.setdefault(e.name, []).append(e)
+    for name, group in by_picture.items():
+        if len(group) > 1:
+            comparison(group).save(folder / f"{slug(Path(name).stem)}.sheet.png")
+    return entries
+
+
+def comparison(explanations: Sequence[Explanation]) -> Image.Image:
+    """A sheet of one picture: a row for each class, a column for each method."""
+    methods = list(dict.fromkeys(e.explainer for e in explanations))
+    rows = []
+    for target in dict.fromkeys(e.target for e in explanations):
+        row = {e.explainer: e for e in explanations if e.target == target}
+        first = next(iter(row.values()))
+        seen = overlay.Panel(overlay.enlarge(to_picture(first.image), 224), first.caption, bold=True)
+        rows.append([seen, *(overlay.Panel(overlay.overlay(e.image, e.map, 224), m) for m, e in row.items())])
+    if len(rows) == 1:
+        rows = [rows[0][i : i + 6] for i in range(0, len(rows[0]), 6)]
+        return overlay.sheet(rows)
+    return overlay.sheet(rows, columns=["", *methods])
+
+
+def environment() -> dict[str, object]:
+    """What a result depends on beside its arguments."""
+    packages = ("seewhy", "torch", "torchvision", "timm")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {
+        "schema": 1,
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "hardware": device,
+    }
+
+
+def percent(probability: float) -> str:
+    """Two significant places near 0 and 1, so that 99.98 % is not 100 %."""
+    text = f"{100 * probability:.1f}"
+    return f"{'>99.9' if text == '100.0' and probability < 1 else '<0.1' if text == '0.0' and probability > 0 else text} %"
+
+
+def slug(name: str) -> str:
+    """A name that every file system takes."""
+    return re.sub(r"[^\w\-]+", "_", name).strip("_") or "_"
+
+
+def _name_of(explainer: Explainer) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(explainer).__name__).lower()

@@ -1,0 +1,157 @@
+"""A map on its picture, as a paper would print it; and sheets of many."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from seewhy.data.pictures import to_picture
+
+SEQUENTIAL = "inferno"
+"""Perceptually even: equal steps of the map look equally far apart, also in gray and to most color-blind eyes."""
+DIVERGING = "RdBu_r"
+"""For signed maps: red speaks for the class, blue against it, white is zero."""
+CLIP = 99.5
+"""Percentile that is shown as the extreme color; a few loud pixels of a gradient would leave the rest black."""
+INK, SOFT, PAPER = (28, 28, 32), (110, 110, 118), (255, 255, 255)
+
+
+def normalized(attribution: Tensor) -> tuple[NDArray[np.float32], bool]:
+    """The map for display, and whether it is signed: a signed one in [-1, 1] around 0, others in [0, 1] from their minimum.
+
+    The extremes are the 99.5th percentile. A constant map is 0 everywhere. For the eye only: nothing is measured on it.
+    """
+    values = attribution.detach().float().cpu().numpy()
+    if values.min() < 0 < values.max() or values.max() <= 0 > values.min():
+        top = float(np.percentile(np.abs(values), CLIP)) or float(np.abs(values).max())
+        return np.clip(values / top, -1, 1), True
+    values = values - values.min()
+    top = float(np.percentile(values, CLIP)) or float(values.max()) or 1.0
+    return np.clip(values / top, 0, 1), False
+
+
+def overlay(image: Tensor, attribution: Tensor, size: int | None = None) -> Image.Image:
+    """The map in color over the image in gray; where the map is weak, the image shows.
+
+    Args:
+        image: (c, h, w) in [0, 1].
+        attribution: (h, w), raw.
+        size: shorter side of the result in pixels; the image's own by default.
+    """
+    picture = enlarge(to_picture(image), size)
+    shown, signed = normalized(attribution)
+    smooth = np.asarray(Image.fromarray(shown).resize(picture.size, Image.Resampling.BILINEAR))
+    gray = np.asarray(picture.convert("L").convert("RGB"), dtype=np.float32) / 255
+    if signed:
+        color, strength = colormaps[DIVERGING](smooth / 2 + 0.5)[..., :3], 0.35 + 0.55 * np.abs(smooth) ** 0.5
+    else:
+        color, strength = colormaps[SEQUENTIAL](smooth)[..., :3], 0.45 + 0.35 * smooth
+    mixed = (1 - strength[..., None]) * gray + strength[..., None] * color
+    return Image.fromarray((mixed * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def enlarge(picture: Image.Image, size: int | None) -> Image.Image:
+    """The picture with a shorter side of ``size`` pixels."""
+    if size is None:
+        return picture
+    scale = size / min(picture.size)
+    return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
+
+
+def captioned(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """The picture with lines of text below it; a line that is too long ends in an ellipsis."""
+    size = max(11, picture.width // 20)
+    height = round(size * 1.45)
+    sheet = Image.new("RGB", (picture.width, picture.height + height * len(lines) + height // 2), PAPER)
+    sheet.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(sheet)
+    for i, line in enumerate(lines):
+        font = _font(size, bold=i == 0)
+        y = picture.height + height // 3 + i * height
+        draw.text((size // 3, y), _fitted(line, font, picture.width - size), INK if i == 0 else SOFT, font)
+    return sheet
+
+
+class Panel(NamedTuple):
+    """One picture of a sheet, and what is written under it."""
+
+    picture: Image.Image
+    caption: str = ""
+    bold: bool = False
+
+
+def sheet(rows: Sequence[Sequence[Panel]], title: str = "", columns: Sequence[str] = (), size: int = 168) -> Image.Image:
+    """Panels in rows, a heading over each column, a key to the colors at the foot.
+
+    Panels are as wide as ``size`` pixels; a row may be shorter than others.
+    """
+    gap, letter = 8, max(11, size // 13)
+    line = round(letter * 1.5)
+    wide = max(len(row) for row in rows)
+    widths = size * wide + gap * (wide + 1)
+    top = gap + (line * 2 if title else 0) + (line if columns else 0)
+    pictures = [[p.picture.resize((size, round(size * p.picture.height / p.picture.width))) for p in row] for row in rows]
+    heights = [
+        max(p.height for p in row) + (line if any(q.caption for q in r) else 0)
+        for row, r in zip(pictures, rows, strict=True)
+    ]
+    canvas = Image.new("RGB", (widths, top + sum(heights) + gap * len(rows) + 2 * line), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    if title:
+        draw.text((gap, gap), title, INK, _font(round(letter * 1.35), bold=True))
+    for j, heading in enumerate(columns):
+        font = _font(letter, bold=True)
+        draw.text((gap + j * (size + gap), top - line), _fitted(heading, font, size), INK, font)
+    y = top
+    for row, scaled, height in zip(rows, pictures, heights, strict=True):
+        for j, (panel, picture) in enumerate(zip(row, scaled, strict=True)):
+            x = gap + j * (size + gap)
+            canvas.paste(picture, (x, y))
+            font = _font(letter, bold=panel.bold)
+            draw.text(
+                (x, y + picture.height + letter // 5), _fitted(panel.caption, font, size), INK if panel.bold else SOFT, font
+            )
+        y += height + gap
+    _key(canvas, draw, (gap, y + line // 4), letter)
+    return canvas
+
+
+def _key(canvas: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], letter: int) -> None:
+    """What the colors mean."""
+    x, y = at
+    font = _font(letter)
+    for name, low, high in ((SEQUENTIAL, "weak", "strong"), (DIVERGING, "against the class", "for it")):
+        ramp = (colormaps[name](np.linspace(0, 1, letter * 8))[None, :, :3] * 255).astype(np.uint8)
+        bar = Image.fromarray(np.repeat(ramp, letter, 0))
+        for part in (low, bar, high):
+            if isinstance(part, str):
+                if x + font.getlength(part) > canvas.width:
+                    return
+                draw.text((x, y), part, SOFT, font)
+                x += int(font.getlength(part)) + letter // 2
+            else:
+                canvas.paste(part, (x, y + letter // 5))
+                x += part.width + letter // 2
+        x += letter
+
+
+def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+@cache
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib: the same letters on every machine."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")), size)

@@ -1,0 +1,128 @@
+"""A classifier by name, with the preprocessing and the class names of its own weights."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torchvision
+
+from seewhy.checkpoint import load_weights
+from seewhy.errors import SeewhyError
+from seewhy.model import Classifier
+from seewhy.sources import MODELS, Request
+
+VIEW = ("mean", "std", "size", "crop", "crop_mode", "interpolation", "multilabel", "feature_layer", "n_prefix_tokens")
+"""Options that are the classifier's; all others are the architecture's."""
+
+
+def load(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    classes: str | Path | Sequence[str] | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Classifier:
+    """The classifier called ``name``, in eval mode on the CPU.
+
+    Args:
+        name: a timm model ("resnet50.a1_in1k"), "torchvision/NAME", "hf/ID or folder", "shapes" (built in; also
+            "shapes/vit", "shapes/cnn_shortcut"), or "package.module:factory", which returns a module or Classifier.
+        weights: a file of weights (see ``checkpoint.load_weights``); without it the source's own are used.
+        classes: "imagenet", a text file with a name per line, a csv file with a column "name", or a list of names;
+            without it the names that come with the source's own weights.
+        options: of the preprocessing (mean, std, size, crop, crop_mode, interpolation, multilabel, feature_layer,
+            n_prefix_tokens), and of the architecture (all others, such as pad_type="same" or num_classes=10).
+
+    Raises:
+        SeewhyError: an unknown name or option, weights that do not fit or cannot be had, wrong class names.
+    """
+    chosen = dict(options or {})
+    view = {key: chosen.pop(key) for key in VIEW if key in chosen}
+    source, short = _source(name)
+    classifier = MODELS[source](Request(short, chosen, pretrained=weights is None))
+    if weights is not None:
+        load_weights(classifier.module, weights)
+    if classes is not None:
+        classifier = replace(classifier, classes=class_names(classes))
+    classifier.module.eval()
+    return with_view(classifier, view)
+
+
+def with_view(classifier: Classifier, view: Mapping[str, Any]) -> Classifier:
+    """The classifier with other preprocessing; ``mean``, ``std`` and ``size`` may be one number or one per channel."""
+    changes = dict(view)
+    try:
+        for key in ("mean", "std"):
+            if key in changes:
+                changes[key] = tuple(float(v) for v in _several(changes[key], len(classifier.mean)))
+        if "size" in changes:
+            changes["input_size"] = tuple(int(v) for v in _several(changes.pop("size"), 2))
+        return replace(classifier, **changes)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, SeewhyError):
+            raise
+        raise SeewhyError(f"cannot read the preprocessing options {dict(view)}: {error}") from None
+
+
+def _several(value: object, n: int) -> Sequence[Any]:
+    if isinstance(value, str):
+        value = value.split(",")
+    if isinstance(value, Sequence):
+        return value if len(value) > 1 else [value[0]] * n
+    return [value] * n
+
+
+def class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """Class names from "imagenet", a text file (a name a line), a csv file (a column "name"), or a list."""
+    if classes == "imagenet":
+        return tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])
+    if not isinstance(classes, str | Path):
+        return tuple(str(c) for c in classes)
+    path = Path(classes)
+    if not path.is_file():
+        raise SeewhyError(f"class names {str(classes)!r}: no such file; give a text or csv file, or 'imagenet'")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise SeewhyError(f"class names {path}: not a text file in UTF-8") from None
+    if path.suffix == ".csv":
+        rows = list(csv.DictReader(text.splitlines()))
+        if not rows or "name" not in rows[0]:
+            raise SeewhyError(f"class names {path}: a csv file needs a heading with a column 'name'")
+        if "index" in rows[0]:
+            rows.sort(key=lambda row: int(row["index"]))
+        names = [row["name"] for row in rows]
+    else:
+        names = text.splitlines()
+    names = [n.strip() for n in names if n and n.strip()]
+    if not names:
+        raise SeewhyError(f"class names {path}: the file is empty")
+    return tuple(names)
+
+
+def _source(name: str) -> tuple[str, str]:
+    prefix, _, rest = name.partition("/")
+    if name == "shapes":
+        return "shapes", "cnn"
+    if prefix in MODELS and rest:
+        return prefix, rest
+    if ":" in name and not name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+        return "factory", name
+    return "timm", name
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, object]:
+    """``["pad_type=same", "mean=0.5"]`` as a dict; values are read as JSON where they are JSON, else as text."""
+    options: dict[str, object] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.strip():
+            raise SeewhyError(f"cannot read the option {pair!r}: write key=value")
+        try:
+            options[key.strip()] = json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
+        except json.JSONDecodeError:
+            options[key.strip()] = value
+    return options
