@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy import overlay
-from seewhy.data.pictures import as_rgb, read_picture, see, to_picture, to_tensor
+from seewhy.data.pictures import as_rgb, list_pictures, read_picture, see, to_picture, to_tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.explainers import explainer as build
@@ -169,9 +170,25 @@ def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
         return classifier.to_probabilities(logits)[0].cpu()
 
 
-def parse_targets(text: str | None, classifier: Classifier, probabilities: Tensor) -> list[int]:
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """The files among ``paths`` and the pictures in the folders among them; each is read once, so that none fails later."""
+    found = [file for path in paths for file in (list_pictures(path) if path.is_dir() else [path])]
+    for file in found:
+        read_picture(file)
+    return found
+
+
+def explain_file(path: Path, classifier: Classifier, explainers: Mapping[str, Explainer], target: str) -> list[Explanation]:
+    """One file of the command line: its targets are written as in ``parse_targets``."""
+    image, name = prepare(path, classifier)
+    probabilities = predict(image, classifier, name)
+    targets = parse_targets(target, classifier, probabilities)
+    return explain_targets(image, classifier, explainers, targets, probabilities, name)
+
+
+def parse_targets(text: str, classifier: Classifier, probabilities: Tensor) -> list[int]:
     """Classes named on the command line: an index, a name, "top:K", "all", "predicted", several with commas."""
-    if text is None or text == "predicted":
+    if text == "predicted":
         return [int(probabilities.argmax())]
     if text == "all":
         return list(range(len(probabilities)))
@@ -187,27 +204,27 @@ def parse_targets(text: str | None, classifier: Classifier, probabilities: Tenso
         return list(dict.fromkeys(classifier.class_index(part) for part in text.split(",")))
 
 
-def write(folder: str | Path, explanations: Iterable[Explanation], details: Mapping[str, object]) -> list[Path]:
-    """``NAME.EXPLAINER.CLASS.png`` and ``.npy`` for each, sheets where there are several, and ``manifest.json``.
+def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details: Mapping[str, object]) -> list[Path]:
+    """``NAME.EXPLAINER.CLASS.png`` and ``.npy`` for each, a sheet for each picture with several, and ``manifest.json``.
 
-    Everything is written beside the folder first and moved at the end: if anything fails, nothing is left behind.
-    ``details`` go into the manifest, with versions and the hardware.
+    ``pictures`` yields the explanations of one picture after another. Everything is written beside the folder first and
+    moved at the end: if anything fails, nothing is left behind. ``details`` go into the manifest, with versions and the
+    hardware. Returns the files, the manifest last.
     """
     folder = Path(folder)
-    existing = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise SeewhyError(f"cannot write to {folder}: {existing} is a file")
     staging = None
     try:
         staging = Path(tempfile.mkdtemp(prefix=".seewhy-", dir=existing))
-        entries = _write_all(staging, explanations)
+        names: set[str] = set()
+        entries = [entry for group in pictures for entry in _write_picture(staging, group, names)]
         manifest = {**details, **environment(), "explanations": entries}
         (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for path in sorted(staging.iterdir(), key=lambda p: p.name == "manifest.json"):  # the manifest last
-            written.append(path.replace(folder / path.name))
-        return written
+        files = sorted(staging.iterdir(), key=lambda path: path.name == "manifest.json")
+        return [path.replace(folder / path.name) for path in files]
     except OSError as error:
         raise SeewhyError(f"cannot write to {folder}: {error.strerror or error}") from None
     finally:
@@ -215,24 +232,27 @@ def write(folder: str | Path, explanations: Iterable[Explanation], details: Mapp
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _write_all(folder: Path, explanations: Iterable[Explanation]) -> list[dict[str, object]]:
+def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set[str]) -> list[dict[str, object]]:
+    """Files of one picture, and their entries in the manifest; ``names`` are taken already."""
     entries: list[dict[str, object]] = []
-    by_picture: dict[str, list[Explanation]] = {}
+    picture = _free(slug(Path(explanations[0].name).stem), names)
     for e in explanations:
-        stem = ".".join((slug(Path(e.name).stem), slug(e.explainer), slug(e.class_name.partition(",")[0])))
-        if any(entry["overlay"] == f"{stem}.png" for entry in entries):
-            stem += f"-{e.target}"  # two classes of one name
+        stem = _free(".".join((picture, slug(e.explainer), slug(e.class_name.partition(",")[0]))), names)
         e.save(folder / f"{stem}.png")
         e.save(folder / f"{stem}.npy")
-        entries.append({
-            "picture": e.name, "explainer": e.explainer, "target": e.target, "class": e.class_name,
-            "probability": e.probability, "overlay": f"{stem}.png", "map": f"{stem}.npy",
-        })  # fmt: skip
-        by_picture.setdefault(e.name, []).append(e)
-    for name, group in by_picture.items():
-        if len(group) > 1:
-            comparison(group).save(folder / f"{slug(Path(name).stem)}.sheet.png")
+        entry = {"picture": e.name, "explainer": e.explainer, "target": e.target, "class": e.class_name}
+        entries.append({**entry, "probability": e.probability, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
+    if len(explanations) > 1:
+        comparison(explanations).save(folder / f"{picture}.sheet.png")
     return entries
+
+
+def _free(name: str, names: set[str]) -> str:
+    """``name``, or ``name-2``, ``name-3``, ... where it is taken (two pictures, or two classes, of one name)."""
+    numbered = (name if i == 1 else f"{name}-{i}" for i in count(1))
+    free = next(n for n in numbered if n not in names)
+    names.add(free)
+    return free
 
 
 def comparison(explanations: Sequence[Explanation]) -> Image.Image:

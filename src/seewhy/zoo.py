@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision
 
 from seewhy.checkpoint import load_weights
@@ -73,6 +74,15 @@ def _several(value: object, n: int) -> Sequence[Any]:
     if isinstance(value, Sequence):
         return value if len(value) > 1 else [value[0]] * n
     return [value] * n
+
+
+def on_device(classifier: Classifier, device: str) -> Classifier:
+    """The classifier with its network moved to "cpu", "cuda", "cuda:1", "mps"; SeewhyError if there is none such."""
+    try:
+        classifier.module.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise SeewhyError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from None
+    return classifier
 
 
 def class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,144 @@
+"""The command line: options in, the library's own functions called, files and one line a result out."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from seewhy import __version__, catalog
+from seewhy.errors import SeewhyError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Why did the classifier decide so? Explain any image classifier, and see whether the explanation can be believed.",
+)
+
+
+class Kind(StrEnum):
+    """What ``seewhy list`` lists."""
+
+    explainers = "explainers"
+    models = "models"
+    datasets = "datasets"
+
+
+ModelName = Annotated[
+    str, typer.Option("--model", help="timm name, torchvision/NAME, hf/ID, shapes, package.module:factory.")
+]
+Weights = Annotated[Path | None, typer.Option(help="File of weights: safetensors, or a pickle of tensors.")]
+ClassNames = Annotated[str | None, typer.Option("--classes", help='"imagenet", or a text or csv file of class names.')]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option("--model-option", help="key=value: mean, std, size, ..., or one of the architecture."),
+]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no lines; errors still show.")]
+
+
+@app.command()
+def explain(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    model: ModelName,
+    weights: Weights = None,
+    classes: ClassNames = None,
+    model_option: ModelOptions = None,
+    explainer: Annotated[list[str] | None, typer.Option(help="A method; may be repeated; all for every one.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
+    target: Annotated[
+        str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
+    ] = "predicted",
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, maps and manifest.")] = Path("explanations"),
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Explain pictures: writes NAME.EXPLAINER.CLASS.png and .npy, a sheet of several, and manifest.json."""
+    from seewhy import explanation, zoo
+
+    pictures = explanation.find_pictures(images)
+    classifier = zoo.on_device(
+        zoo.load(model, weights=weights, classes=classes, options=zoo.parse_options(model_option or [])), device
+    )
+    methods = catalog.choose(explainer or ["grad_cam"], classifier, zoo.parse_options(option or []))
+    details = {"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target}
+
+    def explained() -> Iterator[Sequence[explanation.Explanation]]:
+        with _progress(quiet) as progress:
+            for path in progress.track(pictures, description="explaining"):
+                done = explanation.explain_file(path, classifier, methods, target)
+                if not quiet:
+                    for e in done:
+                        typer.echo(f"{path}: {e.caption}, {e.explainer}")
+                yield done
+
+    files = explanation.write(out, explained(), details)
+    if not quiet:
+        typer.echo(f"{len(files)} files in {out}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List explainers, models and datasets."""
+    entries = {k.value: catalog.entries(k.value) for k in ([kind] if kind else Kind)}
+    if as_json:
+        typer.echo(json.dumps(entries, indent=2))
+        return
+    for name, rows in entries.items():
+        Console(width=None if sys.stdout.isatty() else 180).print(catalog.table(name, rows))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = Path("out/demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Everything on the built-in data, without a download: one picture and one page that needs no network."""
+    from seewhy import demo as showcase
+
+    with _progress(quiet) as progress:
+        files = showcase.run(out, progress)
+    if not quiet:
+        for path in files:
+            typer.echo(path)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if show:
+        typer.echo(f"seewhy {__version__}")
+        raise typer.Exit
+
+
+def _progress(quiet: bool) -> Progress:
+    """A bar on stderr with the time left; nothing where stderr is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's is one line on stderr and status 2."""
+    try:
+        app()
+    except SeewhyError as error:
+        typer.echo(f"seewhy: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
