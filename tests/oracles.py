@@ -277,6 +277,7 @@ def eigen_cam(a: Grid, center: bool = False) -> list[list[float]]:
     """Muhammad & Yeasin 2020: the features times the first eigenvector of O'O, found by power iteration."""
     h, w = len(a[0]), len(a[0][0])
     o = [[channel[i][j] for channel in a] for i in range(h) for j in range(w)]
+    lengths = [sum(x * x for x in row) ** 0.5 for row in o]
     if center:
         means = [sum(column) / len(o) for column in zip(*o, strict=True)]
         o = [[x - m for x, m in zip(row, means, strict=True)] for row in o]
@@ -294,10 +295,8 @@ def eigen_cam(a: Grid, center: bool = False) -> list[list[float]]:
         if moved < 1e-15:
             break
     projection = [sum(x * y for x, y in zip(row, v, strict=True)) for row in o]
-    brightness = [sum(row) / d for row in o]
-    middle = sum(brightness) / len(brightness)
-    along = sum((b - middle) * p for b, p in zip(brightness, projection, strict=True))
-    sign = -1.0 if along < 0 else 1.0  # the map grows with the features' mean
+    # a singular vector has no sign: the map is to be high where the features are long
+    sign = -1.0 if sum(p * length for p, length in zip(projection, lengths, strict=True)) < 0 else 1.0
     return [[sign * projection[i * w + j] for j in range(w)] for i in range(h)]
 
 
