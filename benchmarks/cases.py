@@ -1,0 +1,171 @@
+"""What is raced: for each case the same network, weights, images and question, answered by us and by a rival.
+
+A contender is a function that sets up and returns ``run``; ``run()`` returns the maps that are compared. Networks have
+random weights: speed does not depend on them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import seewhy
+from seewhy.explainers import ActiveSaliency, GradCAM
+from seewhy.maps import min_max
+
+Run = Callable[[], NDArray[np.float32]]
+IDENTITY = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A race.
+
+    question    what both answer
+    same        the largest difference of two maps in [0, 1] (or relative one) up to which the answers are the same
+    floor       images whose bare forward passes are the least that any answer costs
+    contenders  name -> set-up; the first is ours
+    """
+
+    question: str
+    network: Callable[[], nn.Module]
+    images: Callable[[], Tensor]
+    contenders: dict[str, Callable[[nn.Module, Tensor], Run]]
+    same: float = 1e-3
+    floor: int = 1
+    repeats: int = 7
+
+
+def network(name: str, k: int) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return timm.create_model(name, num_classes=k).eval()
+
+    return build
+
+
+def images(n: int, size: int = 224) -> Callable[[], Tensor]:
+    return lambda: torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def predicted(module: nn.Module, x: Tensor) -> Tensor:
+    """With random weights the map of any other class is often zero everywhere, which proves nothing."""
+    with torch.no_grad():
+        return module(x).argmax(1)
+
+
+def ours_all_classes(k: int) -> Callable[[nn.Module, Tensor], Run]:
+    def set_up(module: nn.Module, x: Tensor) -> Run:
+        explainer = GradCAM(seewhy.Classifier(module, **IDENTITY), layer="layer4", batch_size=100)
+        return lambda: _display(explainer.explain_classes(x, torch.arange(k))[0])
+
+    return set_up
+
+
+def grad_cam_all_classes(k: int, batch: int) -> Callable[[nn.Module, Tensor], Run]:
+    """The rival's own way to many classes: the image repeated, a target each, ``batch`` at a time."""
+
+    def set_up(module: nn.Module, x: Tensor) -> Run:
+        from pytorch_grad_cam import GradCAM as Rival
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        rival = Rival(model=module, target_layers=[module.layer4])
+
+        def run() -> NDArray[np.float32]:
+            maps = []
+            for first in range(0, k, batch):
+                some = range(first, min(first + batch, k))
+                copies = x.expand(len(some), -1, -1, -1)
+                maps.append(rival(input_tensor=copies, targets=[ClassifierOutputTarget(c) for c in some]))
+            return np.concatenate(maps)
+
+        return run
+
+    return set_up
+
+
+def ours_one_target(module: nn.Module, x: Tensor) -> Run:
+    explainer, targets = GradCAM(seewhy.Classifier(module, **IDENTITY), layer="layer4"), predicted(module, x)
+    return lambda: _display(explainer.explain(x, targets))
+
+
+def grad_cam_one_target(module: nn.Module, x: Tensor) -> Run:
+    from pytorch_grad_cam import GradCAM as Rival
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    rival = Rival(model=module, target_layers=[module.layer4])
+    targets = [ClassifierOutputTarget(int(c)) for c in predicted(module, x)]
+    return lambda: rival(input_tensor=x, targets=targets)
+
+
+def ours_active(module: nn.Module, x: Tensor) -> Run:
+    explainer = ActiveSaliency(seewhy.Classifier(module, **IDENTITY))
+    return lambda: _relative(explainer.explain(x, torch.zeros(len(x), dtype=torch.long)))
+
+
+def loop_active(module: nn.Module, x: Tensor) -> Run:
+    """One forward pass, then ``backward`` for each class, parameter gradients and all; equation 5 at the end."""
+
+    def run() -> NDArray[np.float32]:
+        image = x.clone().requires_grad_()
+        logits = module(image)
+        target, highest = None, None
+        for c in range(logits.shape[1]):
+            image.grad = None
+            logits[:, c].sum().backward(retain_graph=True)
+            gradient = image.grad
+            assert gradient is not None
+            target = gradient if target is None else target
+            highest = gradient if highest is None else torch.maximum(highest, gradient)
+        assert target is not None
+        return _relative(torch.where(target == highest, target, 0).amax(1))
+
+    return run
+
+
+def _display(maps: Tensor) -> NDArray[np.float32]:
+    """The rival rescales every map to [0, 1] before it returns it."""
+    return min_max(maps).numpy()
+
+
+def _relative(maps: Tensor) -> NDArray[np.float32]:
+    return (maps / maps.abs().amax()).numpy()
+
+
+CASES: dict[str, Case] = {
+    "grad_cam_100_classes": Case(
+        "Grad-CAM of 100 classes, ResNet-18, one image of 224 x 224",
+        network("resnet18", 100),
+        images(1),
+        {
+            "seewhy explain_classes": ours_all_classes(100),
+            "grad-cam, batches of 1": grad_cam_all_classes(100, 1),
+            "grad-cam, batches of 16": grad_cam_all_classes(100, 16),
+        },
+    ),
+    "grad_cam_one_target": Case(
+        "Grad-CAM of one class, ResNet-18, one image of 224 x 224",
+        network("resnet18", 1000),
+        images(1),
+        {"seewhy explain": ours_one_target, "grad-cam": grad_cam_one_target},
+        repeats=21,
+    ),
+    "grad_cam_one_target_batch": Case(
+        "Grad-CAM of one class, ResNet-50, eight images of 224 x 224",
+        network("resnet50", 1000),
+        images(8),
+        {"seewhy explain": ours_one_target, "grad-cam": grad_cam_one_target},
+        floor=8,
+    ),
+    "active_saliency_1000_classes": Case(
+        "Active saliency, 1000 classes, ResNet-18, one image of 224 x 224",
+        network("resnet18", 1000),
+        images(1),
+        {"seewhy active_saliency": ours_active, "loop of backward passes": loop_active},
+        repeats=3,
+    ),
+}
