@@ -51,6 +51,11 @@ class CAM:
             for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):
                 self.classifier.logits(some)
                 features = self.classifier.as_grid(outputs[layer], some)
+                if weights is not None and features.shape[1] != weights.shape[1]:
+                    d = weights.shape[1]
+                    raise SeewhyError(
+                        f"layer {layer!r} has {features.shape[1]} channels, the linear layer reads {d}: name another layer"
+                    )
                 chosen = features.new_tensor(0) if weights is None else weights[wanted]
                 rows = torch.arange(len(some), device=some.device)[:, None]
                 # eq. 2, or the class's own map where the network makes one
