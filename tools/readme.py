@@ -1,5 +1,6 @@
 """Writes the method table into README.md, from the registry; with --check only says whether it is current."""
 
+import re
 import sys
 
 from bibliography import ROOT, Entry, read
@@ -13,17 +14,17 @@ FAMILIES = ("gradient", "cam", "perturbation", "attention", "optimized", "learne
 
 def is_signed(name: str) -> bool:
     """Do negative values of the map speak against the class? A method says so: "Signed." in its docstring."""
-    first = (EXPLAINERS[name].__doc__ or "").partition("Args:")[0]
-    return "Signed" in first.replace(";", ".").split("Not negative")[0]
+    described = (EXPLAINERS[name].__doc__ or "").partition("Args:")[0]
+    return re.search(r"\bSigned[.;]", described) is not None
 
 
-def table(rows: list[catalog.Entry], papers: dict[str, Entry]) -> str:
-    """One line a method, by family and name."""
+def table(rows: list[catalog.Entry], papers: dict[str, Entry], link: str = "") -> str:
+    """One line a method, by family and name; ``link`` is where a name leads, with braces for the name."""
     lines = ["| name | what it shows | family | all classes in one pass | signed | paper |", "|---|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda r: (FAMILIES.index(r["family"]), r["name"])):
         paper = papers[row["paper"]] if row["paper"] else None
         cells = [
-            f"`{row['name']}`",
+            f"[`{row['name']}`]({link.format(row['name'])})" if link else f"`{row['name']}`",
             row["summary"],
             row["family"],
             "yes" if row["all_classes_at_once"] else "" if row["class_specific"] else "the same for all",

@@ -54,7 +54,7 @@ def read_picture(path: str | Path) -> Image.Image:
                 if frames > 1 and opened.format != "MPO":  # a camera's MPO holds previews of the same picture
                     raise SeewhyError(f"picture {path} has {frames} frames; save the one to explain as a still picture")
                 opened.load()
-                return as_rgb(ImageOps.exif_transpose(opened))
+                return as_rgb(ImageOps.exif_transpose(opened), f"picture {path}")
     except UnidentifiedImageError:
         raise SeewhyError(f"{path} is not a picture that can be read (png, jpeg, webp, tiff, bmp, gif)") from None
     except Image.DecompressionBombError:
@@ -67,18 +67,23 @@ def read_picture(path: str | Path) -> Image.Image:
         raise SeewhyError(f"picture {path} is broken: {str(error).splitlines()[0] if str(error) else 'cut off'}") from None
 
 
-def as_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode of Pillow as 8-bit RGB; transparency on white, 16 bits scaled to 8."""
+def as_rgb(picture: Image.Image, name: str = "the picture") -> Image.Image:
+    """Any mode of Pillow as 8-bit RGB; transparency on white, 16 bits scaled to 8. ``name`` is for the errors."""
     if picture.mode == "F":
-        raise SeewhyError("a picture of floating-point numbers has no defined white; save it with 8 or 16 bits a channel")
+        raise SeewhyError(f"{name} has floating-point numbers and no defined white; save it with 8 or 16 bits a channel")
     if picture.mode.startswith("I"):
         deep = np.asarray(picture, dtype=np.float64)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise SeewhyError(f"{name} has 32-bit numbers and no defined white; save it with 8 or 16 bits a channel")
         return Image.fromarray((deep / 65535 * 255).round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return picture.convert("RGB")
+    try:
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            white = Image.new("RGBA", picture.size, "white")
+            return Image.alpha_composite(white, picture).convert("RGB")
+        return picture.convert("RGB")
+    except ValueError:  # Lab
+        raise SeewhyError(f"{name} has the colors {picture.mode}, which cannot be converted; save it as RGB") from None
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:

@@ -1,0 +1,169 @@
+"""The small networks that were trained on `shapes`: a residual CNN and a vision transformer.
+
+Both normalize nothing inside: the Classifier around them applies ``MEAN`` and ``STD``. Both keep a grid of one cell
+for every eight pixels, 12 x 12 at the 96 pixels of their training, so that their maps are sharp.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seewhy.types import FeatureMap, Images, Logits
+
+MEAN = (0.5, 0.5, 0.5)
+STD = (0.25, 0.25, 0.25)
+INPUT_SIZE = 96
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut; none of its operations works in place."""
+
+    def __init__(self, d_in: int, d_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(d_in, d_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(d_out)
+        self.act1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(d_out, d_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(d_out)
+        self.act2 = nn.ReLU()
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or d_in != d_out:
+            self.shortcut = nn.Sequential(nn.Conv2d(d_in, d_out, 1, stride, bias=False), nn.BatchNorm2d(d_out))
+
+    def forward(self, features: Float[Tensor, "n d_in h w"]) -> FeatureMap:
+        inner = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(features)))))
+        out: FeatureMap = self.act2(inner + self.shortcut(features))
+        return out
+
+
+class ShapesCNN(nn.Module):
+    """A residual CNN of 0.25 M parameters: stem, three stages, global average pooling, one linear head."""
+
+    def __init__(self, n_classes: int = 6, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.conv1 = nn.Conv2d(3, first, 5, 2, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.act1 = nn.ReLU()
+        self.layer1 = ResidualBlock(first, second, 2)
+        self.layer2 = nn.Sequential(ResidualBlock(second, third, 2), ResidualBlock(third, third, 1))
+        self.layer3 = ResidualBlock(third, third, 1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(third, n_classes)
+
+    def forward(self, images: Images) -> Logits:
+        """Logits of normalized images."""
+        features = self.layer1(self.act1(self.bn1(self.conv1(images))))
+        features = self.layer3(self.layer2(features))
+        logits: Logits = self.fc(self.pool(features).flatten(1))
+        return logits
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one joint projection for queries, keys and values."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.scale = self.head_dim**-0.5
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
+        n, t, d = tokens.shape
+        q, k, v = self.qkv(tokens).reshape(n, t, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, t, d))
+        return out
+
+
+class Mlp(nn.Module):
+    """The two layers between which each token is processed alone."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
+        out: Tensor = self.fc2(self.act(self.fc1(tokens)))
+        return out
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
+        tokens = tokens + self.attn(self.norm1(tokens))
+        out: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return out
+
+
+class PatchStem(nn.Module):
+    """Convolutions as in the first half of `ShapesCNN`: each 8 x 8 patch, with its surroundings, becomes a token."""
+
+    def __init__(self, dim: int, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.conv1 = nn.Conv2d(3, first, 5, 2, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.act1 = nn.ReLU()
+        self.layer1 = ResidualBlock(first, second, 2)
+        self.layer2 = ResidualBlock(second, third, 2)
+        self.proj = nn.Conv2d(third, dim, 1)
+
+    def forward(self, images: Images) -> FeatureMap:
+        grid: FeatureMap = self.proj(self.layer2(self.layer1(self.act1(self.bn1(self.conv1(images))))))
+        return grid
+
+
+class ShapesViT(nn.Module):
+    """A vision transformer of 0.45 M parameters with a class token; its modules are named as those of timm."""
+
+    num_prefix_tokens = 1
+
+    def __init__(
+        self, n_classes: int = 6, dim: int = 96, depth: int = 4, num_heads: int = 3, mlp_ratio: float = 2.5,
+        grid: int = INPUT_SIZE // 8,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.grid = grid
+        self.patch_embed = PatchStem(dim)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + grid * grid, dim) * 0.02)
+        self.blocks = nn.Sequential(*[Block(dim, num_heads, mlp_ratio) for _ in range(depth)])
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, n_classes)
+
+    def forward_features(self, images: Images) -> Float[Tensor, "n t d"]:
+        """All tokens after the final norm, the class token first."""
+        patches = self.patch_embed(images)
+        positions = self._positions(patches.shape[-2], patches.shape[-1])
+        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), tokens], 1) + positions
+        out: Tensor = self.norm(self.blocks(tokens))
+        return out
+
+    def forward(self, images: Images) -> Logits:
+        """Logits of normalized images."""
+        logits: Logits = self.head(self.forward_features(images)[:, 0])
+        return logits
+
+    def _positions(self, rows: int, columns: int) -> Float[Tensor, "1 t d"]:
+        """The learned positions, stretched to the grid of pictures of another size."""
+        if (rows, columns) == (self.grid, self.grid):
+            return self.pos_embed
+        prefix, patches = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        square = patches.transpose(1, 2).reshape(1, -1, self.grid, self.grid)
+        stretched = F.interpolate(square, (rows, columns), mode="bicubic", align_corners=False)
+        return torch.cat([prefix, stretched.flatten(2).transpose(1, 2)], 1)
