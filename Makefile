@@ -36,7 +36,7 @@ readme: $(VENV)/.dev  ## Is the README's method table that of the registry? tool
 	$(BIN)/python tools/readme.py --check
 
 docs: $(VENV)/.dev  ## The documentation, into site/; a warning is an error
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
 
 bench: $(VENV)/.dev  ## Speed and memory beside other libraries
 	$(BIN)/python benchmarks/run.py $(ARGS)

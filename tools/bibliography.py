@@ -41,7 +41,7 @@ class Entry:
         if "volume" in f:
             where += f" {f['volume']}"
         if "pages" in f:
-            where += f", pages {f['pages'].replace('--', '–')}"  # noqa: RUF001
+            where += f", pages {f['pages'].replace('--', '–')}"
         return f"{', '.join(self.authors)}. *{f['title']}*. {where}, {f['year']}. [{self._link}]({self.url})"
 
     @property

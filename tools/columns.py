@@ -1,4 +1,4 @@
-"""An extension of griffe: docstrings that list fields in two columns become lists on the page."""
+"""An extension of griffe: docstrings in the forms that our code uses, as the page's parser wants them."""
 
 import re
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import griffe
 
 FIELD = re.compile(r"^(\w+)( {2,})(\S.*)$")
+PAIR = re.compile(r"^( +)(\w+), (\w+): (.*(?:\n\1 +.*)*)", re.MULTILINE)
 
 
 class Columns(griffe.Extension):
-    """``name   what it is``, with later lines indented to the second column."""
+    """Two columns, ``name   what it is``, become a list; an argument ``mean, std: ...`` becomes two."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:
-            obj.docstring.value = as_list(obj.docstring.value)
+            obj.docstring.value = as_list(PAIR.sub(r"\1\2: \4\n\1\3: see `\2`.", obj.docstring.value))
 
 
 def as_list(text: str) -> str:

@@ -1,7 +1,13 @@
 """Pages that are made when the documentation is built: from the registries, the command line, and files of the root."""
 
+import sys
+from pathlib import Path
+
 import mkdocs_gen_files
 import typer
+
+sys.path.insert(0, str(Path(__file__).parent))  # mkdocs runs this file from elsewhere
+
 from bibliography import ROOT, read
 from readme import FAMILIES, is_signed, table
 
@@ -67,7 +73,7 @@ def bibliography() -> str:
     """Every paper, under the key that the code uses."""
     lines = ["# Bibliography", "", "The keys are those that an explainer names as its `paper`.", ""]
     for entry in sorted(read().values(), key=lambda e: e.short):
-        lines += [f"<a id=\"{entry.key}\"></a>`{entry.key}`  ", f"{entry.full}", ""]
+        lines += [f'<a id="{entry.key}"></a>`{entry.key}`  ', f"{entry.full}", ""]
     return "\n".join(lines)
 
 
