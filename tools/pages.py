@@ -55,10 +55,10 @@ def command_line() -> str:
     for name, command in group.commands.items():  # type: ignore[attr-defined]
         given = " ".join(f"{p.name.upper()}..." if p.nargs == -1 else f"[{p.name.upper()}]" for p in _arguments(command))
         page += [f"## seewhy {name}", "", "```", f"seewhy {name} {given} [OPTIONS]".replace("  ", " "), "```", ""]
-        page += [command.help or "", "", "| | | default |", "|---|---|---|"]
+        page += [command.help or "", "", "| | what it is | default |", "|---|---|---|"]
         for p in command.params:
             shown = p.name.upper() if p.param_type_name == "argument" else ", ".join(p.opts)
-            more = (" Required." if p.required else "") + (" May be repeated." if getattr(p, "multiple", False) else "")
+            more = " Required." if p.required else ""
             default = f"`{p.default}`" if p.default not in (None, False) else ""
             page.append(f"| `{shown}` | {p.help or ''}{more} | {default} |")
         page.append("")
