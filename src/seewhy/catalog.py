@@ -1,9 +1,8 @@
 """What the registries hold, for the command line and the docs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from inspect import getdoc
-from typing import Any, cast
+from typing import Any
 
 import timm
 from rich.table import Table
@@ -14,6 +13,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer, explainer
 from seewhy.explainers.base import options_of
 from seewhy.model import Classifier
+from seewhy.options import from_text
 from seewhy.registry import did_you_mean
 from seewhy.sources import MODELS, SHAPES
 
@@ -71,23 +71,20 @@ def table(kind: str, rows: Sequence[Entry]) -> Table:
     return shown
 
 
-def choose(names: Sequence[str], classifier: Classifier, options: Mapping[str, object]) -> dict[str, Explainer]:
-    """The named explainers ("all" for every one), each with those of the ``options`` that it has.
+def choose(names: Sequence[str], classifier: Classifier, options: Mapping[str, str]) -> dict[str, Explainer]:
+    """The named explainers ("all" for every one), each with those of the ``options``, as text, that it has.
 
-    Raises SeewhyError for an unknown name, and for an option that none of them has.
+    Raises SeewhyError for an unknown name, for an option that none of them has, and for a value that one cannot take.
     """
     wanted = list(EXPLAINERS) if "all" in names else list(dict.fromkeys(names))
-    chosen = {name: explainer(name, classifier) for name in wanted}
     known = {name: set(options_of(EXPLAINERS[name])) for name in wanted}
     every = sorted(set().union(*known.values()))
     for option in options:
         if option not in every:
             listed = ", ".join(every) or "none"
             raise SeewhyError(f"no option {option!r} in {', '.join(wanted)}.{did_you_mean(option, every)} Options: {listed}")
-    return {
-        name: replace(cast(Any, e), **{key: value for key, value in options.items() if key in known[name]})
-        for name, e in chosen.items()
-    }
+    own = {name: {key: text for key, text in options.items() if key in known[name]} for name in wanted}
+    return {name: explainer(name, classifier, **from_text(EXPLAINERS[name], own[name])) for name in wanted}
 
 
 def _summary(item: object) -> str:

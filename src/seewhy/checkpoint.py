@@ -1,6 +1,7 @@
 """Weights from a file into a network, and a clear line when they do not fit."""
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
 
 BELOW = ("state_dict", "model", "model_state_dict", "state_dict_ema", "network")
 """Keys under which training code keeps the weights."""
@@ -50,16 +51,22 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: object = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of old pickles, about which the user can do nothing
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise SeewhyError(f"{path} is no safetensors file, or is cut off ({error})") from None
     except pickle.UnpicklingError:
+        with path.open("rb") as file:
+            is_pickle = file.read(1) == pickle.PROTO or zipfile.is_zipfile(path)
+        if not is_pickle:
+            raise SeewhyError(f"{path} is no weights file: give safetensors, or a state_dict that torch saved") from None
         raise SeewhyError(
             f"{path} holds more than tensors and was not opened, since a pickle can run code: save the state_dict alone, "
             "best as safetensors"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise SeewhyError(f"{path} is no weights file, or is cut off ({_first_line(error)})") from None
+    except Exception as error:  # broken bytes lead to whatever they lead to
+        raise SeewhyError(f"{path} is no weights file, or is cut off ({cause(error)})") from None
     while isinstance(content, Mapping) and (key := next((k for k in BELOW if isinstance(content.get(k), Mapping)), "")):
         content = content[key]
     if not isinstance(content, Mapping) or not content:
@@ -80,7 +87,3 @@ def _without_prefix(weights: dict[str, Tensor], own: set[str]) -> dict[str, Tens
 
 def _some(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from seewhy import __version__, catalog
 from seewhy.errors import SeewhyError
+from seewhy.options import pairs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +67,7 @@ def explain(
     classifier = zoo.on_device(
         zoo.load(model, weights=weights, classes=classes, options=zoo.parse_options(model_option or [])), device
     )
-    methods = catalog.choose(explainer or ["grad_cam"], classifier, zoo.parse_options(option or []))
+    methods = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
     details = {"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target}
 
     def explained() -> Iterator[Sequence[explanation.Explanation]]:
@@ -138,7 +139,7 @@ def _progress(quiet: bool) -> Progress:
 def main() -> None:
     """Run the command; a mistake of the user's is one line on stderr and status 2."""
     try:
-        app()
+        app(prog_name="seewhy")
     except SeewhyError as error:
         typer.echo(f"seewhy: {' '.join(str(error).split())}", err=True)
         sys.exit(2)

@@ -1,8 +1,17 @@
 """The one exception that a user is meant to read."""
 
+MOST_LETTERS = 200
+"""Of what foreign code says about its failure."""
+
 
 class SeewhyError(ValueError):
     """A mistake that the user can mend: one line that says what was wrong, where, and what to do.
 
     The command line prints the line and leaves with status 2; everything else is a bug and keeps its traceback.
     """
+
+
+def cause(error: BaseException) -> str:
+    """The failure of foreign code in one line: the kind of its exception and the first line of what it says."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0][:MOST_LETTERS]}" if said else type(error).__name__

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy import overlay
-from seewhy.data.pictures import as_rgb, list_pictures, read_picture, see, to_picture, to_tensor
-from seewhy.errors import SeewhyError
+from seewhy.data.pictures import as_rgb, check_size, list_pictures, read_picture, see, to_picture, to_tensor
+from seewhy.errors import SeewhyError, cause
 from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.explainers import explainer as build
 from seewhy.model import Classifier, frozen
@@ -68,7 +68,7 @@ class Explanation:
         content = BytesIO()
         if path.suffix == ".npy":
             np.save(content, self.map.numpy())
-        elif path.suffix.lower() in Image.registered_extensions():
+        elif Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE:
             self.overlay().save(content, Image.registered_extensions()[path.suffix.lower()])
         else:
             raise SeewhyError(f"cannot write {path}: name it .png for the overlay or .npy for the raw map")
@@ -143,17 +143,22 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
             raise SeewhyError(
                 f"a picture as a tensor is (c, h, w) of floats in [0, 1], got {picture.dtype} {tuple(picture.shape)}"
             )
+        classifier.check(picture[None], torch.empty(1, 0, dtype=torch.long))
         return classifier.place(picture.detach()), "tensor"
     if isinstance(picture, str | Path):
         name, opened = Path(picture).name, read_picture(picture)
     elif isinstance(picture, Image.Image):
-        name, opened = "picture", as_rgb(picture)
-    elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim in (2, 3):
-        name, opened = "array", as_rgb(Image.fromarray(picture))
+        name, opened = "picture", picture
+    elif isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,), (4,)) or picture.ndim < 2:
+            raise SeewhyError(
+                f"a picture as an array is (h, w), (h, w, 3) or (h, w, 4) of bytes, got {picture.dtype} {picture.shape}"
+            )
+        name, opened = "array", Image.fromarray(picture)
     else:
-        raise SeewhyError(
-            f"a picture is a file, a Pillow image, an array of bytes or a tensor, not {type(picture).__name__}"
-        )
+        raise SeewhyError(f"a picture is a file, a Pillow image, an array or a tensor, not {type(picture).__name__}")
+    check_size(f"the {name}", opened.size)
+    opened = as_rgb(opened, f"the {name}")
     image = to_tensor(see(opened, classifier.view))
     if len(classifier.mean) == 1:
         image = to_tensor(see(opened, classifier.view).convert("L").convert("RGB"))[:1]
@@ -161,11 +166,18 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
 
 
 def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
-    """(k,) probabilities of one prepared image; SeewhyError if the network returns NaN or infinity."""
+    """(k,) probabilities of one prepared image; SeewhyError if the network fails, or returns NaN or infinity."""
+    kind = type(classifier.module).__name__
     with frozen(classifier.module), torch.no_grad():
-        logits = classifier.logits(image[None])
-        if not torch.isfinite(logits).all():
-            kind = type(classifier.module).__name__
+        try:
+            logits = classifier.logits(image[None])
+            finite = bool(torch.isfinite(logits).all())
+        except SeewhyError:
+            raise
+        except Exception as error:  # the network is the user's own and may fail in any way
+            size = " x ".join(map(str, image.shape))
+            raise SeewhyError(f"{kind} fails on {name}, given as {size} ({cause(error)}): check its input size") from error
+        if not finite:
             raise SeewhyError(f"{kind} returns NaN or infinite logits for {name}: check its weights and its preprocessing")
         return classifier.to_probabilities(logits)[0].cpu()
 
@@ -193,7 +205,7 @@ def parse_targets(text: str, classifier: Classifier, probabilities: Tensor) -> l
     if text == "all":
         return list(range(len(probabilities)))
     if text.startswith("top:"):
-        if not text[4:].isdigit() or not 1 <= int(text[4:]) <= len(probabilities):
+        if not text[4:].isdecimal() or not 1 <= int(text[4:]) <= len(probabilities):
             raise SeewhyError(f"target {text!r}: write top:K with K from 1 to {len(probabilities)}")
         return probabilities.topk(int(text[4:])).indices.tolist()
     try:
@@ -224,6 +236,9 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
         (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         folder.mkdir(parents=True, exist_ok=True)
         files = sorted(staging.iterdir(), key=lambda path: path.name == "manifest.json")
+        for path in files:
+            if (folder / path.name).is_dir():  # found now, while no file has been moved
+                raise SeewhyError(f"cannot write to {folder}: {path.name} in it is a folder")
         return [path.replace(folder / path.name) for path in files]
     except OSError as error:
         raise SeewhyError(f"cannot write to {folder}: {error.strerror or error}") from None

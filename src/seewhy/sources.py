@@ -1,6 +1,7 @@
 """Where classifiers come from: timm, torchvision, Hugging Face, the package itself, and the user's own code."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from torch import nn
 
 from seewhy.checkpoint import load_weights
 from seewhy.data.shapes import Shapes
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
 from seewhy.model import Classifier
 from seewhy.registry import Registry, did_you_mean
 from seewhy.shapes_models import INPUT_SIZE, MEAN, STD, ShapesCNN, ShapesViT
@@ -154,13 +155,23 @@ def _factory(request: Request) -> Classifier:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise SeewhyError(f"model {request.name!r}: no module named {error.name!r} can be imported") from None
+    except Exception as error:  # the user's own code may fail in any way
+        raise SeewhyError(f"model {request.name!r}: {module_name} cannot be imported ({cause(error)})") from error
     factory = getattr(module, function_name, None)
     if not callable(factory):
-        raise SeewhyError(f"model {request.name!r}: {module_name} has no function {function_name!r}")
+        functions = [name for name, value in vars(module).items() if callable(value)]
+        hint = did_you_mean(function_name, functions)
+        raise SeewhyError(f"model {request.name!r}: {module_name} has no function {function_name!r}.{hint}")
     try:
-        built = factory(**request.options)
+        inspect.signature(factory).bind(**request.options)
     except TypeError as error:
         raise SeewhyError(f"model {request.name!r} does not take these options {request.options}: {error}") from None
+    try:
+        built = factory(**request.options)
+    except SeewhyError:
+        raise
+    except Exception as error:
+        raise SeewhyError(f"model {request.name!r} cannot be made ({cause(error)})") from error
     if isinstance(built, Classifier):
         return built
     if not isinstance(built, nn.Module):
@@ -201,8 +212,9 @@ def _shapes(request: Request) -> Classifier:
 
 
 def _unavailable(request: Request, error: BaseException) -> SeewhyError:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if not request.pretrained:
+        return SeewhyError(f"cannot build {request.name!r} with the options {request.options} ({cause(error)})")
     return SeewhyError(
-        f"cannot get the weights of {request.name!r} ({line}); without network give a file with --weights, "
+        f"cannot get the weights of {request.name!r} ({cause(error)}); without network give a file with --weights, "
         f"or weights= in Python"
     )

@@ -1,7 +1,6 @@
 """A classifier by name, with the preprocessing and the class names of its own weights."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torchvision
 from seewhy.checkpoint import load_weights
 from seewhy.errors import SeewhyError
 from seewhy.model import Classifier
+from seewhy.options import checked, from_text, pairs
 from seewhy.sources import MODELS, Request
 
 VIEW = ("mean", "std", "size", "crop", "crop_mode", "interpolation", "multilabel", "feature_layer", "n_prefix_tokens")
@@ -55,24 +55,22 @@ def load(
 def with_view(classifier: Classifier, view: Mapping[str, Any]) -> Classifier:
     """The classifier with other preprocessing; ``mean``, ``std`` and ``size`` may be one number or one per channel."""
     changes = dict(view)
-    try:
-        for key in ("mean", "std"):
-            if key in changes:
-                changes[key] = tuple(float(v) for v in _several(changes[key], len(classifier.mean)))
-        if "size" in changes:
-            changes["input_size"] = tuple(int(v) for v in _several(changes.pop("size"), 2))
-        return replace(classifier, **changes)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, SeewhyError):
-            raise
-        raise SeewhyError(f"cannot read the preprocessing options {dict(view)}: {error}") from None
+    for key, n in (("mean", len(classifier.mean)), ("std", len(classifier.mean)), ("size", 2)):
+        if key in changes:
+            changes[key] = _several(changes[key], n)
+            if len(changes[key]) != n:
+                raise SeewhyError(f"{key} has {len(changes[key])} numbers; give one, or {n}: {key}={','.join(['1'] * n)}")
+    if "size" in changes:
+        changes["input_size"] = changes.pop("size")
+    return replace(classifier, **checked(Classifier, "the classifier", changes))
 
 
-def _several(value: object, n: int) -> Sequence[Any]:
-    if isinstance(value, str):
-        value = value.split(",")
-    if isinstance(value, Sequence):
-        return value if len(value) > 1 else [value[0]] * n
+def _several(value: object, n: int) -> Sequence[object]:
+    """One value for each of n, from one, from a sequence, or from text with commas."""
+    if isinstance(value, str) and "," in value:
+        return [from_text(Classifier, {"mean": part})["mean"] for part in value.split(",")]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return value if len(value) != 1 else [value[0]] * n
     return [value] * n
 
 
@@ -98,19 +96,30 @@ def class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise SeewhyError(f"class names {path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise SeewhyError(f"class names {path}: cannot be read ({error.strerror or error})") from None
     if path.suffix == ".csv":
         rows = list(csv.DictReader(text.splitlines()))
         if not rows or "name" not in rows[0]:
             raise SeewhyError(f"class names {path}: a csv file needs a heading with a column 'name'")
-        if "index" in rows[0]:
-            rows.sort(key=lambda row: int(row["index"]))
-        names = [row["name"] for row in rows]
+        names = [row["name"] for row in _in_order(rows, path)]
     else:
         names = text.splitlines()
     names = [n.strip() for n in names if n and n.strip()]
     if not names:
         raise SeewhyError(f"class names {path}: the file is empty")
     return tuple(names)
+
+
+def _in_order(rows: list[dict[str, str]], path: Path) -> list[dict[str, str]]:
+    """The rows by their column "index", where there is one: every index from 0, each once."""
+    if "index" not in rows[0]:
+        return rows
+    places = {str(row["index"]).strip(): row for row in rows}
+    for i in range(len(rows)):
+        if str(i) not in places:
+            raise SeewhyError(f"class names {path}: the column 'index' must count from 0 to {len(rows) - 1}; {i} is missing")
+    return [places[str(i)] for i in range(len(rows))]
 
 
 def _source(name: str) -> tuple[str, str]:
@@ -124,15 +133,6 @@ def _source(name: str) -> tuple[str, str]:
     return "timm", name
 
 
-def parse_options(pairs: Sequence[str]) -> dict[str, object]:
+def parse_options(texts: Sequence[str]) -> dict[str, object]:
     """``["pad_type=same", "mean=0.5"]`` as a dict; values are read as JSON where they are JSON, else as text."""
-    options: dict[str, object] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key.strip():
-            raise SeewhyError(f"cannot read the option {pair!r}: write key=value")
-        try:
-            options[key.strip()] = json.loads({"True": "true", "False": "false", "None": "null"}.get(value, value))
-        except json.JSONDecodeError:
-            options[key.strip()] = value
-    return options
+    return from_text(Classifier, pairs(texts))

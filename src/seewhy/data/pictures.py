@@ -49,7 +49,7 @@ def read_picture(path: str | Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit says it more clearly
             with Image.open(path) as opened:
-                _check_size(path, opened.size)
+                check_size(f"picture {path}", opened.size)
                 frames = getattr(opened, "n_frames", 1)
                 if frames > 1 and opened.format != "MPO":  # a camera's MPO holds previews of the same picture
                     raise SeewhyError(f"picture {path} has {frames} frames; save the one to explain as a still picture")
@@ -76,24 +76,22 @@ def as_rgb(picture: Image.Image, name: str = "the picture") -> Image.Image:
         if deep.min() < 0 or deep.max() > 65535:
             raise SeewhyError(f"{name} has 32-bit numbers and no defined white; save it with 8 or 16 bits a channel")
         return Image.fromarray((deep / 65535 * 255).round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    try:
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            return Image.alpha_composite(white, picture).convert("RGB")
-        return picture.convert("RGB")
-    except ValueError:  # Lab
-        raise SeewhyError(f"{name} has the colors {picture.mode}, which cannot be converted; save it as RGB") from None
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture.convert("RGB")
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def check_size(name: str, size: tuple[int, int]) -> None:
+    """SeewhyError for a picture without pixels, with too many, or in a strip; ``name`` is what the error calls it."""
     width, height = size
+    if min(size) < 1:
+        raise SeewhyError(f"{name} has {width} x {height} pixels: there is nothing to see")
     if width * height > MAX_PIXELS:
-        raise SeewhyError(
-            f"picture {path} has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; make it smaller"
-        )
+        raise SeewhyError(f"{name} has {width} x {height} pixels, more than {MAX_PIXELS // 10**6} million; make it smaller")
     if max(size) > MAX_ASPECT * min(size):
-        raise SeewhyError(f"picture {path} is a strip of {width} x {height} pixels, of which a crop would show nothing")
+        raise SeewhyError(f"{name} is a strip of {width} x {height} pixels, of which a crop would show nothing")
 
 
 def see(picture: Image.Image, view: View) -> Image.Image:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 from seewhy.errors import SeewhyError
 from seewhy.gradients import Point
 from seewhy.model import Classifier
+from seewhy.options import checked
 from seewhy.registry import Registry, did_you_mean
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
@@ -55,7 +56,7 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
         if option not in known:
             listed = ", ".join(known) or "none"
             raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
-    return cast(Explainer, cast(Any, method)(classifier, **options))
+    return cast(Explainer, cast(Any, method)(classifier, **checked(method, name, options)))
 
 
 def options_of(method: type[Any]) -> dict[str, object]:
