@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seewhy.model import Classifier, frozen
-from seewhy.types import ChannelAttribution, Classes, FeatureMap, Images, Targets
+from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, FeatureMap, Images, Targets
 
 
 class Point(NamedTuple):
@@ -24,6 +24,8 @@ class Point(NamedTuple):
 
 Points = Callable[[Images], Iterator[Point]]
 """The points for each image of a batch; those of image i depend on image i alone."""
+Merge = Callable[[ChannelAttribution], Attribution]
+"""One number a pixel from its color channels."""
 
 
 def input_gradients(
@@ -44,6 +46,23 @@ def input_gradients(
     return total
 
 
+def class_maps(
+    classifier: Classifier, images: Images, classes: Classes, points: Points, merge: Merge, batch_size: int
+) -> ClassAttribution:
+    """As ``input_gradients`` for each of ``classes``, its color channels merged, (n, k, h, w).
+
+    One forward pass for ``batch_size`` classes of an image; where the embedding has fewer numbers than classes are asked
+    for, its gradients are computed instead.
+    """
+    classifier.check(images, classes.expand(len(images), -1))
+    maps = []
+    with frozen(classifier.module), torch.enable_grad():
+        for image in images.detach().split(1):
+            rows = _class_gradients(classifier, image, classes, points, batch_size)
+            maps.append(torch.cat([merge(row[None]) for row in rows]))
+    return torch.stack(maps)
+
+
 class Extremes(NamedTuple):
     """Gradients of the kept classes (n, m, c, h, w), and the two highest and lowest over all classes, entry by entry."""
 
@@ -62,12 +81,13 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
     """
     classifier.check(images, keep)
     results = []
+    every = torch.arange(classifier.n_classes, device=images.device)
     with frozen(classifier.module), torch.enable_grad():
         for image, wanted in zip(images.detach().split(1), keep, strict=True):
             kept = image.new_zeros(len(wanted), *image.shape[1:])
             highest, second_highest = (torch.full_like(image[0], -torch.inf) for _ in range(2))
             lowest, second_lowest = (torch.full_like(image[0], torch.inf) for _ in range(2))
-            for index, row in _class_gradients(classifier, image, points, batch_size):
+            for index, row in enumerate(_class_gradients(classifier, image, every, points, batch_size)):
                 second_highest = torch.maximum(second_highest, torch.minimum(highest, row))
                 second_lowest = torch.minimum(second_lowest, torch.maximum(lowest, row))
                 highest, lowest = torch.maximum(highest, row), torch.minimum(lowest, row)
@@ -76,37 +96,34 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
     return Extremes(*(torch.stack(part) for part in zip(*results, strict=True)))
 
 
-def _class_gradients(classifier: Classifier, image: Images, points: Points, batch_size: int) -> Iterator[tuple[int, Tensor]]:
-    """Every class and the gradient (c, h, w) of its logit, for one image."""
+def _class_gradients(
+    classifier: Classifier, image: Images, classes: Classes, points: Points, batch_size: int
+) -> Iterator[Tensor]:
+    """Gradients (c, h, w) of the logits of one image, one of ``classes`` after another."""
     head = classifier.head
-    if head is None or head.out_features == 1 or head.in_features >= head.out_features:
-        rows = _jacobian_rows(classifier.logits, classifier.n_classes, image, points, batch_size)
-        yield from enumerate(row for some in rows for row in some)
+    if head is None or head.out_features == 1 or head.in_features >= len(classes):
+        for rows in _jacobian_rows(classifier.logits, classes, image, points, batch_size):
+            yield from rows
         return
     # logits = W e + b: back-propagate the d numbers of e instead of the k > d classes
-    jacobian = torch.cat(list(_jacobian_rows(classifier.embed, head.in_features, image, points, batch_size)))
-    # classes of equal weights tie exactly only if they are computed once: a product rounds rows by where they stand
-    weights, place = head.weight.detach().unique(dim=0, return_inverse=True)
-    for first in range(0, len(weights), batch_size):
-        some = (weights[first : first + batch_size] @ jacobian.flatten(1)).unflatten(1, image.shape[1:])
-        for i, row in enumerate(some, first):
-            for index in (place == i).nonzero().flatten().tolist():
-                yield index, row
+    numbers = torch.arange(head.in_features, device=image.device)
+    jacobian = torch.cat(list(_jacobian_rows(classifier.embed, numbers, image, points, batch_size)))
+    for weights in head.weight.detach()[classes].split(batch_size):
+        yield from (weights @ jacobian.flatten(1)).unflatten(1, image.shape[1:])
 
 
 def _jacobian_rows(
-    function: Callable[[Images], Tensor], m: int, image: Images, points: Points, batch_size: int
+    function: Callable[[Images], Tensor], outputs: Tensor, image: Images, points: Points, batch_size: int
 ) -> Iterator[Tensor]:
-    """Rows of the Jacobian of ``function`` (1, c, h, w) -> (1, m), summed over the points, ``batch_size`` at a time.
+    """Rows of the Jacobian of ``function`` (1, c, h, w) -> (1, m) for ``outputs``, summed over the points.
 
-    A batch of copies of the image is differentiated with one row of the identity each: batches are fast on every
-    device, where ``is_grads_batched`` over a whole network leaves the fast kernels of a CPU.
+    ``batch_size`` rows at a time: a batch of copies of the image is differentiated with one row of the identity each.
+    Batches are fast on every device, where ``is_grads_batched`` over a whole network leaves the fast kernels of a CPU.
     """
-    copies = min(batch_size, m)
+    copies = min(batch_size, len(outputs))
     path = list(points(image))
     graph: tuple[Tensor, Tensor] | None = None
-    for first in range(0, m, copies):
-        wanted = torch.arange(first, min(first + copies, m), device=image.device)
+    for wanted in outputs.split(copies):
         total = image.new_zeros(len(wanted), *image.shape[1:])
         for point in path:
             if graph is None or len(path) > 1:

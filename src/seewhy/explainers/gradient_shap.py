@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.gradients import Point, input_gradients
+from seewhy.gradients import Point, class_maps, input_gradients
 from seewhy.masking import Baseline, baseline_images
 from seewhy.model import Classifier
-from seewhy.types import Attribution, Images, Targets
+from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, Images, Targets
 
 
 @EXPLAINERS.register("gradient_shap")
@@ -53,4 +53,12 @@ class GradientShap:
             yield Point(start + alpha * way, way / self.samples)
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return input_gradients(self.classifier, images, targets, self.points, self.batch_size).sum(1)
+        return merged(input_gradients(self.classifier, images, targets, self.points, self.batch_size))
+
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        return class_maps(self.classifier, images, classes, self.points, merged, self.batch_size)
+
+
+def merged(attribution: ChannelAttribution) -> Attribution:
+    """The sum over the color channels, which keeps the sum over the image."""
+    return attribution.sum(1)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.gradients import Point, input_gradients
+from seewhy.gradients import Point, class_maps, input_gradients
 from seewhy.model import Classifier
-from seewhy.types import Attribution, Images, Targets
+from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, Images, Targets
 
 
 @EXPLAINERS.register("input_x_gradient")
@@ -31,4 +31,12 @@ class InputXGradient:
         yield Point(images, images)
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return input_gradients(self.classifier, images, targets, self.points, self.batch_size).sum(1)
+        return merged(input_gradients(self.classifier, images, targets, self.points, self.batch_size))
+
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        return class_maps(self.classifier, images, classes, self.points, merged, self.batch_size)
+
+
+def merged(attribution: ChannelAttribution) -> Attribution:
+    """The sum over the color channels, which keeps the sum over the image."""
+    return attribution.sum(1)

@@ -8,10 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.gradients import Point, input_gradients
+from seewhy.gradients import Point, class_maps, input_gradients
 from seewhy.masking import Baseline, baseline_images
 from seewhy.model import Classifier
-from seewhy.types import Attribution, Images, Targets
+from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, Images, Targets
 
 
 @EXPLAINERS.register("integrated_gradients")
@@ -46,7 +46,10 @@ class IntegratedGradients:
             yield Point(start + float(alpha) * (images - start), float(weight) * (images - start))
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return input_gradients(self.classifier, images, targets, self.points, self.batch_size).sum(1)
+        return merged(input_gradients(self.classifier, images, targets, self.points, self.batch_size))
+
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        return class_maps(self.classifier, images, classes, self.points, merged, self.batch_size)
 
     def _rule(self) -> tuple[np.ndarray, np.ndarray]:
         """Nodes in [0, 1] and weights that sum to 1."""
@@ -58,3 +61,8 @@ class IntegratedGradients:
         weights = np.full(self.steps, 1 / (self.steps - 1))
         weights[[0, -1]] /= 2
         return np.linspace(0, 1, self.steps), weights
+
+
+def merged(attribution: ChannelAttribution) -> Attribution:
+    """The sum over the color channels, which keeps the sum over the image."""
+    return attribution.sum(1)

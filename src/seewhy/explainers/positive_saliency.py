@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from seewhy.explainers.base import EXPLAINERS, Family, HasPoints
 from seewhy.explainers.rules import points_of
-from seewhy.gradients import input_gradients
+from seewhy.gradients import class_maps, input_gradients
 from seewhy.model import Classifier
-from seewhy.types import Attribution, Images, Targets
+from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, Images, Targets
 
 
 @EXPLAINERS.register("positive_saliency")
@@ -32,5 +32,13 @@ class PositiveSaliency:
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         points = points_of(self.of, self.classifier)
-        gradient = input_gradients(self.classifier, images, targets, points, self.batch_size)
-        return gradient.relu().amax(1)  # eq. 3
+        return merged(input_gradients(self.classifier, images, targets, points, self.batch_size))
+
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        points = points_of(self.of, self.classifier)
+        return class_maps(self.classifier, images, classes, points, merged, self.batch_size)
+
+
+def merged(gradient: ChannelAttribution) -> Attribution:
+    """Eq. 3."""
+    return gradient.relu().amax(1)

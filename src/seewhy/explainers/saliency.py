@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.gradients import Point, input_gradients
+from seewhy.gradients import Point, class_maps, input_gradients
 from seewhy.model import Classifier
-from seewhy.types import Attribution, Images, Targets
+from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, Images, Targets
 
 
 @EXPLAINERS.register("saliency")
@@ -31,5 +31,12 @@ class Saliency:
         yield Point(images, 1.0)
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        gradient = input_gradients(self.classifier, images, targets, self.points, self.batch_size)
-        return gradient.abs().amax(1)
+        return merged(input_gradients(self.classifier, images, targets, self.points, self.batch_size))
+
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        return class_maps(self.classifier, images, classes, self.points, merged, self.batch_size)
+
+
+def merged(gradient: ChannelAttribution) -> Attribution:
+    """The largest absolute value over the color channels (eq. 2)."""
+    return gradient.abs().amax(1)

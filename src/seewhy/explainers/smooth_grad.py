@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 
 from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.gradients import Point, input_gradients
+from seewhy.gradients import Point, class_maps, input_gradients
 from seewhy.model import Classifier
-from seewhy.types import Attribution, Images, Targets
+from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, Images, Targets
 
 
 @EXPLAINERS.register("smooth_grad")
@@ -45,5 +45,12 @@ class SmoothGrad:
             yield Point(images + self.noise_level * spread * noise, 1 / self.samples)
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        gradient = input_gradients(self.classifier, images, targets, self.points, self.batch_size)
-        return gradient.abs().amax(1)
+        return merged(input_gradients(self.classifier, images, targets, self.points, self.batch_size))
+
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        return class_maps(self.classifier, images, classes, self.points, merged, self.batch_size)
+
+
+def merged(gradient: ChannelAttribution) -> Attribution:
+    """The largest absolute value over the color channels."""
+    return gradient.abs().amax(1)
