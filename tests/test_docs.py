@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import bibliography
+import pages
 import pytest
 import readme
 import typer
@@ -21,13 +22,6 @@ from seewhy.explainers import explainer
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GENERATED = {
-    "reference/explainers.md",
-    "reference/command-line.md",
-    "reference/bibliography.md",
-    "contributing.md",
-    "changelog.md",
-}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -94,6 +88,33 @@ def test_every_entry_of_the_bibliography_is_complete() -> None:
         assert entry.url.startswith("https://")
 
 
+def test_the_design_names_every_module() -> None:
+    design = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
+    for file in (ROOT / "src" / "seewhy").glob("*.py"):
+        assert f"  {file.name} " in design, f"{file.name} is missing in the tree of docs/explanation/design.md"
+
+
+@pytest.mark.parametrize("name", list(EXPLAINERS))
+def test_every_method_is_told_of(name: str) -> None:
+    """By hand on the page of methods, and in the reference, which is made from the registry."""
+    methods = (ROOT / "docs" / "explanation" / "methods.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in methods or f"**{name}**" in methods
+    reference = pages.explainers()
+    assert f"[`{name}`](#{name})" in reference
+    assert f"{{#{name}}}" in reference
+    assert f"::: {EXPLAINERS[name].__module__}.{EXPLAINERS[name].__name__}" in reference
+
+
+def test_the_reference_lists_every_command_and_option() -> None:
+    reference = pages.command_line()
+    group = typer.main.get_command(cli.app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        assert f"## seewhy {name}\n" in reference
+        for p in command.params:
+            if p.param_type_name == "option":
+                assert all(option in reference for option in p.opts), p.name
+
+
 # -- commands -----------------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +179,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         if target.startswith(("http:", "https:", "#")):
             continue
         path = (page.parent / target.partition("#")[0]).resolve()
-        generated = path.is_relative_to(ROOT / "docs") and str(path.relative_to(ROOT / "docs")) in GENERATED
+        generated = path.is_relative_to(ROOT / "docs") and str(path.relative_to(ROOT / "docs")) in pages.PAGES
         assert path.exists() or generated, f"{page.name}: {target}"
 
 

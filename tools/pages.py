@@ -1,6 +1,7 @@
 """Pages that are made when the documentation is built: from the registries, the command line, and files of the root."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import mkdocs_gen_files
@@ -82,12 +83,15 @@ def of_the_root(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
 
 
-for path, text in {
-    "reference/explainers.md": explainers(),
-    "reference/command-line.md": command_line(),
-    "reference/bibliography.md": bibliography(),
-    "contributing.md": of_the_root("CONTRIBUTING.md"),
-    "changelog.md": of_the_root("CHANGELOG.md"),
-}.items():
-    with mkdocs_gen_files.open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/explainers.md": explainers,
+    "reference/command-line.md": command_line,
+    "reference/bibliography.md": bibliography,
+    "contributing.md": lambda: of_the_root("CONTRIBUTING.md"),
+    "changelog.md": lambda: of_the_root("CHANGELOG.md"),
+}
+
+if __name__ == "<run_path>":  # as mkdocs-gen-files runs it
+    for path, page in PAGES.items():
+        with mkdocs_gen_files.open(path, "w", encoding="utf-8") as file:
+            file.write(page())
