@@ -15,6 +15,7 @@ from seewhy.errors import SeewhyError, cause
 
 BELOW = ("state_dict", "model", "model_state_dict", "state_dict_ema", "network")
 """Keys under which training code keeps the weights."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -79,9 +80,11 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
 
 def _without_prefix(weights: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
     """``module.`` of DataParallel, ``_orig_mod.`` of compile, ``model.`` of a trainer: whatever makes the keys fit."""
-    for prefix in ("module.", "_orig_mod.", "model.", "backbone."):
-        if all(k.startswith(prefix) for k in weights) and not own & set(weights):
-            weights = {k.removeprefix(prefix): v for k, v in weights.items()}
+    while weights and not own & set(weights):
+        prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in weights)), None)
+        if prefix is None:
+            break
+        weights = {k.removeprefix(prefix): v for k, v in weights.items()}
     return weights
 
 

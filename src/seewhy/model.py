@@ -37,7 +37,7 @@ class Classifier:
         n_prefix_tokens: tokens before the patches (class, distillation, registers); read off the network if None.
         crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
             crop and cropped in the middle. 1 means no crop.
-        crop_mode: "center" as above; "squash" resizes both sides to input_size and crops nothing.
+        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1.
         interpolation: how a picture is resized.
     """
 

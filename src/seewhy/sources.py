@@ -91,7 +91,7 @@ def _torchvision(request: Request) -> Classifier:
         mean=tuple(view.mean),
         std=tuple(view.std),
         input_size=(view.crop_size[0], view.crop_size[0]),
-        classes=tuple(weights.meta["categories"]) if request.pretrained else (),
+        classes=tuple(weights.meta["categories"] or ()) if request.pretrained else (),
         crop=view.crop_size[0] / view.resize_size[0],
         interpolation=view.interpolation.value,
     )
@@ -115,6 +115,8 @@ def _hugging_face(request: Request) -> Classifier:
     wanted = view.get("crop_size") if view.get("do_center_crop") else None
     size = _hf_size(wanted or view.get("size") or 224)
     resized = _hf_size(view.get("size") or size)
+    # a processor that gives height and width squeezes the picture into them, and so does that of ConvNeXt from 384 on
+    squash = not wanted and ("shortest_edge" not in (view.get("size") or {}) or ("crop_pct" in view and size[0] >= 384))
     names = [module.config.id2label[i] for i in range(module.config.num_labels)]
     return Classifier(
         module,
@@ -123,9 +125,8 @@ def _hugging_face(request: Request) -> Classifier:
         input_size=size,
         classes=() if all(n.startswith("LABEL_") for n in names) else tuple(names),
         multilabel=module.config.problem_type == "multi_label_classification",
-        crop=view.get("crop_pct") or min(1.0, size[0] / resized[0]),
-        # a processor that gives height and width squeezes the picture into them
-        crop_mode="center" if wanted or "shortest_edge" in (view.get("size") or {}) else "squash",
+        crop=1.0 if squash else view.get("crop_pct") or min(1.0, size[0] / resized[0]),
+        crop_mode="squash" if squash else "center",
         interpolation=RESAMPLE.get(view.get("resample", 2), "bilinear"),
     )
 

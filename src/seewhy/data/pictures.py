@@ -13,6 +13,7 @@ from seewhy.errors import SeewhyError
 
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 25
+EPSILON = 1e-6
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 
@@ -21,7 +22,8 @@ class View(NamedTuple):
 
     size           (height, width) in pixels
     crop           part of the shorter side that is kept, in (0, 1]
-    crop_mode      "center": resize the shorter side, crop in the middle; "squash": resize both sides, crop nothing
+    crop_mode      "center": resize to size / crop at the shorter side, crop in the middle; "squash": resize both sides
+                   to size / crop, crop in the middle
     interpolation  "nearest", "bilinear", "bicubic" or "lanczos"
     """
 
@@ -97,14 +99,16 @@ def check_size(name: str, size: tuple[int, int]) -> None:
 def see(picture: Image.Image, view: View) -> Image.Image:
     """The part of ``picture`` that the network sees, at the network's size; as timm and torchvision prepare it."""
     height, width = view.size
-    resample = Image.Resampling[view.interpolation.upper()]
-    if view.crop_mode == "squash":
-        return picture.resize((width, height), resample)
-    short = min(picture.size)
-    scale = max(int(height / view.crop) / short, int(width / view.crop) / short)
     # the small number undoes rounding: 224 / 0.875 is 256, not 255.99
-    resized_width = max(int(picture.width * scale + 1e-6), width)
-    resized = picture.resize((resized_width, max(int(picture.height * scale + 1e-6), height)), resample)
+    high, wide = int(height / view.crop + EPSILON), int(width / view.crop + EPSILON)
+    if view.crop_mode == "center":
+        ratio = min(picture.height / high, picture.width / wide)
+        # sides that come out broken are cut off by both libraries, but rounded by timm where the input is no square
+        high, wide = (
+            int(side / ratio + EPSILON) if height == width else round(side / ratio)
+            for side in (picture.height, picture.width)
+        )
+    resized = picture.resize((max(wide, width), max(high, height)), Image.Resampling[view.interpolation.upper()])
     left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)
     return resized.crop((left, top, left + width, top + height))
 
