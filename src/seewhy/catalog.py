@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seewhy.data import DATASETS
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers import EXPLAINERS, Explainer, explainer
 from seewhy.explainers.base import options_of
 from seewhy.model import Classifier
@@ -71,10 +71,13 @@ def table(kind: str, rows: Sequence[Entry]) -> Table:
     return shown
 
 
-def choose(names: Sequence[str], classifier: Classifier, options: Mapping[str, str]) -> dict[str, Explainer]:
-    """The named explainers ("all" for every one), each with those of the ``options``, as text, that it has.
+def choose(
+    names: Sequence[str], classifier: Classifier, options: Mapping[str, str]
+) -> tuple[dict[str, Explainer], list[str]]:
+    """The named explainers, each with those of the ``options``, as text, that it has; and why others were left out.
 
-    Raises SeewhyError for an unknown name, for an option that none of them has, and for a value that one cannot take.
+    "all" stands for every one that is defined for the network. Raises SeewhyError for an unknown name, for an option that
+    none of them has, and for a value that one cannot take.
     """
     wanted = list(EXPLAINERS) if "all" in names else list(dict.fromkeys(names))
     known = {name: set(options_of(EXPLAINERS[name])) for name in wanted}
@@ -84,7 +87,16 @@ def choose(names: Sequence[str], classifier: Classifier, options: Mapping[str, s
             listed = ", ".join(every) or "none"
             raise SeewhyError(f"no option {option!r} in {', '.join(wanted)}.{did_you_mean(option, every)} Options: {listed}")
     own = {name: {key: text for key, text in options.items() if key in known[name]} for name in wanted}
-    return {name: explainer(name, classifier, **from_text(EXPLAINERS[name], own[name])) for name in wanted}
+    chosen: dict[str, Explainer] = {}
+    left_out = []
+    for name in wanted:
+        try:
+            chosen[name] = explainer(name, classifier, **from_text(EXPLAINERS[name], own[name]))
+        except UnsuitedError as error:
+            if "all" not in names:
+                raise
+            left_out.append(str(error))
+    return chosen, left_out
 
 
 def _summary(item: object) -> str:

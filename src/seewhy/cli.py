@@ -67,7 +67,9 @@ def explain(
     classifier = zoo.on_device(
         zoo.load(model, weights=weights, classes=classes, options=zoo.parse_options(model_option or [])), device
     )
-    methods = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
+    methods, left_out = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
+    for reason in left_out:
+        typer.echo(f"left out: {reason}", err=True)
     details = {"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target}
 
     def explained() -> Iterator[Sequence[explanation.Explanation]]:

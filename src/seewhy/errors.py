@@ -11,6 +11,10 @@ class SeewhyError(ValueError):
     """
 
 
+class UnsuitedError(SeewhyError):
+    """A method that is not defined for this network; whoever asked for every method can go on without it."""
+
+
 def cause(error: BaseException) -> str:
     """The failure of foreign code in one line: the kind of its exception and the first line of what it says."""
     said = str(error).strip().splitlines()

@@ -215,8 +215,8 @@ class Classifier:
     def _prefix(self) -> int | None:
         return self.n_prefix_tokens if self.n_prefix_tokens is not None else probe.prefix_tokens(self.module)
 
-    def place(self, images: Images) -> Images:
-        """The images where the network is: its device and its floating-point type."""
+    def place(self, images: Tensor) -> Tensor:
+        """The tensor where the network is: its device and its floating-point type."""
         like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
         return images if like is None else images.to(like)
 

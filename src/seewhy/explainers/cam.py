@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.maps import upsample
 from seewhy.model import Classifier, frozen
@@ -36,6 +36,9 @@ class CAM:
     layer: str | None = None
     batch_size: int = 32
 
+    def __post_init__(self) -> None:
+        self._read()  # a network without a CAM is refused here, not in the middle of a run
+
     def explain(self, images: Images, targets: Targets) -> Attribution:
         return self._maps(images, targets[:, None])[:, 0]
 
@@ -44,39 +47,34 @@ class CAM:
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         self.classifier.check(images, classes)
-        weights = self._weights()
-        layer = self.layer or self._layer(weights)
+        layer, weights = self._read()
         maps = []
         with frozen(self.classifier.module), torch.no_grad(), self.classifier.capture(layer) as outputs:
             for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):
                 self.classifier.logits(some)
                 features = self.classifier.as_grid(outputs[layer], some)
-                if weights is not None and features.shape[1] != weights.shape[1]:
+                if features.shape[1] != weights.shape[1]:
                     d = weights.shape[1]
                     raise SeewhyError(
-                        f"layer {layer!r} has {features.shape[1]} channels, the linear layer reads {d}: name another layer"
+                        f"layer {layer!r} has {features.shape[1]} channels, cam weighs {d}: name another layer"
                     )
-                chosen = features.new_tensor(0) if weights is None else weights[wanted]
-                rows = torch.arange(len(some), device=some.device)[:, None]
-                # eq. 2, or the class's own map where the network makes one
-                coarse = features[rows, wanted] if weights is None else torch.einsum("nkd,ndhw->nkhw", chosen, features)
+                coarse = torch.einsum("nkd,ndhw->nkhw", weights[wanted], features)  # eq. 2
                 fine = upsample(coarse.flatten(0, 1), (images.shape[-2], images.shape[-1]))
                 maps.append(fine.unflatten(0, coarse.shape[:2]))
         return torch.cat(maps)
 
-    def _weights(self) -> Tensor | None:
-        """(k, d) of the linear layer, or their mean where several heads are averaged; None if there is none."""
-        heads = [self.classifier.module.get_submodule(name) for name in self.classifier.heads]
-        if not heads:
-            return None
-        weights = torch.stack([head.weight for head in heads if isinstance(head, torch.nn.Linear)]).mean(0).detach()
-        return torch.cat([-weights / 2, weights / 2]) if len(weights) == 1 else weights  # one logit is two classes
-
-    def _layer(self, weights: Tensor | None) -> str:
-        if weights is None and self.classifier.class_map_layer is not None:
-            return self.classifier.class_map_layer
-        fitting = [name for name, d, _ in self.classifier.spatial_layers if weights is not None and d == weights.shape[1]]
-        if not fitting:
-            kind = type(self.classifier.module).__name__
-            raise SeewhyError(f"cam needs features that a linear layer reads after pooling; {kind} has none. Use grad_cam")
-        return fitting[-1]
+    def _read(self) -> tuple[str, Tensor]:
+        """The layer, and the weight of each of its channels for each class, (k, d)."""
+        classifier = self.classifier
+        heads = [m for name in classifier.heads if isinstance(m := classifier.module.get_submodule(name), nn.Linear)]
+        if heads:
+            weights = torch.stack([head.weight for head in heads]).mean(0).detach()
+            layers = [name for name, channels, _ in classifier.spatial_layers if channels == weights.shape[1]]
+            if layers or self.layer is not None:
+                # one logit is two classes
+                return self.layer or layers[-1], torch.cat([-weights / 2, weights / 2]) if len(weights) == 1 else weights
+        elif classifier.class_map_layer is not None and self.layer in (None, classifier.class_map_layer):
+            k = classifier.n_classes
+            return classifier.class_map_layer, classifier.place(torch.eye(k))  # each class has its own channel
+        kind = type(classifier.module).__name__
+        raise UnsuitedError(f"cam needs features that a linear layer reads after pooling; {kind} has none. Use grad_cam")
