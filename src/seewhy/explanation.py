@@ -129,7 +129,8 @@ def explain_targets(
             maps = torch.cat([explainer.explain(image[None], c[None]) for c in classes])
         if not torch.isfinite(maps).all():
             raise SeewhyError(f"{method} gives NaN for {name}: look for overflow in the network, or choose another method")
-        for target, attribution in zip(targets, maps.cpu(), strict=True):
+        maps = maps.cpu().to(torch.promote_types(maps.dtype, torch.float32))  # NumPy knows no bfloat16
+        for target, attribution in zip(targets, maps, strict=True):
             probability = float(probabilities[target])
             label = classifier.class_name(target)
             explanations.append(Explanation(attribution, target, label, probability, method, image.cpu(), name))
@@ -263,10 +264,13 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
 
 
 def _free(name: str, names: set[str]) -> str:
-    """``name``, or ``name-2``, ``name-3``, ... where it is taken (two pictures, or two classes, of one name)."""
+    """``name``, or ``name-2``, ``name-3``, ... where it is taken (two pictures, or two classes, of one name).
+
+    Names that differ in capitals alone are one: they are on some file systems.
+    """
     numbered = (name if i == 1 else f"{name}-{i}" for i in count(1))
-    free = next(n for n in numbered if n not in names)
-    names.add(free)
+    free = next(n for n in numbered if n.lower() not in names)
+    names.add(free.lower())
     return free
 
 
