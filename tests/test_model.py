@@ -71,6 +71,20 @@ class GPTLike(nn.Module):
         return self.head(self.mixed(tokens).relu().mean(1))
 
 
+class OneActivation(nn.Module):
+    """The same ReLU inside a block that ends before the layer, between blocks, and after the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU()
+        self.block = nn.Sequential(nn.Conv2d(3, 6, 3), self.act, nn.Conv2d(6, 6, 3), self.act)
+        self.last, self.head = nn.Conv2d(6, 8, 3), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.block(x) - 0.1)
+        return self.head(self.act(self.act(self.last(x)) - 0.1).mean((2, 3)))
+
+
 SMALL = {"image_size": 64, "patch_size": 16, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 STAGES = {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 8, 16, 24]}
 SWIN = {"img_size": 64, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4), "window_size": 4}
@@ -88,6 +102,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "hf_vit": (from_hugging_face("ViT", num_hidden_layers=3, **SMALL), 64),
     "hf_convnext": (from_hugging_face("ConvNext", **STAGES), 64),
     "functional": (Functional, 16),
+    "one_activation": (OneActivation, 16),
     "positions": (GPTLike, 16),
 }
 LAYERS: dict[str, tuple[str, ...]] = {
@@ -104,6 +119,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "hf_vit": ("last layernorm_before", "first layernorm_after"),
     "hf_convnext": ("last dwconv", "first dwconv"),
     "functional": ("last", "shared", "stem"),
+    "one_activation": ("last", "block.2"),
     "positions": ("mixed",),
 }
 WINDOWS = ("swin", "layers.1.blocks.0.attn")  # several rows an image

@@ -212,7 +212,7 @@ def test_trap_08_a_network_without_a_living_layer_is_an_error() -> None:
 
 def test_trap_08_cam_refuses_a_layer_that_its_weights_do_not_fit(batch: tuple[Tensor, Tensor]) -> None:
     """Six channels, weights of eight: one line, not an error of einsum."""
-    with pytest.raises(SeewhyError, match="layer '0' has 6 channels, the linear layer reads 8: name another layer"):
+    with pytest.raises(SeewhyError, match="layer '0' has 6 channels, cam weighs 8: name another layer"):
         maps_of("cam", TINY["cnn"](), *batch, layer="0")
 
 

@@ -128,6 +128,21 @@ def test_after_global_pooling_the_cams_are_cam_up_to_a_positive_scale() -> None:
     same(explainer("x_grad_cam", classifier).explain(images, targets) * 256, cam.clamp_min(0))
 
 
+def test_the_two_classes_of_one_logit_have_opposite_maps() -> None:
+    """p = sigmoid(z) has the logits -z/2 and z/2: of the methods that are linear in the gradient, and of CAM."""
+    convolutions = nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()
+    network = tiny(nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1)))
+    classifier, (images, _) = double(replace(network, classes=())), images_and_targets()
+    absent, present = torch.zeros(3, dtype=torch.long), torch.ones(3, dtype=torch.long)
+    for name in ("cam", "hires_cam", "input_x_gradient", "integrated_gradients", "gradient_shap"):
+        same(make(name, classifier).explain(images, absent), -make(name, classifier).explain(images, present))
+    gradients = torch.stack([oracles.input_x_gradient(classifier, image, 1) for image in images])
+    same(explainer("input_x_gradient", classifier).explain(images, present), gradients)
+    hires = explainer("hires_cam", classifier).explain(images, present)
+    same(explainer("cam", classifier).explain(images, present), hires * 256)
+    assert hires.abs().max() > 0
+
+
 def test_cam_sums_to_the_logit_without_its_bias() -> None:
     classifier, (images, targets) = pooled(), images_and_targets()
     maps = explainer("cam", classifier).explain(images, targets)

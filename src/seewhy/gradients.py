@@ -58,8 +58,10 @@ def class_maps(
     maps = []
     with frozen(classifier.module), torch.enable_grad():
         for image in images.detach().split(1):
-            rows = _class_gradients(classifier, image, classes, points, batch_size)
-            maps.append(torch.cat([merge(row[None]) for row in rows]))
+            found = image.new_zeros(len(classes), *image.shape[-2:])
+            for place, row in _class_gradients(classifier, image, classes, points, batch_size):
+                found[place] = merge(row[None])[0]
+            maps.append(found)
     return torch.stack(maps)
 
 
@@ -87,7 +89,7 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
             kept = image.new_zeros(len(wanted), *image.shape[1:])
             highest, second_highest = (torch.full_like(image[0], -torch.inf) for _ in range(2))
             lowest, second_lowest = (torch.full_like(image[0], torch.inf) for _ in range(2))
-            for index, row in enumerate(_class_gradients(classifier, image, every, points, batch_size)):
+            for index, row in _class_gradients(classifier, image, every, points, batch_size):
                 second_highest = torch.maximum(second_highest, torch.minimum(highest, row))
                 second_lowest = torch.minimum(second_lowest, torch.maximum(lowest, row))
                 highest, lowest = torch.maximum(highest, row), torch.minimum(lowest, row)
@@ -98,18 +100,23 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
 
 def _class_gradients(
     classifier: Classifier, image: Images, classes: Classes, points: Points, batch_size: int
-) -> Iterator[Tensor]:
-    """Gradients (c, h, w) of the logits of one image, one of ``classes`` after another."""
+) -> Iterator[tuple[int, Tensor]]:
+    """Each of ``classes``, by its place there and in any order, and the gradient (c, h, w) of its logit, for one image."""
     head = classifier.head
     if head is None or head.out_features == 1 or head.in_features >= len(classes):
-        for rows in _jacobian_rows(classifier.logits, classes, image, points, batch_size):
-            yield from rows
+        rows = _jacobian_rows(classifier.logits, classes, image, points, batch_size)
+        yield from enumerate(row for some in rows for row in some)
         return
     # logits = W e + b: back-propagate the d numbers of e instead of the k > d classes
     numbers = torch.arange(head.in_features, device=image.device)
     jacobian = torch.cat(list(_jacobian_rows(classifier.embed, numbers, image, points, batch_size)))
-    for weights in head.weight.detach()[classes].split(batch_size):
-        yield from (weights @ jacobian.flatten(1)).unflatten(1, image.shape[1:])
+    # classes of equal weights tie exactly only if they are computed once: a product rounds rows by where they stand
+    weights, same = head.weight.detach()[classes].unique(dim=0, return_inverse=True)
+    for first in range(0, len(weights), batch_size):
+        some = (weights[first : first + batch_size] @ jacobian.flatten(1)).unflatten(1, image.shape[1:])
+        for i, row in enumerate(some, first):
+            for place in (same == i).nonzero().flatten().tolist():
+                yield place, row
 
 
 def _jacobian_rows(
