@@ -59,8 +59,8 @@ class Plan:
     candidates: int = 64
     further: int = 40
     tagged: int = 200
-    evidence: int = 24
-    seconds: float = 15.0
+    evidence: int = 16
+    seconds: float = 12.0
     load: Callable[[str], Classifier] = zoo.load
 
 
