@@ -123,25 +123,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "positions": ("mixed",),
 }
 WINDOWS = ("swin", "layers.1.blocks.0.attn")  # several rows an image
-WINDOWED = pytest.mark.xfail(reason="rows of features are taken for rows of images", strict=True)
-TABLES = pytest.mark.xfail(reason="a table made by a module from a new tensor is taken for rows of the images", strict=True)
-MARKS = {"positions": TABLES}
-CASES = [
-    pytest.param(network, layer, marks=MARKS.get(network, WINDOWED if (network, layer) == WINDOWS else ()))
-    for network, layers in LAYERS.items()
-    for layer in layers
-]
-ROWS = [pytest.param(network, marks=MARKS.get(network, ())) for network in LAYERS]
-
-
-@pytest.fixture
-def untyped() -> Iterator[None]:
-    """The annotation of ``run_from`` says n for images and for logits alike, see the test of it below."""
-    from jaxtyping import config
-
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
+CASES = [pytest.param(network, layer) for network, layers in LAYERS.items() for layer in layers]
+ROWS = list(LAYERS)
 
 
 @cache
@@ -201,7 +184,6 @@ def same(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(("network", "layer"), CASES)
 def test_run_from_gives_what_a_full_run_with_exchanged_features_gives(network: str, layer: str) -> None:
     """The features as they were, zeros, and three different rows for each image; with the gradient by each row."""
@@ -232,14 +214,12 @@ def test_run_from_gives_what_a_full_run_with_exchanged_features_gives(network: s
     assert g.abs().max() > 0
 
 
-@pytest.mark.xfail(reason="the annotation says that logits have as many rows as images", strict=True)
 def test_the_annotation_of_run_from_allows_several_rows_an_image() -> None:
     classifier, images = built("functional"), pictures("functional")
     recorded, _ = classifier.record(images, "last")
     assert classifier.run_from(recorded, recorded.features.repeat(3, 1, 1, 1), images).shape == (6, 5)
 
 
-@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("network", ROWS)
 def test_one_image_has_many_rows(network: str) -> None:
     """n = 1 divides everything, so that a table is easily taken for rows of the image."""

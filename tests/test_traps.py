@@ -15,6 +15,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, explainer
 from seewhy.masking import baseline_images
 from seewhy.model import Classifier
+from seewhy.probe import to_grid
 from seewhy.testing import expect_same, snapshot
 
 CHEAP: dict[str, dict[str, object]] = {
@@ -196,7 +197,6 @@ def test_trap_08_layers_after_the_last_attention_are_known_to_be_dead() -> None:
     assert any(not alive for alive in depends.values())
 
 
-@pytest.mark.xfail(reason="autograd.grad is asked for nothing and raises its own error", raises=RuntimeError, strict=True)
 def test_trap_08_a_network_without_a_living_layer_is_an_error() -> None:
     class ClassTokenOnly(nn.Module):
         def __init__(self) -> None:
@@ -208,6 +208,20 @@ def test_trap_08_a_network_without_a_living_layer_is_an_error() -> None:
 
     with pytest.raises(SeewhyError, match="no layer of ClassTokenOnly has a grid that its output depends on"):
         _ = Classifier(ClassTokenOnly(), input_size=(16, 16)).layer
+
+
+def test_trap_08_a_map_is_refused_at_a_layer_where_it_would_be_black(batch: tuple[Tensor, Tensor]) -> None:
+    classifier = TINY["vit"]()
+    for method in ("grad_cam", "hires_cam"):
+        with pytest.raises(SeewhyError, match="whose map is black: try 'blocks.1.norm1'"):
+            explainer(method, classifier, layer="blocks.1.norm2").explain(*batch)
+
+
+def test_trap_09_an_undeclared_prefix_is_found_for_an_image_that_is_not_square() -> None:
+    tokens = torch.arange(14.0).view(1, 14, 1)  # two prefix tokens and patches of 16 pixels
+    grid = to_grid(tokens, (96, 32))
+    assert grid.shape == (1, 1, 6, 2)
+    assert grid[0, 0, 0].tolist() == [2, 3]
 
 
 def test_trap_08_cam_refuses_a_layer_that_its_weights_do_not_fit(batch: tuple[Tensor, Tensor]) -> None:

@@ -1,11 +1,13 @@
 """The classifier that is explained."""
 
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seewhy import network, probe
@@ -151,17 +153,18 @@ class Classifier:
             recorded, output = network.record(self.module, layer, self.normalize(images))
         return recorded, self._read(output, len(images))
 
-    def run_from(self, recorded: Record, features: Tensor, images: Images) -> Logits:
+    def run_from(self, recorded: Record, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
         """Logits (r*n, k) when the recorded layer returns ``features`` (r*n, ...): only what follows it is computed.
 
         Row i*r + j belongs to image i of the n ``images`` that were recorded. Exact, also with functional operations
         and skips around the layer; gradients reach ``features``.
         """
-        if len(features) % recorded.n or len(images) != recorded.n:
+        repeat, rest = divmod(len(features), len(recorded.features))
+        if rest or not repeat or len(images) != recorded.n:
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
         with frozen(self.module):
             output = network.replay(self.module, recorded, features, self.normalize(images))
-        return self._read(output, len(features))
+        return self._read(output, repeat * recorded.n)
 
     def as_grid(self, features: Tensor, images: Images | None = None) -> FeatureMap:
         """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
@@ -181,6 +184,17 @@ class Classifier:
             kind = type(self.module).__name__
             raise SeewhyError(f"no layer of {kind} has a grid that its output depends on; name one with feature_layer=")
         return alive[-1]
+
+    def live_layer(self, name: str | None) -> str:
+        """``name``, or the feature layer if None; SeewhyError for one on whose grid the output does not depend.
+
+        A class-token transformer reads the class token alone after its last attention: a map made there is black.
+        """
+        if name is not None and (name, False) in [(stage, depends) for stage, _, depends in self.spatial_layers]:
+            raise SeewhyError(
+                f"the output does not depend on the grid of layer {name!r}, whose map is black: try {self.layer!r}"
+            )
+        return self.layer if name is None else name
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
@@ -233,7 +247,7 @@ class Classifier:
     def class_index(self, name: int | str) -> int:
         """Index of a class given by index or name (case and underscores do not matter); SeewhyError if there is none."""
         text = str(name).strip()
-        if text.lstrip("-").isdigit():
+        if re.fullmatch(r"-?[0-9]+", text):
             if not 0 <= int(text) < self.n_classes:
                 raise SeewhyError(f"class {text} does not exist: the classifier has classes 0 to {self.n_classes - 1}")
             return int(text)

@@ -181,8 +181,9 @@ def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Record, objec
 
     def after(m: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: object) -> None:
         inputs = [t for t in [*args, *kwargs.values()] if isinstance(t, Tensor)]
-        # a table that the network makes from its own parameters has no row per image
-        per_image = any(id(t) not in constants for t in inputs) or any(isinstance(a, tuple | list) for a in args)
+        # a table that the network makes from its parameters or from indices has no row per image
+        seen = any(id(t) not in constants and t.is_floating_point() for t in inputs)
+        per_image = seen or any(isinstance(a, tuple | list) for a in args)
         del finished[starts[m].pop() :]  # what ended inside this module need not be kept
         finished.append((m, _Finished(_copy(output), per_image)))
         if m is watched:
@@ -211,7 +212,7 @@ def replay(module: nn.Module, recorded: Record, features: Tensor, images: Tensor
     Modules that ended before the layer return what they returned then; the rest runs again. Functional code between
     modules runs on those tensors, so skips around the layer are exact. Gradients reach ``features``.
     """
-    repeat = len(features) // recorded.n
+    repeat = len(features) // len(recorded.features)
     watched = layer_of(module, recorded.layer)
     answers = {m: [partial(done.again, recorded.n, repeat) for done in calls] for m, calls in recorded.finished.items()}
     answers.setdefault(watched, []).append(partial(with_first_tensor, recorded.output, features.clone()))

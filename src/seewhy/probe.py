@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import product
 from math import log
 from typing import cast
 
@@ -31,8 +32,10 @@ def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None
         misfit = {last: abs(log(features.shape[a] / features.shape[b]) - aspect) for last, a, b in _ORDERS}
         return features.permute(0, 3, 1, 2) if misfit[True] + 1e-6 < misfit[False] else features
     if features.ndim == 3:
-        for prefix in [n_prefix_tokens] if n_prefix_tokens is not None else range(MAX_PREFIX_TOKENS + 1):
-            if grid := _grid(features.shape[1] - prefix, size):
+        prefixes = range(MAX_PREFIX_TOKENS + 1) if n_prefix_tokens is None else [n_prefix_tokens]
+        # patches that cut the image without a rest first: many numbers are some grid of rounded patches
+        for whole, prefix in product((True, False), prefixes):
+            if grid := _grid(features.shape[1] - prefix, size, whole):
                 return features[:, prefix:].transpose(1, 2).unflatten(2, grid)
         wanted = "" if n_prefix_tokens is None else f" after {n_prefix_tokens} prefix tokens"
         raise SeewhyError(
@@ -44,11 +47,11 @@ def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None
 _ORDERS = ((False, 2, 3), (True, 1, 2))  # is the channel last?, and where height and width then stand
 
 
-def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """(gh, gw) with gh*gw = tokens that square patches of some side cut an image of ``size`` into."""
+def _grid(tokens: int, size: tuple[int, int], whole: bool) -> tuple[int, int] | None:
+    """(gh, gw) with gh*gw = tokens that square patches cut an image of ``size`` into, without a rest if ``whole``."""
     for side in range(1, max(size) + 1):
         for gh, gw in ((size[0] // side, size[1] // side), (-(-size[0] // side), -(-size[1] // side))):
-            if gh * gw == tokens and tokens > 0:
+            if gh * gw == tokens > 0 and (not whole or (gh * side, gw * side) == size):
                 return gh, gw
     return None
 
@@ -103,6 +106,8 @@ def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None
                 stages.pop(id(call.output), None)
                 stages[id(call.output)] = call
         found = list(stages.values())
+        if not found:
+            return []
         weights = torch.linspace(-1, 1, final.numel(), dtype=final.dtype, device=final.device).view_as(final)
         gradients = torch.autograd.grad((final * weights).sum(), [c.output for c in found], allow_unused=True)
     return [

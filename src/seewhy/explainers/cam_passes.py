@@ -18,7 +18,7 @@ def explain_target(
 ) -> Attribution:
     """One forward pass of the images, and one backward pass of what follows the layer."""
     classifier.check(images, targets)
-    layer = layer or classifier.layer
+    layer = classifier.live_layer(layer)
     maps = [
         combine(*feature_gradients(classifier, some, wanted, layer))
         for some, wanted in zip(images.split(batch_size), targets.split(batch_size), strict=True)
@@ -31,7 +31,7 @@ def explain_all(
 ) -> ClassAttribution:
     """The same forward pass for all classes, and their batched vector-Jacobian products over what follows the layer."""
     classifier.check(images, classes.expand(len(images), -1))
-    layer = layer or classifier.layer
+    layer = classifier.live_layer(layer)
     maps = [
         torch.stack([combine(*pair) for pair in feature_jacobian(classifier, some, classes, layer, batch_size)], 1)
         for some in images.split(batch_size)

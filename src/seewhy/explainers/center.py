@@ -16,7 +16,7 @@ class Center:
     """A Gaussian bump in the middle, 1 at its peak.
 
     Args:
-        classifier: not used.
+        classifier: only tells which targets exist.
         sigma: standard deviation as a part of the image's height and width.
     """
 
@@ -28,6 +28,7 @@ class Center:
     sigma: float = 0.25
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
+        self.classifier.check(images, targets)
         h, w = images.shape[-2:]
         y, x = (((torch.arange(size, dtype=images.dtype, device=images.device) + 0.5) / size - 0.5) for size in (h, w))
         bump = torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * self.sigma**2))

@@ -35,6 +35,7 @@ class EigenCAM:
     batch_size: int = 32
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
+        self.classifier.check(images, targets)
         layer = self.layer or self.classifier.layer
         maps = []
         with frozen(self.classifier.module), torch.no_grad(), self.classifier.capture(layer) as outputs:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
+from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.gradients import Point, class_maps, input_gradients
 from seewhy.masking import Baseline, baseline_images
@@ -24,8 +25,8 @@ class IntegratedGradients:
     Args:
         classifier: what is explained.
         steps: points of the quadrature.
-        quadrature: "gauss_legendre" is the most exact for smooth networks; "midpoint" and "trapezoid" are the classical
-            rules with weights that sum to 1.
+        quadrature: "gauss_legendre" is the most exact rule for smooth paths; where many ReLUs switch on the way, "midpoint"
+            can be closer. "trapezoid" is the classical rule, its weights summing to 1, of at least 2 steps.
         baseline: where the path begins, in pixel space (see ``masking.baseline_images``).
         batch_size: images that are differentiated at a time.
     """
@@ -39,6 +40,10 @@ class IntegratedGradients:
     quadrature: Literal["gauss_legendre", "midpoint", "trapezoid"] = "gauss_legendre"
     baseline: Baseline | float | Tensor = "black"
     batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.steps < (2 if self.quadrature == "trapezoid" else 1):
+            raise SeewhyError(f"integrated_gradients cannot integrate with {self.steps} steps of the rule {self.quadrature}")
 
     def points(self, images: Images) -> Iterator[Point]:
         start = baseline_images(self.baseline, self.classifier, images)

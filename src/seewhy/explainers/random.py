@@ -19,7 +19,7 @@ class Random:
     So different images have independent maps, and the same image always has the same one, in whatever batch.
 
     Args:
-        classifier: not used.
+        classifier: only tells which targets exist.
         seed: another seed gives another map.
     """
 
@@ -31,6 +31,7 @@ class Random:
     seed: int = 0
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
+        self.classifier.check(images, targets)
         maps = torch.empty(len(images), *images.shape[-2:])
         for row, image in zip(maps, images, strict=True):
             key = crc32(image.detach().float().cpu().contiguous().numpy().tobytes(), self.seed)
