@@ -213,7 +213,7 @@ def test_trap_08_a_network_without_a_living_layer_is_an_error() -> None:
 def test_trap_08_a_map_is_refused_at_a_layer_where_it_would_be_black(batch: tuple[Tensor, Tensor]) -> None:
     classifier = TINY["vit"]()
     for method in ("grad_cam", "hires_cam"):
-        with pytest.raises(SeewhyError, match="whose map is black: try 'blocks.1.norm1'"):
+        with pytest.raises(SeewhyError, match=r"whose map is black: try 'blocks\.1\.norm1'"):
             explainer(method, classifier, layer="blocks.1.norm2").explain(*batch)
 
 
