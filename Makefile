@@ -18,7 +18,7 @@ demo: $(VENV)/.runtime  ## Explain the built-in pictures: no download of data or
 	@echo "Look at the files in out/demo."
 
 test: $(VENV)/.dev  ## The tests; make test ARGS="-k grad_cam" runs some of them
-	$(BIN)/python -m pytest -n 2 -rs $(ARGS)
+	$(BIN)/python -m pytest -n 2 -rfEs $(ARGS)
 
 check: lint types imports readme test docs  ## All that CI runs
 
