@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import center_crop, resize
 
 from seewhy.data.pictures import View, as_rgb, check_size, list_pictures, read_picture, see, to_picture, to_tensor
 from seewhy.errors import SeewhyError
@@ -191,3 +193,11 @@ def test_the_pictures_of_a_folder(tmp_path: Path) -> None:
     assert [p.name for p in list_pictures(tmp_path)] == ["10.jpeg", "9.tif", "a.jpg", "b.PNG", "d.webp"]
     with pytest.raises(SeewhyError, match="holds no picture"):
         list_pictures(tmp_path / "folder.png")
+
+
+def test_a_crop_that_is_a_quotient() -> None:
+    """200 of 241 pixels: in floating point 200 / (200 / 241) is a little less than 241."""
+    picture = quarters().resize((500, 400), Image.Resampling.BICUBIC)
+    expected = center_crop(resize(picture, [241], InterpolationMode.BICUBIC), [200])
+    seen = see(picture, View((200, 200), 200 / 241, interpolation="bicubic"))
+    assert seen.tobytes() == expected.tobytes()
