@@ -148,7 +148,7 @@ def ramp(colors: Field, t: Field) -> Field:
 
 @dataclass(frozen=True)
 class Texture:
-    """What fills an outline: two colors mixed by a pattern in the object's own coordinates, and a light from one side."""
+    """What fills an outline: two colors mixed by a pattern in the object's coordinates, and a light from one side."""
 
     kind: str
     colors: Field
