@@ -33,7 +33,8 @@ class Contender:
     floor: list[float] = field(default_factory=list)
 
     def ask(self, command: str) -> float:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

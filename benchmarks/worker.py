@@ -1,7 +1,7 @@
 """One contender in a process of its own: sets up, then answers commands on stdin with one line of JSON each.
 
 run     run once, report seconds                        floor   run the bare network, report seconds
-count   run once, report floating-point operations      result PATH   save the maps
+count   run once, report floating-point operations      result PATH   save the maps of the last run
 memory  report the peak of resident memory, in MiB
 """
 
@@ -21,13 +21,14 @@ def main() -> None:
     torch.set_num_threads(int(sys.argv[3]))
     module, images = case.network(), case.images()
     run = case.contenders[sys.argv[2]](module, images)
+    maps = None
     print("ready", flush=True)
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
         answer: object = None
         if command == "run":
             start = perf_counter()
-            run()
+            maps = run()
             answer = perf_counter() - start
         elif command == "floor":
             with torch.no_grad():
@@ -41,7 +42,7 @@ def main() -> None:
                 run()
             answer = all_of_it.get_total_flops() / one.get_total_flops()
         elif command == "result":
-            np.save(argument, run())
+            np.save(argument, maps)
         elif command == "memory":
             answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(answer), flush=True)

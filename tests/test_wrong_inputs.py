@@ -355,17 +355,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-# a traceback until the line is mended that the value names
-OPEN: dict[str, str] = {
-    "a trapezoid of one step": "integrated_gradients._rule divides by steps - 1",
-    "a network without a grid": "probe.spatial_layers asks for the gradients of no layer",
-    "CAM of a network without a grid": "probe.spatial_layers asks for the gradients of no layer",
-}
-
-
-@pytest.mark.parametrize(
-    "mistake", [pytest.param(m, marks=pytest.mark.xfail(reason=OPEN[m])) if m in OPEN else m for m in WRONG]
-)
+@pytest.mark.parametrize("mistake", WRONG)
 def test_a_mistake_is_one_line(
     mistake: str, files: Path, work: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -584,7 +574,6 @@ def test_a_wrong_target_of_a_picture() -> None:
             seewhy.explain(picture, TINY["cnn"](), "saliency", target)
 
 
-@pytest.mark.xfail(reason="Classifier.class_index takes for a number what int() does not read")
 @pytest.mark.parametrize("target", ["²", "--1"])
 def test_a_target_that_looks_like_a_number(target: str) -> None:
     with as_users_run_it(), pytest.raises(SeewhyError, match="does not exist"):

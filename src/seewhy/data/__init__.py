@@ -3,3 +3,4 @@
 from seewhy.data.base import DATASETS as DATASETS
 from seewhy.data.base import Batch as Batch
 from seewhy.data.base import Dataset as Dataset
+from seewhy.data.shapes import Shapes as Shapes

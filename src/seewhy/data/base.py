@@ -28,7 +28,8 @@ class Batch(NamedTuple):
 class Dataset(Protocol):
     """A finite, ordered collection of images of one size."""
 
-    classes: tuple[str, ...]
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
     def __len__(self) -> int: ...
 

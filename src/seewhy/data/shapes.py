@@ -41,7 +41,7 @@ class ShapesSample(NamedTuple):
     tag: Bool[Tensor, "h w"]
 
 
-@DATASETS.register("shapes")  # type: ignore[arg-type]  # the protocol wants attributes that can be set
+@DATASETS.register("shapes")
 @dataclass(frozen=True)
 class Shapes:
     """``n`` pictures of ``size`` x ``size`` pixels. A picture depends on its index and the options alone.

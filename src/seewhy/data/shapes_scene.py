@@ -184,9 +184,7 @@ def _distractors(rng: np.random.Generator) -> list[Layer]:
         waves = _waves(rng, (12, 24), 0.12) if scribble else _waves(rng, (1, 4), 0.16)
         half = rng.uniform(0.12, 0.2) if scribble else rng.uniform(0.3, 0.7)
         outline = partial(curve, waves=waves, half_width=rng.uniform(0.005, 0.014) / half)
-        layers.append(
-            Layer(outline, _texture(rng, nothing, 0.0, "plain"), _anywhere(rng), half, rng.uniform(0, 2 * np.pi))
-        )
+        layers.append(Layer(outline, _texture(rng, nothing, 0.0, "plain"), _anywhere(rng), half, rng.uniform(0, 2 * np.pi)))
     for _ in range(rng.integers(0, 4)):
         layers.append(
             Layer(partial(shard, normals=_normals(rng)), _texture(rng, nothing, 0.0), _anywhere(rng),

@@ -22,6 +22,9 @@ class CAM:
     Swin, ViT), whatever stands between that keeps the channels; and where a convolution makes one map a class that is
     averaged (SqueezeNet), which is that map. For other heads (VGG) there is no CAM: the error says so.
 
+    Do not rely on it for a transformer that classifies by a class token: nothing taught its patch tokens to be read by
+    that layer, and on the built-in ViT the map is no better than chance (see the demo).
+
     Args:
         classifier: what is explained.
         layer: whose features are read; None is the last one with as many channels as the linear layer reads.
