@@ -11,13 +11,14 @@ from PIL import Image
 from rich.progress import Progress
 
 from seewhy import demo, zoo
+from seewhy import demo_evidence as evidence
 from seewhy.data import shapes
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, GradCAM
 from seewhy.model import Classifier
 
 WEIGHTS = Path(shapes.__file__).parents[1] / "weights"
-SMALL = demo.Plan(candidates=24, further=2, tagged=24, evidence=3, seconds=3.0)
+SMALL = evidence.Plan(candidates=24, further=2, tagged=24, evidence=3, seconds=3.0)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -77,7 +78,7 @@ def test_two_files_and_nothing_else(folder: Path) -> None:
 
 def test_every_method_is_on_the_page(page: Page) -> None:
     for name in EXPLAINERS:
-        assert page.texts.count(name) >= 1 + len(demo.HONEST), name  # the table, and once for each network
+        assert page.texts.count(name) >= 1 + len(evidence.HONEST), name  # the table, and once for each network
 
 
 def test_the_page_is_closed_and_has_one_order_of_headings(page: Page) -> None:
@@ -115,39 +116,42 @@ def test_shares_of_hand_made_maps() -> None:
     region = torch.zeros(3, 2, 2, dtype=torch.bool)
     region[:, 0, 0] = True
     maps = torch.tensor([[[3.0, 1.0], [-8.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]], [[-1.0, 0.0], [-1.0, 0.0]]])
-    shares = demo.share_inside(maps, region)
+    shares = evidence.share_inside(maps, region)
     assert shares[:2].tolist() == [0.75, 0.25]
     assert shares[2].isnan()
-    mean = demo.Mean.of(shares)
+    mean = evidence.Mean.of(shares)
     assert (mean.value, mean.n) == (0.5, 2)
     assert mean.margin == pytest.approx(12.706 * 0.25, rel=1e-3)  # t of one degree of freedom
-    assert demo.Mean.of(torch.full((2,), torch.nan)).n == 0
+    assert evidence.Mean.of(torch.full((2,), torch.nan)).n == 0
     assert [demo.share(v) for v in (0.754, 0.004, float("nan"))] == ["75\u202f%", "0.4\u202f%", "none"]
 
 
 def test_the_cheat_is_measured() -> None:
     """An honest network in the place of the cheating one is not caught; both are counted picture by picture."""
     honest = load("shapes")
-    same = demo.catch(honest, honest, SMALL)
+    same = evidence.catch(honest, honest, SMALL)
     assert same.caught == []
     assert same.accuracy["honest"] == same.accuracy["cheating"]
     for k, shortcut in enumerate(("correlated", "random")):
-        pictures = demo.draw(SMALL.tagged, SMALL.seed, shortcut)
-        right = demo.probabilities(honest, pictures.images).argmax(1) == pictures.labels
+        pictures = evidence.draw(SMALL.tagged, SMALL.seed, shortcut)
+        right = evidence.probabilities(honest, pictures.images).argmax(1) == pictures.labels
         assert same.accuracy["honest"][k] == int(right.sum())
-    pictures = demo.draw(SMALL.evidence, SMALL.seed, "correlated")
-    answers = demo.probabilities(honest, pictures.images).argmax(1)
+    pictures = evidence.draw(SMALL.evidence, SMALL.seed, "correlated")
+    answers = evidence.probabilities(honest, pictures.images).argmax(1)
     maps = GradCAM(honest).explain(pictures.images, answers)
-    expected = demo.Mean.of(demo.share_inside(maps, pictures.tags)), demo.Mean.of(demo.share_inside(maps, pictures.objects))
+    expected = (
+        evidence.Mean.of(evidence.share_inside(maps, pictures.tags)),
+        evidence.Mean.of(evidence.share_inside(maps, pictures.objects)),
+    )
     assert same.evidence["grad_cam"]["honest"] == expected
 
 
 def test_a_method_without_time_says_so() -> None:
     classifier = load("shapes")
-    pictures = demo.draw(4, 0)
-    runs = demo.explain_all({"CNN": classifier}, pictures, 2, -1.0, lambda: None)
+    pictures = evidence.draw(4, 0)
+    runs = evidence.explain_all({"CNN": classifier}, pictures, 2, -1.0, lambda: None)
     assert all(not r.maps for r in runs)
-    runs = demo.explain_all({"CNN": classifier}, pictures, 2, 600.0, lambda: None)
+    runs = evidence.explain_all({"CNN": classifier}, pictures, 2, 600.0, lambda: None)
     assert {r.name for r in runs if len(r.maps) == 4} == {n for n in EXPLAINERS if EXPLAINERS[n].family != "learned"}
     wanted = GradCAM(classifier).explain(pictures.images, pictures.labels)
     got = next(torch.stack(r.maps) for r in runs if r.name == "grad_cam")
@@ -161,7 +165,7 @@ def test_nothing_is_left_after_an_exception(tmp_path: Path, monkeypatch: pytest.
         assert len(list(tmp_path.glob(".seewhy-*/demo.png"))) == 1
         raise RuntimeError("broken")
 
-    for name in ("explain_all", "catch", "_multilabel"):
+    for name in ("explain_all", "catch", "multilabel"):
         monkeypatch.setattr(demo, name, lambda *_: None)
     monkeypatch.setattr(demo, "_sheet", lambda *_: Image.new("RGB", (8, 8)))
     monkeypatch.setattr(demo, "_page", broken)

@@ -1,13 +1,9 @@
 """From a picture to an explanation: ``seewhy.explain``, and the files that the command line writes."""
 
 import json
-import platform
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -24,6 +20,7 @@ from seewhy.errors import SeewhyError, cause
 from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.explainers import explainer as build
 from seewhy.model import Classifier, frozen
+from seewhy.results import environment, staged
 
 Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8]
 
@@ -224,28 +221,13 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
     moved at the end: if anything fails, nothing is left behind. ``details`` go into the manifest, with versions and the
     hardware. Returns the files, the manifest last.
     """
-    folder = Path(folder)
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if not existing.is_dir():
-        raise SeewhyError(f"cannot write to {folder}: {existing} is a file")
-    staging = None
-    try:
-        staging = Path(tempfile.mkdtemp(prefix=".seewhy-", dir=existing))
-        names: set[str] = set()
+    names: set[str] = set()
+    with staged(folder) as staging:
         entries = [entry for group in pictures for entry in _write_picture(staging, group, names)]
         manifest = {**details, **environment(), "explanations": entries}
         (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
-        folder.mkdir(parents=True, exist_ok=True)
-        files = sorted(staging.iterdir(), key=lambda path: path.name == "manifest.json")
-        for path in files:
-            if (folder / path.name).is_dir():  # found now, while no file has been moved
-                raise SeewhyError(f"cannot write to {folder}: {path.name} in it is a folder")
-        return [path.replace(folder / path.name) for path in files]
-    except OSError as error:
-        raise SeewhyError(f"cannot write to {folder}: {error.strerror or error}") from None
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+        files = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == "manifest.json", name))
+    return [Path(folder) / name for name in files]
 
 
 def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set[str]) -> list[dict[str, object]]:
@@ -287,17 +269,6 @@ def comparison(explanations: Sequence[Explanation]) -> Image.Image:
         rows = [rows[0][i : i + 6] for i in range(0, len(rows[0]), 6)]
         return overlay.sheet(rows)
     return overlay.sheet(rows, columns=["", *methods])
-
-
-def environment() -> dict[str, object]:
-    """What a result depends on beside its arguments."""
-    packages = ("seewhy", "torch", "torchvision", "timm")
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {
-        "schema": 1,
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-        "hardware": device,
-    }
 
 
 def percent(probability: float) -> str:

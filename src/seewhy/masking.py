@@ -24,6 +24,8 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
     if isinstance(baseline, Tensor):
         return baseline.to(images).expand_as(images)
     if isinstance(baseline, int | float):
+        if not 0 <= baseline <= 1:
+            raise SeewhyError(f"a gray baseline is in [0, 1], got {baseline}")
         return torch.full_like(images, float(baseline))
     match baseline:
         case "black":

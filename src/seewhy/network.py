@@ -136,6 +136,35 @@ def capture_input(module: nn.Module, layer: str) -> Generator[Captured]:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One call of a module, and the tensor that it returned."""
+
+    name: str
+    module: nn.Module
+    output: Tensor
+
+
+def calls_of(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
+    """Every call of one forward pass that returned numbers, in the order in which they ended; and the logits.
+
+    Nothing is cloned, so that modules which return the very same tensor can be told.
+    """
+    names = {m: name for name, m in module.named_modules()}
+    calls: list[Call] = []
+
+    def note(m: nn.Module, _args: object, output: object) -> None:
+        tensor = first_tensor(output)
+        if tensor is not None and tensor.is_floating_point():
+            calls.append(Call(names[m], m, tensor))
+
+    with ExitStack() as stack:
+        for m in module.modules():
+            stack.callback(m.register_forward_hook(note).remove)
+        output = module(images)
+    return calls, logits_in(output)
+
+
+@dataclass(frozen=True)
 class Record:
     """One forward pass, remembered up to a layer: enough to run again only what follows.
 

@@ -1,7 +1,6 @@
 """Which layer to look at: found by running the network once, so that no architecture needs an argument."""
 
 import re
-from dataclasses import dataclass
 from itertools import product
 from math import log
 from typing import cast
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.errors import SeewhyError
-from seewhy.network import first_tensor, frozen, logits_in
+from seewhy.network import Call, calls_of, frozen
 
 MAX_PREFIX_TOKENS = 16
 NOT_A_STAGE = re.compile("pool|drop|identity|flatten|softmax", re.IGNORECASE)
@@ -56,32 +55,6 @@ def _grid(tokens: int, size: tuple[int, int], whole: bool) -> tuple[int, int] | 
     return None
 
 
-@dataclass(frozen=True)
-class _Call:
-    name: str
-    module: nn.Module
-    output: Tensor
-
-
-def _calls(module: nn.Module, image: Tensor) -> tuple[list[_Call], Tensor]:
-    """Every module call of one forward pass in the order in which they ended, and the network's own output."""
-    names = {m: name for name, m in module.named_modules()}
-    calls: list[_Call] = []
-
-    def note(m: nn.Module, _args: object, output: object) -> None:
-        tensor = first_tensor(output)
-        if tensor is not None and tensor.is_floating_point():
-            calls.append(_Call(names[m], m, tensor))
-
-    handles = [m.register_forward_hook(note) for m in module.modules()]
-    try:
-        output = module(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls, logits_in(output)
-
-
 def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None) -> list[tuple[str, int, bool]]:
     """Feature stages in the order of the pass: (name, channels, has a gradient on its grid that is not zero everywhere).
 
@@ -91,9 +64,9 @@ def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None
     the class token alone, and a map made there is black.
     """
     with frozen(module), torch.enable_grad():
-        calls, final = _calls(module, image.detach().requires_grad_())
+        calls, final = calls_of(module, image.detach().requires_grad_())
         size = (image.shape[-2], image.shape[-1])
-        stages: dict[int, _Call] = {}
+        stages: dict[int, Call] = {}
         skipped: set[int] = set()
         for position, call in enumerate(calls):
             if call.name == "" or not _is_stage(call, size, n_prefix_tokens):
@@ -121,7 +94,7 @@ def _is_pool(module: nn.Module) -> bool:
     return "pool" in type(module).__name__.lower()
 
 
-def _is_stage(call: _Call, size: tuple[int, int], n_prefix_tokens: int | None) -> bool:
+def _is_stage(call: Call, size: tuple[int, int], n_prefix_tokens: int | None) -> bool:
     # a Linear on tokens is a projection (query, key, value) that mixes roles, never a stage of its own
     if NOT_A_STAGE.search(type(call.module).__name__) or isinstance(call.module, nn.Linear):
         return False
@@ -135,7 +108,7 @@ def _is_stage(call: _Call, size: tuple[int, int], n_prefix_tokens: int | None) -
     return bool(min(grid.shape[-2:]) >= 2 and fits)
 
 
-def _is_class_map(rest: list[_Call], k: int) -> bool:
+def _is_class_map(rest: list[Call], k: int) -> bool:
     """A convolution to one channel a class (SqueezeNet), with nothing to learn after it."""
     if k not in (rest[0].output.shape[1], rest[0].output.shape[-1]):
         return False
@@ -146,7 +119,7 @@ def _is_class_map(rest: list[_Call], k: int) -> bool:
 def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
     """The linear layers whose output, or the mean of whose outputs (distilled DeiT), is the network's; by name."""
     with frozen(module), torch.no_grad():
-        calls, final = _calls(module, image)
+        calls, final = calls_of(module, image)
     linear = [c for c in calls if isinstance(c.module, nn.Linear) and c.output.shape == final.shape and final.ndim == 2]
     for heads in ([c for c in linear if c.output is final], linear):
         if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0), final):
@@ -157,6 +130,6 @@ def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
 def find_class_maps(module: nn.Module, image: Tensor) -> str | None:
     """The convolution that makes one map a class, of which the network's output is a mean (SqueezeNet); None if none."""
     with frozen(module), torch.no_grad():
-        calls, final = _calls(module, image)
+        calls, final = calls_of(module, image)
     maps = [c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and _is_class_map(calls[i:], final.shape[-1])]
     return maps[-1].name if maps else None

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import torch
 
+from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.model import Classifier
 from seewhy.types import Attribution, Images, Targets
@@ -26,6 +27,10 @@ class Center:
 
     classifier: Classifier
     sigma: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0:
+            raise SeewhyError(f"center needs a positive sigma, got {self.sigma}")
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)
