@@ -40,7 +40,7 @@ Sign = Callable[[Classifier, Tensor, int], Tensor]
 
 
 def saliency(classifier: Classifier, image: Tensor, c: int, of: Sign = pixel_gradient) -> Tensor:
-    """Llorente et al. 2024, eq. 2."""
+    """Llorente et al. 2023, eq. 2."""
     g = of(classifier, image, c).tolist()
     return _over_pixels(image, lambda i, j: max(abs(channel[i][j]) for channel in g))
 

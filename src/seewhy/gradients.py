@@ -109,7 +109,11 @@ def _class_gradients(
         return
     # logits = W e + b: back-propagate the d numbers of e instead of the k > d classes
     numbers = torch.arange(head.in_features, device=image.device)
-    jacobian = torch.cat(list(_jacobian_rows(classifier.embed, numbers, image, points, batch_size)))
+    jacobian = image.new_empty(len(numbers), *image.shape[1:])
+    filled = 0
+    for gradients in _jacobian_rows(classifier.embed, numbers, image, points, batch_size):
+        jacobian[filled : filled + len(gradients)] = gradients
+        filled += len(gradients)
     # classes of equal weights tie exactly only if they are computed once: a product rounds rows by where they stand
     weights, same = head.weight.detach()[classes].unique(dim=0, return_inverse=True)
     for first in range(0, len(weights), batch_size):

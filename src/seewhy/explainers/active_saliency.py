@@ -1,4 +1,4 @@
-"""Active saliency (Llorente et al., 2024), equation 5."""
+"""Active saliency (Llorente et al., 2023), equation 5."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -31,7 +31,7 @@ class ActiveSaliency:
 
     family: ClassVar[Family] = "gradient"
     class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "llorente2024positive"
+    paper: ClassVar[str] = "llorente2023positive"
 
     classifier: Classifier
     reading: Literal["equation", "released"] = "equation"

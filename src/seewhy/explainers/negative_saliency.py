@@ -1,4 +1,4 @@
-"""Negative saliency (Llorente et al., 2024), equation 4."""
+"""Negative saliency (Llorente et al., 2023), equation 4."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,7 +24,7 @@ class NegativeSaliency:
 
     family: ClassVar[Family] = "gradient"
     class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "llorente2024positive"
+    paper: ClassVar[str] = "llorente2023positive"
 
     classifier: Classifier
     of: str | HasPoints = "saliency"

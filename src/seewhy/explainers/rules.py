@@ -1,4 +1,4 @@
-"""What the signed and multi-class maps of Llorente et al. (2024) share: which gradient method they read."""
+"""What the signed and multi-class maps of Llorente et al. (2023) share: which gradient method they read."""
 
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, HasPoints, explainer

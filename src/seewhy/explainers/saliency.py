@@ -1,4 +1,4 @@
-"""Saliency (Simonyan et al., 2014); equation 2 of Llorente et al. (2024), the "original" of its five maps."""
+"""Saliency (Simonyan et al., 2014); equation 2 of Llorente et al. (2023), the "original" of its five maps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
