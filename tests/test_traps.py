@@ -385,3 +385,22 @@ def test_trap_31_no_hook_is_left_behind(model: str, name: str, batch: tuple[Tens
     assert hooks(classifier.module) == 1
     own.remove()
     assert hooks(classifier.module) == 0
+
+
+class WithoutGradients(nn.Module):
+    """As deployed code is often written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = cnn()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("name", ["saliency", "integrated_gradients", "active_saliency", "grad_cam"])
+def test_a_network_that_switches_gradients_off_is_named(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    classifier = replace(TINY["cnn"](), module=WithoutGradients().eval(), feature_layer="inner.6")
+    with pytest.raises(SeewhyError, match="the network computes without gradients"):
+        explainer(name, classifier).explain(*batch)

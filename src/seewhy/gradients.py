@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seewhy.errors import SeewhyError
 from seewhy.model import Classifier, frozen
 from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, FeatureMap, Images, Targets
 
@@ -40,7 +41,7 @@ def input_gradients(
             part, chosen = images[rows].detach(), targets[rows]
             for group in _groups(points(part), batch_size // len(part)):
                 x = _leaf(torch.cat([p.images for p in group]))
-                (gradient,) = torch.autograd.grad(classifier.scores(x, chosen.repeat(len(group))).sum(), x)
+                (gradient,) = torch.autograd.grad(_attached(classifier.scores(x, chosen.repeat(len(group)))).sum(), x)
                 for point, g in zip(group, gradient.split(len(part)), strict=True):
                     total[rows] += point.factor * g
     return total
@@ -139,7 +140,7 @@ def _jacobian_rows(
         for point in path:
             if graph is None or len(path) > 1:
                 x = _leaf(point.images.repeat(copies, 1, 1, 1))
-                graph = x, function(x)
+                graph = x, _attached(function(x))
             one_hot = torch.zeros_like(graph[1])
             one_hot[torch.arange(len(wanted)), wanted] = 1
             (gradient,) = torch.autograd.grad(graph[1], graph[0], one_hot, retain_graph=len(path) == 1)
@@ -153,7 +154,8 @@ def feature_gradients(classifier: Classifier, images: Images, targets: Targets, 
     The graph starts at the layer: one forward pass, and the backward pass of what follows the layer.
     """
     with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
-        (gradient,) = torch.autograd.grad(classifier.scores(images.detach(), targets).sum(), outputs[layer])
+        scores = _attached(classifier.scores(images.detach(), targets))
+        (gradient,) = torch.autograd.grad(scores.sum(), outputs[layer])
     return classifier.as_grid(outputs[layer].detach(), images), classifier.as_grid(gradient, images)
 
 
@@ -165,7 +167,7 @@ def feature_jacobian(
     The classes' vector-Jacobian products over the short suffix are batched, ``batch_size`` classes at a time.
     """
     with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
-        logits = classifier.logits(images.detach())
+        logits = _attached(classifier.logits(images.detach()))
         features = classifier.as_grid(outputs[layer].detach(), images)
         for some in classes.split(batch_size):
             one_hot = torch.zeros(len(some), *logits.shape, dtype=logits.dtype, device=logits.device)
@@ -173,6 +175,16 @@ def feature_jacobian(
             (gradients,) = torch.autograd.grad(logits, outputs[layer], one_hot, retain_graph=True, is_grads_batched=True)
             for gradient in gradients:
                 yield features, classifier.as_grid(gradient, images)
+
+
+def _attached(output: Tensor) -> Tensor:
+    """The output of a network, unless it was computed without a graph."""
+    if not output.requires_grad:
+        raise SeewhyError(
+            "the network computes without gradients (no_grad or inference_mode inside, or a layer after which nothing "
+            "depends on it): mend it, or choose a method that needs none, such as eigen_cam"
+        )
+    return output
 
 
 def _leaf(images: Images) -> Images:
