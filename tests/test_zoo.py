@@ -393,3 +393,26 @@ def test_a_network_of_hugging_face_with_weights_of_its_own(tmp_path: Path) -> No
     with torch.no_grad(), as_users_run_it():
         expected = module(classifier.normalize(images)).logits
         torch.testing.assert_close(classifier.logits(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet50.a1_in1k", "hf/nobody/nothing"])
+def test_without_a_network_the_hub_is_asked_once_and_says_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import constants
+
+    def no_address(*_: object) -> None:
+        raise OSError("Name or service not known")
+
+    def asked_again(seconds: float) -> None:
+        raise AssertionError(f"waits {seconds} s to ask again")
+
+    for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setattr("socket.getaddrinfo", no_address)
+    monkeypatch.setattr("time.sleep", asked_again)
+    before = constants.HF_HUB_OFFLINE
+    with pytest.raises(SeewhyError, match="without network give a file with --weights"):
+        seewhy.load(name)
+    assert before == constants.HF_HUB_OFFLINE
+    assert capfd.readouterr().err == ""

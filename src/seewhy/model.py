@@ -257,8 +257,10 @@ class Classifier:
             raise SeewhyError(f"{len(found)} classes are called {text!r}; give the index: {', '.join(map(str, found))}")
         if found:
             return found[0]
-        known = "give an index: this classifier has no class names" if not self.classes else f"{len(folded)} classes known"
-        raise SeewhyError(f"class {text!r} does not exist.{did_you_mean(_fold(text), folded)} ({known})")
+        if not folded:
+            raise SeewhyError(f"class {text!r} does not exist: this classifier has no class names, give an index")
+        known = ", ".join(self.classes[:20]) + (f", ... ({len(folded)} in all)" if len(folded) > 20 else "")
+        raise SeewhyError(f"class {text!r} does not exist.{did_you_mean(_fold(text), folded)} Known: {known}")
 
 
 def _fold(name: str) -> str:

@@ -2,14 +2,20 @@
 
 import importlib
 import inspect
+import os
+import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import timm
 import torchvision
+from huggingface_hub import constants as hub
+from huggingface_hub.utils import logging as hub_log
 from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from torch import nn
 
@@ -36,7 +42,8 @@ MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models")
 @MODELS.register("timm")
 def _timm(request: Request) -> Classifier:
     try:
-        module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
+        with _hub_in_one_try():
+            module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
     except RuntimeError as error:
         if "Unknown model" in str(error):
             hint = did_you_mean(request.name.partition(".")[0], timm.list_models())
@@ -104,12 +111,13 @@ def _hugging_face(request: Request) -> Classifier:
     except ImportError:
         raise SeewhyError("models of Hugging Face need transformers: pip install 'seewhy[hf]'") from None
     try:
-        view = AutoImageProcessor.from_pretrained(request.name).to_dict()
-        if request.pretrained:
-            module = AutoModelForImageClassification.from_pretrained(request.name, **request.options)
-        else:
-            config = AutoConfig.from_pretrained(request.name, **request.options)
-            module = AutoModelForImageClassification.from_config(config)
+        with _hub_in_one_try():
+            view = AutoImageProcessor.from_pretrained(request.name).to_dict()
+            if request.pretrained:
+                module = AutoModelForImageClassification.from_pretrained(request.name, **request.options)
+            else:
+                config = AutoConfig.from_pretrained(request.name, **request.options)
+                module = AutoModelForImageClassification.from_config(config)
     except Exception as error:
         raise _unavailable(request, error) from None
     wanted = view.get("crop_size") if view.get("do_center_crop") else None
@@ -210,6 +218,26 @@ def _shapes(request: Request) -> Classifier:
         crop=1.0,
         multilabel=request.name.endswith("multilabel"),
     )
+
+
+@contextmanager
+def _hub_in_one_try() -> Iterator[None]:
+    """The hub's client without its own lines and, where the hub has no address, without its minute of retries.
+
+    Offline it reads what it has downloaded before. Behind a proxy addresses are not ours to look up.
+    """
+    before, said = hub.HF_HUB_OFFLINE, hub_log.get_verbosity()
+    hub_log.set_verbosity_error()
+    try:
+        if not any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+            socket.getaddrinfo(urlsplit(hub.ENDPOINT).hostname, None)
+    except OSError:
+        hub.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before
+        hub_log.set_verbosity(said)
 
 
 def _unavailable(request: Request, error: BaseException) -> SeewhyError:

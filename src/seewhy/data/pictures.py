@@ -66,7 +66,8 @@ def read_picture(path: str | Path) -> Image.Image:
     except PermissionError:
         raise SeewhyError(f"picture {path} may not be read (permission denied)") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow raises for broken files
-        raise SeewhyError(f"picture {path} is broken: {str(error).splitlines()[0] if str(error) else 'cut off'}") from None
+        said = str(error).splitlines()[0] if str(error) else "it is cut off"
+        raise SeewhyError(f"picture {path} is broken ({said}): copy or download it again") from None
 
 
 def as_rgb(picture: Image.Image, name: str = "the picture") -> Image.Image:
