@@ -97,13 +97,23 @@ def test_a_constant_map(value: float) -> None:
 
 
 def test_one_loud_pixel_of_many() -> None:
-    """Its percentile is 0: the maximum stands for it."""
+    """A sparse map is scaled by its own points, and each is 3 pixels wide, so that it can be seen."""
     for sign in (1.0, -1.0):
         values = torch.zeros(100, 100)
-        values[3, 4] = sign
-        shown, _ = normalized(values)
-        assert shown[3, 4] == sign
-        assert np.count_nonzero(shown) == 1, "the rest is zero, and a number"
+        values[3, 4] = 7 * sign
+        shown, signed = normalized(values)
+        assert signed == (sign < 0)
+        assert (shown[2:5, 3:6] == sign).all()
+        assert np.count_nonzero(shown) == 9, "the rest is zero, and a number"
+
+
+def test_points_of_both_signs_in_a_sparse_map() -> None:
+    values = torch.zeros(100, 100)
+    values[10, 10], values[50, 50] = 2, -2
+    shown, signed = normalized(values)
+    assert signed
+    assert shown[11, 9] == 1
+    assert shown[49, 51] == -1
 
 
 def test_the_picture_shows_where_the_map_is_weak() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
 from seewhy.data.pictures import to_picture
@@ -20,21 +21,28 @@ DIVERGING = "RdBu_r"
 """For signed maps: red speaks for the class, blue against it, white is zero."""
 CLIP = 99.5
 """Percentile that is shown as the extreme color; a few loud pixels of a gradient would leave the rest black."""
+SPARSE = 0.05
+"""A map with a smaller part of its pixels off zero (active saliency among 1000 classes) is drawn with wider points."""
 INK, SOFT, PAPER = (28, 28, 32), (110, 110, 118), (255, 255, 255)
 
 
 def normalized(attribution: Tensor) -> tuple[NDArray[np.float32], bool]:
     """The map for display, and whether it is signed: a signed one in [-1, 1] around 0, others in [0, 1] from their minimum.
 
-    The extremes are the 99.5th percentile. A constant map is 0 everywhere. For the eye only: nothing is measured on it.
+    The extremes are the 99.5th percentile. A constant map is 0 everywhere. Of a sparse map the extreme is the 90th
+    percentile of what is not zero, and each point is 3 pixels wide. For the eye only: nothing is measured on it.
     """
     values = attribution.detach().float().cpu().numpy()
-    if values.min() < 0 < values.max() or values.max() <= 0 > values.min():
-        top = float(np.percentile(np.abs(values), CLIP)) or float(np.abs(values).max())
-        return np.clip(values / top, -1, 1), True
-    values = values - values.min()
-    top = float(np.percentile(values, CLIP)) or float(values.max()) or 1.0
-    return np.clip(values / top, 0, 1), False
+    signed = bool(values.min() < 0 < values.max() or values.max() <= 0 > values.min())
+    values = values if signed else values - values.min()
+    sizes = np.abs(values)
+    if 0 < np.count_nonzero(values) < SPARSE * values.size:
+        values = values / np.percentile(sizes[sizes > 0], 90)
+        low, high = minimum_filter(values, 3), maximum_filter(values, 3)
+        values = np.where(-low > high, low, high)
+    else:
+        values = values / (float(np.percentile(sizes, CLIP)) or float(sizes.max()) or 1.0)
+    return np.clip(values, -1 if signed else 0, 1).astype(np.float32), signed
 
 
 def overlay(image: Tensor, attribution: Tensor, size: int | None = None) -> Image.Image:
