@@ -131,7 +131,10 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     "a picture that does not exist": ("FILES/no.jpg --model factories:small", ("no.jpg", "does not exist")),
     "an empty picture": ("FILES/empty.jpg --model factories:small", ("empty.jpg", "is empty")),
     "a text named jpg": ("FILES/text.jpg --model factories:small", ("text.jpg", "is not a picture")),
-    "a JPEG that is cut off": ("FILES/cut_good.jpg --model factories:small", ("cut_good.jpg", "is broken", "truncated", "download it again")),
+    "a JPEG that is cut off": (
+        "FILES/cut_good.jpg --model factories:small",
+        ("cut_good.jpg", "is broken", "truncated", "download it again"),
+    ),
     "a JPEG of which the start is there": ("FILES/start.jpg --model factories:small", ("start.jpg", "is broken")),
     "a PNG that is cut off": ("FILES/cut_good.png --model factories:small", ("cut_good.png", "is broken")),
     "a PNG of 3.6 billion pixels": ("FILES/huge.png --model factories:small", ("huge.png", "100 million", "smaller")),
