@@ -1,8 +1,11 @@
 """Pure functions on attribution maps."""
 
+from typing import Literal, get_args
+
 import torch
 from torch.nn.functional import interpolate
 
+from seewhy.errors import SeewhyError
 from seewhy.types import Attribution, CoarseMap
 
 
@@ -15,3 +18,22 @@ def min_max(maps: Attribution) -> Attribution:
     """Each map to [0, 1] by its own minimum and maximum; a constant map becomes 0 (the papers divide by zero there)."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return torch.where(high > low, (maps - low) / torch.where(high > low, high - low, 1), 0)
+
+
+Reading = Literal["raw", "positive", "absolute", "min_max", "clipped"]
+"""How a metric reads a map: as it is, its positive part, its absolute value, min-max to [0, 1], or cut to [0, 1]."""
+
+
+def read(maps: Attribution, how: Reading) -> Attribution:
+    match how:
+        case "raw":
+            return maps
+        case "positive":
+            return maps.clamp_min(0)
+        case "absolute":
+            return maps.abs()
+        case "min_max":
+            return min_max(maps)
+        case "clipped":
+            return maps.clamp(0, 1)
+    raise SeewhyError(f"a map is read {', '.join(get_args(Reading))}; not {how!r}")

@@ -1,16 +1,24 @@
-"""What stands for "removed": baselines, in pixel space."""
+"""Removing: baselines in pixel space, and v(S), the value of what is kept."""
 
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, Protocol
 
+import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.nn.functional import conv2d
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from seewhy.errors import SeewhyError
-from seewhy.model import Classifier
-from seewhy.types import Images
+from seewhy.model import Classifier, frozen
+from seewhy.players import Players
+from seewhy.types import Images, Logits
 
-Baseline = Literal["black", "white", "mean_color", "blur"]
+Baseline = Literal["black", "white", "mean_color", "blur", "rise_blur", "darkest", "noise"]
 
 
 def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier, images: Images) -> Images:
@@ -19,7 +27,10 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
     Args:
         baseline: "black" is 0 and "white" 1; "mean_color" is the classifier's own mean, which is what a mask on the
             *normalized* image fades to; "blur" is a Gaussian blur of the image itself, its standard deviation a tenth of
-            the shorter side; a number is that gray; a tensor must broadcast to the images.
+            the shorter side; "rise_blur" is what RISE's code inserts into: a kernel of 11 x 11 that is nearly flat (a
+            Gaussian of sigma 5, mirrored at the border of the kernel), over the normalized image padded with zeros;
+            "darkest" is, for each image, the lowest value of its normalized array in every channel (Quantus' "black");
+            "noise" is uniform, the same for every image; a number is that gray; a tensor must broadcast to the images.
     """
     if isinstance(baseline, Tensor):
         return baseline.to(images).expand_as(images)
@@ -38,4 +49,57 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
             sigma = min(images.shape[-2:]) / 10
             reach = min(int(3 * sigma), min(images.shape[-2:]) - 1)  # reflection needs the border to be shorter
             return gaussian_blur(images, [2 * reach + 1] * 2, [sigma] * 2)
-    raise SeewhyError(f"unknown baseline {baseline!r}: use black, white, mean_color, blur, a number or a tensor")
+        case "rise_blur":
+            channels = images.shape[1]
+            kernel = images.new_tensor(_rise_kernel()).expand(channels, 1, -1, -1)
+            mean, std = (images.new_tensor(v)[:, None, None] for v in (classifier.mean, classifier.std))
+            return conv2d((images - mean) / std, kernel, padding=5, groups=channels) * std + mean
+        case "darkest":
+            mean, std = (images.new_tensor(v)[:, None, None] for v in (classifier.mean, classifier.std))
+            lowest = ((images - mean) / std).flatten(1).amin(1)[:, None, None, None]
+            return (lowest * std + mean).expand_as(images)
+        case "noise":
+            generator = torch.Generator().manual_seed(0)
+            return torch.rand(images.shape[1:], generator=generator).to(images).expand_as(images)
+    names = "black, white, mean_color, blur, rise_blur, darkest, noise"
+    raise SeewhyError(f"unknown baseline {baseline!r}: use {names}, a number or a tensor")
+
+
+@cache
+def _rise_kernel() -> list[list[float]]:
+    point = np.zeros((11, 11))
+    point[5, 5] = 1
+    return gaussian_filter(point, 5).tolist()
+
+
+Game = Callable[[Int[Tensor, "r"], Bool[Tensor, "r p"]], Logits]
+"""v(S) of some images: rows (r,) says which image, kept (r, p) which of its players stay; logits (r, k) come out."""
+
+
+class Value(Protocol):
+    """Makes the game of a batch: what removal means, and which network is asked (the classifier or a surrogate)."""
+
+    def __call__(self, images: Images, players: Players) -> Game: ...
+
+
+@dataclass(frozen=True)
+class RemovePixels:
+    """The classifier on the image in which the pixels of removed players are those of a baseline.
+
+    Args:
+        classifier: what is asked.
+        baseline: see ``baseline_images``.
+    """
+
+    classifier: Classifier
+    baseline: Baseline | float | Tensor = "black"
+
+    def __call__(self, images: Images, players: Players) -> Game:
+        removed = baseline_images(self.baseline, self.classifier, images)
+
+        def logits(rows: Int[Tensor, "r"], kept: Bool[Tensor, "r p"]) -> Float[Tensor, "r k"]:
+            mask = players.pixels(rows, kept)[:, None]
+            with frozen(self.classifier.module), torch.no_grad():
+                return self.classifier.logits(torch.where(mask, images[rows], removed[rows]))
+
+        return logits

@@ -1,0 +1,184 @@
+"""What a metric may look at, what it promises, and the registry."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from seewhy.errors import SeewhyError
+from seewhy.explainers import Explainer
+from seewhy.masking import RemovePixels, Value
+from seewhy.model import Classifier, frozen
+from seewhy.options import checked
+from seewhy.registry import Registry, did_you_mean
+from seewhy.types import Attribution, Images, Logits, Regions, Scores, Targets
+
+T = TypeVar("T")
+Family = Literal["masking", "ordering", "localization", "specificity", "complexity", "robustness", "randomization", "cost"]
+Need = Literal["regions", "boxes", "labels", "explainer", "cost", "class_maps"]
+NEEDS: dict[Need, str] = {
+    "regions": "the region of the object",
+    "boxes": "the boxes of the object",
+    "labels": "the true class",
+    "explainer": "the explainer itself, not only its maps",
+    "cost": "the cost of the maps",
+    "class_maps": "the maps of several classes",
+}
+"""What a metric may ask for beside images, classes and maps, in words for the error."""
+
+
+class Cost(NamedTuple):
+    """What the maps of a batch cost: see ``seewhy.metrics.cost``."""
+
+    seconds: float
+    forward_equivalents: float
+    peak_memory: float
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A batch of maps and all that is known of them; one case serves every metric.
+
+    Args:
+        classifier: what decided.
+        images: (n, c, h, w) in [0, 1].
+        explained: (n,) the class that the maps explain.
+        scored: (n,) the class whose score a metric reads; it differs from ``explained`` in some studies.
+        attributions: (n, h, w), raw.
+        labels: (n,) the true class, or (n, k) zeros and ones of a multi-label dataset.
+        regions: (n, h, w) the area of the object that the metric compares with.
+        boxes: n tensors (m, 4) of left, top, right, bottom in pixels, right and bottom excluded.
+        explainer: what made the maps, for metrics that ask it again.
+        cost: what the maps cost.
+        class_maps: (n, j, h, w) maps of several classes, and ``map_classes`` (j,) which; for the metrics of specificity.
+        value: v(S), the value of a set of players that are kept; pixels removed by a baseline unless given.
+        seed: of every random draw. Row i depends on image i and the seed, not on its place in the batch.
+        batch_size: forward passes at a time; the scores do not depend on it.
+        source: what the error calls the data.
+    """
+
+    classifier: Classifier
+    images: Images
+    explained: Targets
+    scored: Targets
+    attributions: Attribution
+    labels: Tensor | None = None
+    regions: Regions | None = None
+    boxes: tuple[Tensor, ...] | None = None
+    explainer: Explainer | None = None
+    cost: Cost | None = None
+    class_maps: Tensor | None = None
+    map_classes: Targets | None = None
+    value: Value | None = None
+    seed: int = 0
+    batch_size: int = 32
+    source: str = "the data"
+    _shared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.classifier.check(self.images, self.explained)
+        self.classifier.check(self.images, self.scored)
+        shape = (len(self.images), *self.images.shape[-2:])
+        if self.attributions.shape != shape:
+            raise SeewhyError(f"maps of shape {tuple(self.attributions.shape)} do not belong to images of {shape}")
+        if not torch.isfinite(self.attributions).all():
+            raise SeewhyError("maps have NaN or infinite values; no metric is defined for them")
+        if self.regions is not None and self.regions.shape != shape:
+            raise SeewhyError(f"regions of shape {tuple(self.regions.shape)} do not belong to images of {shape}")
+
+    @cached_property
+    def logits(self) -> Logits:
+        """(n, k) of the whole images."""
+        return self.run(self.images)
+
+    def run(self, images: Images) -> Logits:
+        """Logits of any images, ``batch_size`` at a time, without a graph."""
+        with frozen(self.classifier.module), torch.no_grad():
+            return torch.cat([self.classifier.logits(part) for part in images.split(self.batch_size)])
+
+    def probability(self, logits: Logits, rows: Tensor | None = None) -> Scores:
+        """(r,) probability of the class scored; ``rows`` (r,) says whose, if not one row for each image."""
+        targets = self.scored if rows is None else self.scored[rows]
+        return self.classifier.to_probabilities(logits).gather(1, targets[:, None]).squeeze(1)
+
+    def doubt(self, logits: Logits) -> Scores:
+        """(n,) 1 - probability of the class scored, exact where the probability rounds to 1."""
+        z = logits.gather(1, self.scored[:, None])
+        if self.classifier.multilabel:
+            return (-z).sigmoid().squeeze(1)
+        others = logits.scatter(1, self.scored[:, None], -torch.inf)
+        return (others.logsumexp(1) - logits.logsumexp(1)).exp()
+
+    def value_function(self, baseline: str) -> Value:
+        """The case's own v, or the classifier with pixels replaced by ``baseline``."""
+        return self.value or RemovePixels(self.classifier, baseline)  # type: ignore[arg-type]
+
+    def share(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What several metrics need is made once: ``make()`` the first time that ``key`` is asked for."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return cast(T, self._shared[key])
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A measure of maps: a frozen dataclass whose options are its fields; it keeps no state.
+
+    ``score`` returns one number for each image (n,), or several (n, m) for a curve or a figure of the whole dataset,
+    which ``reduce`` turns into one. Row i depends on row i of the case alone. ``seewhy.testing`` checks it.
+    """
+
+    family: ClassVar[Family]
+    higher_is_better: ClassVar[bool | None]
+    """None where neither is."""
+    range: ClassVar[tuple[float, float]]
+    needs: ClassVar[tuple[Need, ...]]
+    reads: ClassVar[str]
+    """How it reads a map: raw, positive, absolute, min_max, clipped, order, or none."""
+    target: ClassVar[Literal["label", "predicted", "any"]]
+    """The class that the paper explains and scores."""
+    paper: ClassVar[str]
+
+    def score(self, case: Case) -> Tensor: ...
+
+
+@runtime_checkable
+class Reduces(Metric, Protocol):
+    """A metric with several numbers an image."""
+
+    def reduce(self, scores: Tensor) -> float: ...
+
+
+METRICS: Registry[type[Metric]] = Registry("metric")
+
+
+def metric(name: str, **options: object) -> Metric:
+    """The metric ``name``; ``options`` are its fields. SeewhyError names what does not fit."""
+    kind = METRICS[name]
+    known = metric_options(kind)
+    for option in options:
+        if option not in known:
+            listed = ", ".join(known) or "none"
+            raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
+    return cast(Metric, cast(Any, kind)(**checked(kind, name, options)))
+
+
+def metric_options(kind: type[Any]) -> dict[str, object]:
+    """Options of a metric and their defaults, in the order of its fields."""
+    return {f.name: f.default if f.default is not MISSING else None for f in fields(kind)}
+
+
+def score(name: str, measure: Metric, case: Case) -> Tensor:
+    """``measure.score(case)`` behind the door: SeewhyError where the case lacks what the metric needs."""
+    for need in measure.needs:
+        if getattr(case, need) is None:
+            raise SeewhyError(f"{name} needs {NEEDS[need]}, which {case.source} does not have")
+    return measure.score(case)
+
+
+def reduced(measure: Metric, scores: Tensor) -> float:
+    """The figure of a whole dataset: the mean over images, or what the metric itself says."""
+    return measure.reduce(scores) if isinstance(measure, Reduces) else float(scores.double().mean())

@@ -1,0 +1,75 @@
+"""Players: the parts of an image that are removed or kept as one."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from skimage.segmentation import slic
+from torch import Tensor
+
+from seewhy.errors import SeewhyError
+from seewhy.types import Attribution, Images
+
+Division = Literal["pixels", "patches", "superpixels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Players:
+    """A division of each image: ``ids`` (n, h, w) is the player of a pixel; image i has ``counts[i]`` players.
+
+    Where images have different numbers of players, those from ``counts[i]`` to p - 1 own no pixel of image i.
+    """
+
+    ids: Int[Tensor, "n h w"]
+    counts: Int[Tensor, "n"]
+
+    @property
+    def p(self) -> int:
+        return int(self.counts.max())
+
+    def pixels(self, rows: Int[Tensor, "r"], chosen: Bool[Tensor, "r p"]) -> Bool[Tensor, "r h w"]:
+        """The pixels of the ``chosen`` players of images ``rows``."""
+        return chosen.gather(1, self.ids[rows].flatten(1)).view(len(rows), *self.ids.shape[1:])
+
+    def sizes(self) -> Float[Tensor, "n p"]:
+        """Number of pixels of each player."""
+        return torch.zeros(len(self.ids), self.p, device=self.ids.device).scatter_add_(
+            1, self.ids.flatten(1), torch.ones(self.ids.flatten(1).shape, device=self.ids.device)
+        )
+
+    def means(self, maps: Attribution) -> Float[Tensor, "n p"]:
+        """Mean attribution of each player; 0 for one without pixels."""
+        if self.p == maps[0].numel():
+            return maps.flatten(1).gather(1, self.ids.flatten(1).argsort(1))
+        sums = maps.new_zeros(len(maps), self.p).scatter_add_(1, self.ids.flatten(1), maps.flatten(1))
+        return sums / self.sizes().to(maps).clamp_min(1)
+
+
+def divide(images: Images, division: Division, size: int = 16) -> Players:
+    """The players of ``images``.
+
+    Args:
+        division: "pixels"; "patches" of ``size`` x ``size`` pixels (those at the right and lower border are smaller where
+            ``size`` does not divide the image); "superpixels", about ``size`` of them for each image, by SLIC with
+            compactness 1 on the image alone.
+        size: side of a patch, or number of superpixels.
+    """
+    n, _, h, w = images.shape
+    if division == "superpixels":
+        ids = torch.stack([_superpixels(image, size) for image in images])
+        return Players(ids, ids.flatten(1).amax(1) + 1)
+    side = 1 if division == "pixels" else size
+    if division not in ("pixels", "patches") or side < 1:
+        raise SeewhyError(f"players are pixels, patches or superpixels of a size from 1 on; not {division!r} of {size}")
+    across = -(-w // side)
+    rows = torch.arange(h, device=images.device)[:, None] // side
+    ids = rows * across + torch.arange(w, device=images.device) // side
+    return Players(ids.expand(n, h, w), torch.full((n,), int(ids.max()) + 1, device=images.device))
+
+
+def _superpixels(image: Float[Tensor, "c h w"], size: int) -> Int[Tensor, "h w"]:
+    array = image.permute(1, 2, 0).double().cpu().numpy()
+    found = slic(array, n_segments=size, compactness=1, start_label=0, channel_axis=-1)
+    return torch.from_numpy(np.unique(found, return_inverse=True)[1].reshape(found.shape)).to(image.device)
