@@ -136,11 +136,14 @@ class Metric(Protocol):
     """None where neither is."""
     range: ClassVar[tuple[float, float]]
     needs: ClassVar[tuple[Need, ...]]
-    reads: ClassVar[str]
-    """How it reads a map: raw, positive, absolute, min_max, clipped, order, or none."""
     target: ClassVar[Literal["label", "predicted", "any"]]
     """The class that the paper explains and scores."""
     paper: ClassVar[str]
+
+    @property
+    def reads(self) -> str:
+        """How it reads a map: raw, positive, absolute, min_max, clipped; order or none."""
+        ...
 
     def score(self, case: Case) -> Tensor: ...
 

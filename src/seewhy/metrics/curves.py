@@ -98,10 +98,10 @@ def ranked(players: Players, worth: Float[Tensor, "n p"], ties: Ties, seed: int)
     absent = torch.arange(p, device=worth.device) >= players.counts[:, None]
     worth = worth.masked_fill(absent, -torch.inf)
     if ties == "position":
-        return worth.argsort(1, descending=True, stable=True)
+        return worth.argsort(dim=1, descending=True, stable=True)
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(p, generator=generator).to(worth.device)
-    return shuffled[worth[:, shuffled].argsort(1, descending=True, stable=True)]
+    return shuffled[worth[:, shuffled].argsort(dim=1, descending=True, stable=True)]
 
 
 def sizes(p: int, steps: int) -> list[int]:

@@ -1,0 +1,224 @@
+"""LIF, MIF and their difference SRG, over players that are ranked by the map (Salvage, algorithm 1)."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from seewhy.masking import Baseline
+from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.curves import Score, Ties, curves, read_out, sizes
+from seewhy.players import Division
+from seewhy.types import Scores
+
+
+def mean_value(
+    case: Case, best: bool, division: Division, size: int, steps: int, baseline: Baseline, value: Score, ties: Ties
+) -> Scores:
+    """Mean of v over the sets of the best (LIF) or worst (MIF) i players, i = 1, ..., p, or ``steps`` sizes of these."""
+    pair = curves(case, division, size, baseline, ties)
+    p = pair.players.p
+    ks = [k for k in (sizes(p, steps) if steps else range(p + 1)) if k > 0]
+    # the worst i are what is left when the best p - i are removed
+    logits = pair.kept(ks) if best else pair.removed([p - k for k in ks])
+    values = read_out(case, logits, value)
+    counts = pair.players.counts[:, None]
+    there = torch.tensor(ks, device=counts.device)
+    there = there <= counts if best else there > p - counts
+    return (values * there).sum(1) / there.sum(1)
+
+
+@METRICS.register("lif")
+@dataclass(frozen=True)
+class LIF:
+    r"""LIF, least influential first: the mean value while the least important players are removed first.
+
+    $$\mathrm{LIF} = \frac{1}{p} \sum_{i=1}^{p} v(\text{the best } i)$$
+
+    Rewards: maps whose best players suffice.
+
+    Fooled by: compact maps and telling baselines, as `insertion`.
+
+    Defined: equal players are in random order, the same for every image. The empty set does not count, the whole does.
+
+    Args:
+        players: patches, pixels or superpixels.
+        size: side of a patch, or number of superpixels.
+        steps: how many of the sizes 1 to p are evaluated; 0 is each.
+        baseline: what stands for removed, unless the case has a value function of its own (a surrogate with its tokens
+            masked, as in the paper).
+        value: probability or logit.
+        ties: the order of equal values.
+
+    Source: Salvage, algorithm 1. It differs from `insertion` in players, baseline and rule: the mean over sizes 1 to p
+    instead of the trapezoid over 0 to 1.
+    """
+
+    family: ClassVar[Family] = "ordering"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "salvage2025"
+
+    players: Division = "patches"
+    size: int = 16
+    steps: int = 0
+    baseline: Baseline = "mean_color"
+    value: Score = "probability"
+    ties: Ties = "random"
+
+    def score(self, case: Case) -> Scores:
+        return mean_value(case, True, self.players, self.size, self.steps, self.baseline, self.value, self.ties)
+
+
+@METRICS.register("mif")
+@dataclass(frozen=True)
+class MIF:
+    r"""MIF, most influential first: the mean value while the most important players are removed first.
+
+    $$\mathrm{MIF} = \frac{1}{p} \sum_{i=1}^{p} v(\text{the worst } i)$$
+
+    Rewards: maps whose best players the network cannot do without.
+
+    Fooled by: scattered players and hostile baselines, as `deletion`.
+
+    Defined: as `lif`.
+
+    Args:
+        players: patches, pixels or superpixels.
+        size: side of a patch, or number of superpixels.
+        steps: how many of the sizes 1 to p are evaluated; 0 is each.
+        baseline: what stands for removed, unless the case has a value function of its own.
+        value: probability or logit.
+        ties: the order of equal values.
+
+    Source: Salvage, algorithm 1.
+    """
+
+    family: ClassVar[Family] = "ordering"
+    higher_is_better: ClassVar[bool | None] = False
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "salvage2025"
+
+    players: Division = "patches"
+    size: int = 16
+    steps: int = 0
+    baseline: Baseline = "mean_color"
+    value: Score = "probability"
+    ties: Ties = "random"
+
+    def score(self, case: Case) -> Scores:
+        return mean_value(case, False, self.players, self.size, self.steps, self.baseline, self.value, self.ties)
+
+
+@METRICS.register("srg")
+@dataclass(frozen=True)
+class SRG:
+    r"""SRG, symmetric relevance gain: what the order of the map gains over its reverse.
+
+    $$\mathrm{SRG} = \mathrm{LIF} - \mathrm{MIF}$$
+
+    Rewards: maps that put what the network uses first and what it does not use last.
+
+    Fooled by: less than its parts. What a baseline does to every order alike cancels, so that rankings of methods agree
+    between baselines (Bluecher et al., 2024); a random order scores 0.
+
+    Defined: 0 in the mean for a map of equal values.
+
+    Args:
+        players: patches, pixels or superpixels.
+        size: side of a patch, or number of superpixels.
+        steps: how many of the sizes 1 to p are evaluated; 0 is each.
+        baseline: what stands for removed, unless the case has a value function of its own.
+        value: probability or logit.
+        ties: the order of equal values.
+
+    Source: Bluecher et al. (2024); Salvage, eq. 7. `pixel_flipping` is the form of the former: superpixels and the area
+    over the share of pixels.
+    """
+
+    family: ClassVar[Family] = "ordering"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "bluecher2024decoupling"
+
+    players: Division = "patches"
+    size: int = 16
+    steps: int = 0
+    baseline: Baseline = "mean_color"
+    value: Score = "probability"
+    ties: Ties = "random"
+
+    def score(self, case: Case) -> Scores:
+        options = (self.players, self.size, self.steps, self.baseline, self.value, self.ties)
+        lif, mif = (mean_value(case, best, *options) for best in (True, False))
+        return lif - mif
+
+
+@METRICS.register("pixel_flipping")
+@dataclass(frozen=True)
+class PixelFlipping:
+    r"""Pixel flipping: SRG over superpixels, as the area between two curves over the share of pixels that is removed.
+
+    $$\mathrm{SRG} = \int_0^1 \big( p(\text{worst removed first}) - p(\text{best removed first}) \big)\, ds,$$
+
+    by the trapezoid rule at the sizes that are evaluated; $s$ is the share of pixels, not of superpixels.
+
+    Rewards: what `srg` rewards, on parts that follow the image.
+
+    Fooled by: superpixels that are so large that every map orders them alike.
+
+    Defined: equal superpixels are in random order.
+
+    Args:
+        players: superpixels by SLIC with compactness 1, patches or pixels; each is ranked by its mean attribution.
+        size: number of superpixels, or side of a patch.
+        points: how many sizes are evaluated beside none and all; geometrically spaced, dense where little is removed.
+        baseline: what stands for removed.
+        value: probability or logit.
+        ties: the order of equal values.
+
+    Source: Bluecher et al. (2024), section 3; 25 superpixels and 15 points are its code's.
+    """
+
+    family: ClassVar[Family] = "ordering"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "bluecher2024decoupling"
+
+    players: Division = "superpixels"
+    size: int = 25
+    points: int = 15
+    baseline: Baseline = "mean_color"
+    value: Score = "probability"
+    ties: Ties = "random"
+
+    def score(self, case: Case) -> Scores:
+        pair = curves(case, self.players, self.size, self.baseline, self.ties)
+        p, counts = pair.players.p, pair.players.counts
+        ks = [0, *sorted({round(p ** (i / (self.points - 1))) for i in range(self.points)})] if self.points > 1 else [0, p]
+        owned = pair.players.sizes().gather(1, pair.order).cumsum(1)  # pixels of the best k
+        owned = torch.cat([owned.new_zeros(len(owned), 1), owned], 1)
+        best_first = read_out(case, pair.removed(ks), self.value)
+        # removing the worst k of an image leaves its best counts - k; sets that do not exist repeat the empty one
+        left = (counts[:, None] - torch.tensor(ks, device=counts.device)).clamp_min(0)
+        needed = left.unique()
+        values = read_out(case, pair.kept(needed.tolist()), self.value)
+        worst_first = values.gather(1, torch.searchsorted(needed, left))
+        return _area(owned[:, -1:] - owned.gather(1, left), worst_first) - _area(owned[:, ks], best_first)
+
+
+def _area(pixels: Tensor, values: Tensor) -> Scores:
+    return torch.trapezoid(values, (pixels / pixels[:, -1:]).to(values), dim=1)

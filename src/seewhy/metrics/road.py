@@ -1,0 +1,103 @@
+"""ROAD, remove and debias (Rong et al., 2022): deletion with pixels that are filled in from their neighbors."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.curves import Ties, divide_case, ranked
+from seewhy.types import Scores
+
+NEIGHBORS = {(dy, dx): 1 / 6 if dy == 0 or dx == 0 else 1 / 12 for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx}
+"""Weights of the eight neighbors; they sum to 1. At the border those that exist are scaled up to that."""
+
+
+@METRICS.register("road")
+@dataclass(frozen=True)
+class ROAD:
+    r"""ROAD: on how many images the class stays when the highest pixels are filled in from their neighbors.
+
+    $$\mathrm{ROAD} = \frac{1}{m} \sum_{j=1}^{m} \mathbb{1}\big[ \arg\max f(x^{(s_j)}) = c \big],$$
+
+    where $x^{(s)}$ has its highest share $s$ of pixels replaced by noisy linear imputation: each is the weighted mean of
+    its eight neighbors, removed or not, which is one sparse linear system, plus a little noise.
+
+    Rewards: maps whose highest pixels hold the class, with no black shape that could itself be a feature.
+
+    Fooled by: large connected areas, which are filled in with a smooth color that is again a shape.
+
+    Defined: exactly the share is removed, ties in random order (other code removes every tied pixel). All pixels removed
+    at once cannot be filled in, so a share is below 1.
+
+    Args:
+        shares: of the pixels that are removed.
+        first: remove the "most" or the "least" important first; higher is better for the latter.
+        noise: standard deviation of the noise, in units of the normalized image; the same for every image.
+        ties: the order of equal values.
+
+    Source: Rong et al. (2022), section 4.2 and its code for the weights. Quantus 0.6 computes it on the first batch only and
+    fails on color images.
+    """
+
+    family: ClassVar[Family] = "ordering"
+    higher_is_better: ClassVar[bool | None] = False
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "rong2022consistent"
+
+    shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    first: Literal["most", "least"] = "most"
+    noise: float = 0.01
+    ties: Ties = "random"
+
+    def score(self, case: Case) -> Scores:
+        players = divide_case(case, "pixels", 1)
+        worth = players.means(case.attributions)
+        rank = ranked(players, worth if self.first == "most" else -worth, self.ties, case.seed).argsort(1)
+        generator = torch.Generator().manual_seed(case.seed)
+        noise = torch.randn(case.images.shape[1:], generator=generator).to(case.images)
+        noise = noise * self.noise * case.images.new_tensor(case.classifier.std)[:, None, None]
+        stays = []
+        for share in self.shares:
+            gone = (rank < round(share * players.p)).view(len(rank), *case.images.shape[-2:])
+            filled = torch.stack([impute(x, g) for x, g in zip(case.images, gone, strict=True)])
+            filled = torch.where(gone[:, None], filled + noise, case.images).clamp(0, 1)
+            stays.append(case.run(filled).argmax(1) == case.scored)
+        return torch.stack(stays, 1).to(case.images.dtype).mean(1)
+
+
+def impute(image: Float[Tensor, "c h w"], gone: Bool[Tensor, "h w"]) -> Float[Tensor, "c h w"]:
+    """The image whose ``gone`` pixels are each the weighted mean of their neighbors."""
+    missing = gone.cpu().numpy()
+    if not missing.any() or missing.all():
+        return image
+    values = image.detach().double().cpu().numpy()
+    number = np.full(missing.shape, -1)
+    number[missing] = np.arange(missing.sum())
+    ys, xs = np.nonzero(missing)
+    at = np.arange(len(ys))
+    weight_sum = np.zeros(len(ys))
+    known = np.zeros((len(ys), len(values)))
+    entries: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]] = []
+    for (dy, dx), weight in NEIGHBORS.items():
+        y, x = ys + dy, xs + dx
+        inside = (y >= 0) & (y < missing.shape[0]) & (x >= 0) & (x < missing.shape[1])
+        i, y, x = at[inside], y[inside], x[inside]
+        weight_sum[i] += weight
+        other = number[y, x]
+        entries.append((i[other >= 0], other[other >= 0], np.full((other >= 0).sum(), -weight)))
+        known[i[other < 0]] += weight * values[:, y[other < 0], x[other < 0]].T
+    entries.append((at, at, weight_sum))
+    rows, columns, weights = (np.concatenate(part) for part in zip(*entries, strict=True))
+    matrix = coo_matrix((weights, (rows, columns)), shape=(len(ys), len(ys))).tocsc()
+    values[:, missing] = splu(matrix).solve(known).T
+    return torch.from_numpy(values).to(image)
