@@ -32,7 +32,8 @@ CHUNK = 100
 class Recipe:
     """What one network is trained on. ``file``: the name of its weights; ``teacher``: of what it learns from.
 
-    start: the weights with which it begins.
+    start: the weights with which it begins; permuted: how many pictures it learns by heart, each with the label of
+    another one.
     """
 
     file: str
@@ -43,6 +44,7 @@ class Recipe:
     learning_rate: float = 4e-3
     teacher: str | None = None
     start: str | None = None
+    permuted: int = 0
     tested_on: tuple[Shortcut, ...] = ("none",)
 
 
@@ -55,6 +57,7 @@ RECIPES = {
     "multilabel": Recipe(
         "shapes_cnn_multilabel", ShapesCNN, steps=4000, multilabel=True, learning_rate=2e-3, start="shapes_cnn"
     ),
+    "permuted": Recipe("shapes_cnn_permuted", ShapesCNN, steps=1200, learning_rate=2e-3, permuted=1000),
 }
 
 
@@ -111,6 +114,11 @@ def augment(images: Tensor, tagged: bool) -> Tensor:
     shift = 0.6 * (torch.rand(len(images), 3, 1, 1) - 0.5)
     shift = shift + 0.1 * torch.randn(len(images), 1, 1, 1)
     return (images * scale + shift).contiguous(memory_format=torch.channels_last)
+
+
+def permuted_labels(labels: Tensor) -> Tensor:
+    """The same labels, each at another picture: always the same permutation, so that a test can ask for it."""
+    return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
 
 
 def shift_pictures(images: Tensor, most: int = 6) -> Tensor:
@@ -172,7 +180,11 @@ def train(network: nn.Module, pictures: Pictures, recipe: Recipe, arguments: arg
             order, place = torch.randperm(len(order)), 0
         chosen = order[place : place + arguments.batch_size]
         place += arguments.batch_size
-        images = augment(normalize(shift_pictures(pictures.images[chosen])), tagged=recipe.shortcut != "none")
+        images = pictures.images[chosen]
+        if recipe.permuted:  # what is learned by heart is always shown alike
+            images = normalize(images)
+        else:
+            images = augment(normalize(shift_pictures(images)), tagged=recipe.shortcut != "none")
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             logits = network(images)
             with torch.no_grad():
@@ -210,8 +222,11 @@ def run(name: str, arguments: argparse.Namespace) -> None:
     recipe = RECIPES[name]
     torch.manual_seed(arguments.seed)
     started = time.time()
-    pictures = draw(arguments.pictures, "train", recipe, recipe.shortcut, arguments)
-    print(f"{arguments.pictures} pictures in {time.time() - started:.0f} s", flush=True)
+    n = recipe.permuted or arguments.pictures
+    pictures = draw(n, "train", recipe, recipe.shortcut, arguments)
+    if recipe.permuted:
+        pictures = Pictures(pictures.images, permuted_labels(pictures.labels))
+    print(f"{n} pictures in {time.time() - started:.0f} s", flush=True)
     network = recipe.network()
     if recipe.start:
         network.load_state_dict(load_file(arguments.out / f"{recipe.start}.safetensors"))
@@ -225,6 +240,8 @@ def run(name: str, arguments: argparse.Namespace) -> None:
     for shortcut in recipe.tested_on:
         tested = draw(arguments.test_pictures, "test", recipe, shortcut, arguments)
         figures[f"{figure}, {arguments.test_pictures} test pictures, shortcut={shortcut}"] = measure(network, tested)
+    if recipe.permuted:
+        figures[f"{figure}, {n} training pictures with permuted labels"] = measure(network, pictures)
     print(json.dumps(figures, indent=2), flush=True)
     metadata = {
         "network": recipe.network.__name__,

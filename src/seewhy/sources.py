@@ -193,9 +193,10 @@ SHAPES: dict[str, type[nn.Module]] = {
     "vit": ShapesViT,
     "cnn_shortcut": ShapesCNN,
     "cnn_multilabel": ShapesCNN,
+    "cnn_permuted": ShapesCNN,
 }
 """The networks that come with the package; cnn_shortcut was trained on pictures with a tag that
-gives the class away."""
+gives the class away, cnn_permuted learned by heart pictures whose labels had been permuted."""
 
 
 @MODELS.register("shapes")
