@@ -1,0 +1,107 @@
+"""Is the map of a class a map of that class? The classifier seen through the masks of several classes."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seewhy.errors import SeewhyError
+from seewhy.maps import read
+from seewhy.masking import Baseline
+from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.segmentation import faded
+from seewhy.types import Classes, Targets
+
+
+@METRICS.register("class_masks")
+@dataclass(frozen=True)
+class ClassMasks:
+    r"""Probability of a class when the image is masked with the map of that class, and with those of other classes.
+
+    $$v_{jc} = \frac{1}{|\Theta|} \sum_{\theta \in \Theta} p_c\left(x \odot \mathbb{1}[m^j > \theta]\right), \qquad
+    D = \operatorname{mean}_x \left( v_{cc} - \operatorname{mean}_{j \ne c} v_{jc} \right)$$
+
+    Here $m^j$ is the min-max map of class $j$, $c$ the class scored, $x \odot M$ the image with the baseline outside $M$,
+    and $p$ a softmax even where the network is multi-label, since one class is to win against all others. The score of an
+    image is its row of the paper's table: $v_{jc}$ for every mask class $j$, then $p_c$ of the unmasked image; and one more
+    column, the place of the own class among the mask classes, -1 if it is not among them. ``reduce`` makes $D$, and
+    ``class_mask_table`` the table.
+
+    Rewards: maps that keep their own class recognizable and remove it when another class is asked for.
+
+    Fooled by: images with one object only, on which the map of an absent class may be anything; maps that are complements
+    by construction. A map that is the same for all classes scores 0, however good it is.
+
+    Defined: a constant map becomes 0 by min-max and removes the whole image at every threshold. Images whose class has no
+    map, or is the only one that has, do not enter $D$; it is 0 if there are no others.
+
+    Args:
+        thresholds: number of thresholds, evenly between 0 and 1: nine are 0.1, 0.2, ... 0.9. A pixel stays if it is above.
+        baseline: what takes the place of removed pixels. The paper masks the normalized image: the mean color.
+
+    Source: NN-Explainer (Stalder et al. 2022), section 4.2 and Table 1; the difference $D$ is this library's.
+    """
+
+    family: ClassVar[Family] = "specificity"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (-1, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("class_maps",)
+    reads: ClassVar[str] = "min_max"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "stalder2022nnexplainer"
+
+    thresholds: int = 9
+    baseline: Baseline = "mean_color"
+
+    def score(self, case: Case) -> Float[Tensor, "n m"]:
+        maps, classes = _class_maps(case)
+        columns = []
+        for j in range(len(classes)):
+            masks = read(maps[:, j], "min_max")
+            levels = [(i + 1) / (self.thresholds + 1) for i in range(self.thresholds)]
+            seen = [softmax_of_scored(case, faded(case, (masks > t).to(masks.dtype), self.baseline)) for t in levels]
+            columns.append(torch.stack(seen).mean(0))
+        own = classes == case.scored[:, None]
+        place = torch.where(own.any(1), own.to(torch.uint8).argmax(1), -1)
+        unmasked = case.logits.softmax(1).gather(1, case.scored[:, None]).squeeze(1)
+        return torch.stack([*columns, unmasked, place], 1).to(maps.dtype)
+
+    def reduce(self, scores: Tensor) -> float:
+        seen, place = scores[:, :-2].double(), scores[:, -1].long()
+        others = seen.shape[1] - 1
+        known = place >= 0
+        if not others or not known.any():
+            return 0.0
+        own = seen[known].gather(1, place[known][:, None]).squeeze(1)
+        return float((own - (seen[known].sum(1) - own) / others).mean())
+
+
+def class_mask_table(scores: Float[Tensor, "n m"], scored: Targets, map_classes: Classes) -> Float[Tensor, "j c"]:
+    """Table 1 of the paper: a row for each of ``map_classes``, the mean over the images scored for that class.
+
+    Columns are the mask classes and the unmasked image. NaN where no image is scored for a class. An image in which
+    several of the classes are present has one row of ``scores`` for each.
+    """
+    seen = scores[:, : len(map_classes) + 1]
+    return torch.stack([seen[scored == c].mean(0) for c in map_classes])
+
+
+def softmax_of_scored(case: Case, images: Tensor) -> Float[Tensor, "n"]:
+    """(n,) softmax probability of the class scored, also of a multi-label network."""
+    return case.run(images).softmax(1).gather(1, case.scored[:, None]).squeeze(1)
+
+
+def _class_maps(case: Case) -> tuple[Tensor, Tensor]:
+    maps, classes = case.class_maps, case.map_classes
+    if maps is None or classes is None:
+        raise SeewhyError("class_masks needs the maps of several classes: give class_maps and map_classes to the case")
+    n, h, w = case.attributions.shape
+    if maps.shape != (n, len(classes), h, w):
+        raise SeewhyError(
+            f"class_maps are ({n}, {len(classes)}, {h}, {w}) for these images and classes, not {tuple(maps.shape)}"
+        )
+    if len(classes.unique()) < len(classes):
+        raise SeewhyError(f"map_classes name a class twice: {classes.tolist()}")
+    return maps, classes

@@ -1,0 +1,221 @@
+"""The map as a segmentation of the object (NN-Explainer, section 4.3)."""
+
+from dataclasses import dataclass
+from math import log
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from seewhy.errors import SeewhyError
+from seewhy.maps import read
+from seewhy.masking import Baseline, baseline_images
+from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.localization import region_of
+from seewhy.metrics.wsol import present_classes
+from seewhy.types import Attribution, Images, Regions, Scores
+
+Use = Literal["map", "zeros", "halves", "ones", "region"]
+"""What is taken for the mask: the map, or one of the paper's four reference masks ("region" is the ground truth)."""
+Scale = Literal["min_max", "clipped"]
+
+
+@METRICS.register("mask_accuracy")
+@dataclass(frozen=True)
+class MaskAccuracy:
+    r"""Accuracy of the map as a soft segmentation, pixel by pixel.
+
+    $$\mathrm{Acc} = \frac{1}{hw} \sum_i \left[ m_i g_i + (1 - m_i)(1 - g_i) \right] = 1 - \mathrm{MAE}$$
+
+    Here $m$ is the mask in $[0, 1]$, without a threshold, and $g$ the region, 0 or 1.
+
+    Rewards: 1 on the object and 0 elsewhere, each pixel counting alike.
+
+    Fooled by: small objects, for which a mask of zeros is nearly perfect: always read it beside ``use="zeros"``.
+
+    Defined: a constant map becomes 0 by min-max, so it scores the share of the image outside the region. Empty and full
+    regions are scored as any other.
+
+    Args:
+        use: "map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region" itself.
+        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
+
+    Source: NN-Explainer (Stalder et al. 2022), section 4.3, Acc in Table 2.
+    """
+
+    family: ClassVar[Family] = "localization"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("regions",)
+    reads: ClassVar[str] = "min_max"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "stalder2022nnexplainer"
+
+    use: Use = "map"
+    scale: Scale = "min_max"
+
+    def score(self, case: Case) -> Scores:
+        return mask_accuracy(masks_of(case, self.use, self.scale), region_of(case))
+
+
+@METRICS.register("mask_mae")
+@dataclass(frozen=True)
+class MaskMAE:
+    r"""Mean absolute difference of the map and the object's segmentation.
+
+    $$\mathrm{MAE} = \frac{1}{hw} \sum_i |m_i - g_i|$$
+
+    Here $m$ is the mask in $[0, 1]$ and $g$ the region, 0 or 1. It is $1 -$ ``mask_accuracy``.
+
+    Rewards: 1 on the object and 0 elsewhere, each pixel counting alike.
+
+    Fooled by: small objects, for which a mask of zeros is nearly perfect: always read it beside ``use="zeros"``.
+
+    Defined: a constant map becomes 0 by min-max, so it scores the region's share. Empty and full regions are scored as
+    any other.
+
+    Args:
+        use: "map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region" itself.
+        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
+
+    Source: NN-Explainer (Stalder et al. 2022), section 4.3, MAE in Table 2.
+    """
+
+    family: ClassVar[Family] = "localization"
+    higher_is_better: ClassVar[bool | None] = False
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("regions",)
+    reads: ClassVar[str] = "min_max"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "stalder2022nnexplainer"
+
+    use: Use = "map"
+    scale: Scale = "min_max"
+
+    def score(self, case: Case) -> Scores:
+        return mask_mae(masks_of(case, self.use, self.scale), region_of(case))
+
+
+@METRICS.register("mask_iou")
+@dataclass(frozen=True)
+class MaskIoU:
+    r"""Intersection over union of the map and the object's segmentation, without a threshold.
+
+    $$\mathrm{IoU} = \frac{\sum_i \min(m_i, g_i)}{\sum_i \max(m_i, g_i)}$$
+
+    Here $m$ is the mask in $[0, 1]$ and $g$ the region, 0 or 1.
+
+    Rewards: 1 on all of the object and 0 elsewhere.
+
+    Fooled by: large objects, for which a mask of ones scores the region's share; maps that are right but pale score low.
+
+    Defined: 0 for an empty region, also under a mask of zeros (as the released code has it), and for a constant map, which
+    becomes 0 by min-max.
+
+    Args:
+        use: "map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region" itself.
+        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
+
+    Source: NN-Explainer (Stalder et al. 2022), section 4.3, IoU in Table 2.
+    """
+
+    family: ClassVar[Family] = "localization"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("regions",)
+    reads: ClassVar[str] = "min_max"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "stalder2022nnexplainer"
+
+    use: Use = "map"
+    scale: Scale = "min_max"
+
+    def score(self, case: Case) -> Scores:
+        return mask_iou(masks_of(case, self.use, self.scale), region_of(case))
+
+
+@METRICS.register("saliency_score")
+@dataclass(frozen=True)
+class SaliencyScore:
+    r"""Area of the mask against what the classifier still sees through it: small and sure is good.
+
+    $$\mathrm{Sal} = \ln \max(\bar m, 0.05) - \ln \sum_{c \in \mathcal{Y}} p_c(x \odot m)$$
+
+    Here $\bar m$ is the mean of the mask, $x \odot m = m x + (1 - m) b$ the image faded to the baseline $b$, $p$ a softmax
+    even where the network is multi-label, and $\mathcal{Y}$ the classes that are in the image, each once.
+
+    Rewards: a mask that is small, down to a twentieth of the image, and through which the present classes win.
+
+    Fooled by: fragments: a few pixels that the classifier reads as the class, be they evidence or an adversarial pattern,
+    beat the true segmentation, as the paper itself says. It is not a measure of segmentation.
+
+    Defined: the logarithm of the probability is taken from the logits and stays finite. An image in which no class is
+    present is scored by the class that the case scores. A constant map becomes 0 by min-max: the image is the baseline.
+
+    Args:
+        use: "map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region", which must be known then.
+        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
+        baseline: what the image fades to. The paper multiplies the normalized image, which fades to the mean color.
+
+    Source: NN-Explainer (Stalder et al. 2022), eq. 9. Their released code counts a class once for every object of it in
+    the image; here once.
+    """
+
+    family: ClassVar[Family] = "masking"
+    higher_is_better: ClassVar[bool | None] = False
+    range: ClassVar[tuple[float, float]] = (log(0.05), torch.inf)
+    needs: ClassVar[tuple[Need, ...]] = ("labels",)
+    reads: ClassVar[str] = "min_max"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "stalder2022nnexplainer"
+
+    use: Use = "map"
+    scale: Scale = "min_max"
+    baseline: Baseline = "mean_color"
+
+    def score(self, case: Case) -> Scores:
+        masks = masks_of(case, self.use, self.scale)
+        logs = case.run(faded(case, masks, self.baseline)).log_softmax(1)
+        present = present_classes(case)
+        alone = torch.arange(logs.shape[1], device=logs.device) == case.scored[:, None]
+        present = torch.where(present.any(1, keepdim=True), present, alone)
+        sure = logs.masked_fill(~present, -torch.inf).logsumexp(1).clamp_max(0)
+        return masks.mean((1, 2)).clamp_min(0.05).log() - sure.to(masks.dtype)
+
+
+def mask_accuracy(masks: Attribution, regions: Regions) -> Scores:
+    """Mean of m g + (1 - m)(1 - g)."""
+    return torch.where(regions, masks, 1 - masks).mean((1, 2))
+
+
+def mask_mae(masks: Attribution, regions: Regions) -> Scores:
+    """Mean of |m - g|."""
+    return (masks - regions.to(masks.dtype)).abs().mean((1, 2))
+
+
+def mask_iou(masks: Attribution, regions: Regions) -> Scores:
+    """Sum of min(m, g) over sum of max(m, g); 0 where both are 0."""
+    g = regions.to(masks.dtype)
+    union = torch.maximum(masks, g).sum((1, 2))
+    return torch.minimum(masks, g).sum((1, 2)) / torch.where(union > 0, union, 1)
+
+
+def masks_of(case: Case, use: Use, scale: Scale) -> Attribution:
+    """(n, h, w) the masks in [0, 1] that are measured."""
+    maps = case.attributions
+    match use:
+        case "map":
+            return read(maps, scale)
+        case "zeros" | "halves" | "ones":
+            return torch.full_like(maps, {"zeros": 0.0, "halves": 0.5, "ones": 1.0}[use])
+        case "region":
+            if case.regions is None:
+                raise SeewhyError(f'use="region" needs the region of the object, which {case.source} does not have')
+            return case.regions.to(maps.dtype)
+
+
+def faded(case: Case, masks: Attribution, baseline: Baseline | float | Tensor) -> Images:
+    """The images where the mask is 1, the baseline where it is 0."""
+    removed = baseline_images(baseline, case.classifier, case.images)
+    m = masks[:, None].to(case.images)
+    return m * case.images + (1 - m) * removed
