@@ -1,0 +1,266 @@
+"""Sanity checks (Adebayo et al., 2018): does the map change when what the network learned is destroyed?"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar, Literal, cast
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+
+from seewhy import zoo
+from seewhy.errors import SeewhyError, cause
+from seewhy.explainers import Explainer
+from seewhy.maps import Reading, read
+from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.similarity import Similarity, similarity
+from seewhy.model import Classifier, frozen
+from seewhy.types import Attribution, Images, Scores
+
+Order = Literal["cascading", "independent"]
+
+
+@METRICS.register("parameter_randomization")
+@dataclass(frozen=True)
+class ParameterRandomization:
+    r"""How alike the map stays when the network's layers are replaced by untrained ones.
+
+    $$s_i = \mathrm{sim}\bigl(\phi(x; f), \phi(x; f_i)\bigr), \qquad i = 1, \dots, m$$
+
+    with $f_i$ a copy of the network whose upper $i$ stages (cascading) or whose stage $i$ alone (independent) have been
+    initialized again, and $\phi(x; f)$ the map that the method makes of $f$, always of the same class. The stages are made
+    of the layers that own parameters, in the order in which the network runs them, from the logits down to the image, cut
+    into $m$ runs of equally many layers; the last cascading network is wholly random. The figure of a dataset is the mean
+    over images and stages.
+
+    Rewards: maps that depend on what the network has learned.
+
+    Fooled by: noise. A map that is different each time passes; `random`, which depends on the image alone, fails with 1
+    as `center` does. Edges and smooth blobs that every map of an image has keep the similarity above 0, so compare methods
+    with each other and not with 0.
+
+    Defined: two constant maps are alike (1), a constant and another are not (0). A method that needs other fields than
+    `classifier` changed (a trained explainer keeps its own weights) is measured as it is.
+
+    Args:
+        order: "cascading" destroys all stages from the top down to stage i, "independent" one at a time.
+        similarity: "rank" (Spearman's correlation), "absolute_rank" (of absolute values), "hog" (histograms of oriented
+            gradients) or "ssim".
+        n_layers: how many stages, m; null (None) for as many as there are layers with parameters.
+        reads: how both maps are read before they are compared.
+
+    A layer is initialized by its own `reset_parameters`, batch-norm statistics included; parameters whose layer has no such
+    method are drawn from a normal distribution with their own mean and standard deviation. All draws depend on the
+    seed and the layer alone. The network itself is never touched.
+
+    Source: Adebayo et al. (2018), section 3 (cascading and independent randomization).
+    """
+
+    family: ClassVar[Family] = "randomization"
+    higher_is_better: ClassVar[bool | None] = False
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ("explainer",)
+    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
+    paper: ClassVar[str] = "adebayo2018sanity"
+
+    order: Order = "cascading"
+    similarity: Similarity = "rank"
+    n_layers: int | None = 5
+    reads: Reading = "raw"
+
+    def score(self, case: Case) -> Tensor:
+        """(n, m)."""
+        explainer = _explainer(case)
+        with_classifier(explainer, case.classifier)  # before any work is done
+        before = read(case.attributions, self.reads)
+        found = []
+        for other in randomized(case.classifier, self.order, self.n_layers, case.seed, case.images[:1]):
+            maps = maps_of(with_classifier(explainer, other), case, "a randomized network")
+            found.append(similarity(self.similarity, before, read(maps, self.reads)))
+        return torch.stack(found, 1)
+
+    def reduce(self, scores: Tensor) -> float:
+        return float(scores.double().mean())
+
+
+@METRICS.register("label_randomization")
+@dataclass(frozen=True)
+class LabelRandomization:
+    r"""How alike the map is to that of the same architecture trained on permuted labels.
+
+    $$s = \mathrm{sim}\bigl(\phi(x; f), \phi(x; f')\bigr)$$
+
+    $f'$ has learned its training pictures by heart, each with a label drawn by lot: it knows nothing about the classes.
+
+    Rewards: maps that depend on the relation between pictures and labels.
+
+    Fooled by: noise, as `parameter_randomization` is; and maps that show the edges of the image, which both networks have
+    learned to see, score high whatever the method knows.
+
+    Defined: two constant maps are alike (1), a constant and another are not (0).
+
+    Args:
+        network: the network that was trained on permuted labels, as for `seewhy.load`. "shapes/cnn_permuted" belongs to
+            the built-in "shapes/cnn"; `tools/train_shapes.py` shows how such a network is trained.
+        similarity: "rank" (Spearman's correlation), "absolute_rank", "hog" or "ssim".
+        reads: how both maps are read before they are compared.
+
+    Source: Adebayo et al. (2018), section 4 (data randomization).
+    """
+
+    family: ClassVar[Family] = "randomization"
+    higher_is_better: ClassVar[bool | None] = False
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ("explainer",)
+    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
+    paper: ClassVar[str] = "adebayo2018sanity"
+
+    network: str = "shapes/cnn_permuted"
+    similarity: Similarity = "rank"
+    reads: Reading = "raw"
+
+    def score(self, case: Case) -> Tensor:
+        explainer = _explainer(case)
+        other = same_kind(case.classifier, self.network)
+        maps = maps_of(with_classifier(explainer, other), case, self.network)
+        scores: Scores = similarity(self.similarity, read(case.attributions, self.reads), read(maps, self.reads))
+        return scores
+
+
+def with_classifier(explainer: Explainer, classifier: Classifier) -> Explainer:
+    """The same method for another network; explainers in its fields (such as ``of``) follow."""
+    kind = type(explainer).__name__
+    if not is_dataclass(explainer) or "classifier" not in {f.name for f in fields(explainer)}:
+        raise SeewhyError(f"{kind} has no field 'classifier' that could be exchanged for a randomized network")
+    changes: dict[str, Any] = {"classifier": classifier}
+    for f in fields(explainer):
+        value = getattr(explainer, f.name)
+        if f.init and f.name != "classifier" and isinstance(value, Explainer) and not isinstance(value, type):
+            changes[f.name] = with_classifier(value, classifier)
+    return cast(Explainer, replace(cast(Any, explainer), **changes))
+
+
+def randomized(
+    classifier: Classifier, order: Order, n_layers: int | None, seed: int, images: Images
+) -> Iterator[Classifier]:
+    """Copies of the classifier with ever more (or other) layers initialized again, from the logits down.
+
+    A cascading copy is changed when the next one is asked for.
+    """
+    copy = _copy(classifier)
+    names = layers_top_down(copy, images)
+    if not names:
+        raise SeewhyError(f"{type(classifier.module).__name__} has no parameters that could be randomized")
+    for start, end in stages(len(names), n_layers):
+        if order == "independent" and start:
+            copy = _copy(classifier)
+        modules = dict(copy.module.named_modules())
+        for i in range(start, end):
+            reinitialize(modules[names[i]], names[i], seed)
+        yield replace(copy)  # what a Classifier has found out by probing is found out anew
+
+
+def stages(n: int, n_layers: int | None) -> list[tuple[int, int]]:
+    """``n`` layers in ``n_layers`` runs of nearly equal length, or one each: first and past-last index of each run."""
+    m = min(n_layers or n, n)
+    cuts = [round(i * n / m) for i in range(m + 1)]
+    return list(pairwise(cuts))
+
+
+def layers_top_down(classifier: Classifier, images: Images) -> list[str]:
+    """Names of the modules that own parameters, the last that the network begins to run first.
+
+    A module that is never called itself has the place of the one that is registered before it.
+    """
+    module = classifier.module
+    begun: dict[nn.Module, int] = {}
+    clock = iter(range(10**9))
+    handles = [m.register_forward_pre_hook(lambda m, _: begun.__setitem__(m, next(clock))) for m in module.modules()]
+    try:
+        with frozen(module), torch.no_grad():
+            classifier.logits(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    order, last = {}, -1
+    for place, (name, m) in enumerate(module.named_modules()):
+        last = begun.get(m, last)
+        if next(m.parameters(recurse=False), None) is not None:
+            order[name] = (last, place)
+    return sorted(order, key=lambda name: order[name], reverse=True)
+
+
+def reinitialize(module: nn.Module, name: str, seed: int) -> None:
+    """New values for what ``module`` itself owns, in place; drawn on the CPU, so that they are the same on any device."""
+    fresh = deepcopy(module).cpu()
+    reset = getattr(fresh, "reset_parameters", None) or getattr(fresh, "_reset_parameters", None)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        # not the seed itself: with a seed of 0 a network that was made after manual_seed(0) would get its own values again
+        torch.default_generator.manual_seed(crc32(f"{name} {seed}".encode()))
+        if callable(reset):
+            try:
+                reset()
+            except Exception as error:  # the layer may be the user's own
+                raise SeewhyError(f"layer {name!r} cannot be initialized again ({cause(error)})") from error
+        else:
+            for p in fresh.parameters(recurse=False):
+                spread = float(p.double().std(correction=0)) or float(p.double().abs().mean())
+                p.copy_(float(p.double().mean()) + spread * torch.randn(p.shape))
+        for own, new in [
+            *zip(module.parameters(recurse=False), fresh.parameters(recurse=False), strict=True),
+            *zip(module.buffers(recurse=False), fresh.buffers(recurse=False), strict=True),
+        ]:
+            own.copy_(new)
+
+
+def same_kind(classifier: Classifier, name: str) -> Classifier:
+    """The classifier called ``name``, where the other one is; SeewhyError unless it takes and says the same."""
+    other = zoo.load(name)
+    if other.n_classes != classifier.n_classes:
+        raise SeewhyError(f"{name} has {other.n_classes} classes, the classifier explained has {classifier.n_classes}")
+    if (len(other.mean), other.input_size) != (len(classifier.mean), classifier.input_size):
+        mine, its = ("x".join(map(str, (len(c.mean), *c.input_size))) for c in (classifier, other))
+        raise SeewhyError(f"{name} takes images of {its}, the classifier explained takes {mine}")
+    if _shapes(other) != _shapes(classifier):
+        mine, its = type(classifier.module).__name__, type(other.module).__name__
+        raise SeewhyError(f"{name} is a {its} with other layers than the {mine} explained; compare the same architecture")
+    like = next((p for p in classifier.module.parameters() if p.is_floating_point()), None)
+    if like is not None:
+        other.module.to(like)
+    return replace(other, feature_layer=_layer(classifier))
+
+
+def maps_of(explainer: Explainer, case: Case, network: str) -> Attribution:
+    """The maps of the case's images and classes; SeewhyError if they are not finite."""
+    maps = explainer.explain(case.images, case.explained)
+    if not torch.isfinite(maps).all():
+        raise SeewhyError(f"{type(explainer).__name__} gives NaN or infinite maps for {network}")
+    return maps
+
+
+def _explainer(case: Case) -> Explainer:
+    if case.explainer is None:
+        raise SeewhyError("randomization needs the explainer itself, not only its maps")
+    return case.explainer
+
+
+def _shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in classifier.module.state_dict().items()}
+
+
+def _layer(classifier: Classifier) -> str | None:
+    """The layer that CAM methods read in the network explained, so that they read the same one in another."""
+    try:
+        return classifier.layer
+    except SeewhyError:
+        return None
+
+
+def _copy(classifier: Classifier) -> Classifier:
+    try:
+        module = deepcopy(classifier.module)
+    except Exception as error:  # a network may hold what cannot be copied
+        raise SeewhyError(f"{type(classifier.module).__name__} cannot be copied ({cause(error)})") from error
+    return replace(classifier, module=module, feature_layer=_layer(classifier))
