@@ -14,14 +14,17 @@ class Batch(NamedTuple):
 
     ids      n names, unique in the dataset
     images   (n, c, h, w) in [0, 1]
-    labels   (n,) class indices, or (n, k) zeros and ones of a multi-label dataset
+    labels   (n,) class indices, or (n, k) zeros and ones of a multi-label dataset; None where nobody has said them
     regions  (n, h, w) the object of the label, or (n, k, h, w) one region per class; None where there are none
+    boxes    n tensors (m, 4) of left, top, right, bottom in pixels of the image, right and bottom excluded; None where
+             there are none
     """
 
     ids: list[str]
     images: Images
-    labels: Tensor
+    labels: Tensor | None
     regions: Regions | Tensor | None = None
+    boxes: tuple[Tensor, ...] | None = None
 
 
 @runtime_checkable
