@@ -12,7 +12,7 @@ from seewhy.maps import read
 from seewhy.masking import Baseline
 from seewhy.metrics.base import METRICS, Case, Family, Need
 from seewhy.metrics.segmentation import faded
-from seewhy.types import Classes, Targets
+from seewhy.types import Classes, Logits, Scores, Targets
 
 
 @METRICS.register("class_masks")
@@ -25,8 +25,8 @@ class ClassMasks:
 
     Here $m^j$ is the min-max map of class $j$, $c$ the class scored, $x \odot M$ the image with the baseline outside $M$,
     and $p$ a softmax even where the network is multi-label, since one class is to win against all others. The score of an
-    image is its row of the paper's table: $v_{jc}$ for every mask class $j$, then $p_c$ of the unmasked image; and one more
-    column, the place of the own class among the mask classes, -1 if it is not among them. ``reduce`` makes $D$, and
+    image is its row of the paper's table: $v_{jc}$ for each of $J$ mask classes, then $p_c$ of the unmasked image; and $J$
+    more columns, 1 for the mask class that is the class scored and 0 for all others. ``reduce`` makes $D$, and
     ``class_mask_table`` the table.
 
     Rewards: maps that keep their own class recognizable and remove it when another class is asked for.
@@ -61,21 +61,19 @@ class ClassMasks:
         for j in range(len(classes)):
             masks = read(maps[:, j], "min_max")
             levels = [(i + 1) / (self.thresholds + 1) for i in range(self.thresholds)]
-            seen = [softmax_of_scored(case, faded(case, (masks > t).to(masks.dtype), self.baseline)) for t in levels]
-            columns.append(torch.stack(seen).mean(0))
-        own = classes == case.scored[:, None]
-        place = torch.where(own.any(1), own.to(torch.uint8).argmax(1), -1)
-        unmasked = case.logits.softmax(1).gather(1, case.scored[:, None]).squeeze(1)
-        return torch.stack([*columns, unmasked, place], 1).to(maps.dtype)
+            kept = (faded(case, (masks > level).to(masks.dtype), self.baseline) for level in levels)
+            columns.append(torch.stack([softmax(case, case.run(images)) for images in kept]).mean(0))
+        unmasked = softmax(case, case.logits)
+        own = (classes == case.scored[:, None]).to(maps.dtype)
+        return torch.cat([torch.stack([*columns, unmasked], 1).to(maps.dtype), own], 1)
 
     def reduce(self, scores: Tensor) -> float:
-        seen, place = scores[:, :-2].double(), scores[:, -1].long()
-        others = seen.shape[1] - 1
-        known = place >= 0
-        if not others or not known.any():
+        j = scores.shape[1] // 2
+        known = scores[:, j + 1 :].any(1)
+        if j < 2 or not known.any():
             return 0.0
-        own = seen[known].gather(1, place[known][:, None]).squeeze(1)
-        return float((own - (seen[known].sum(1) - own) / others).mean())
+        seen, own = scores[known, :j].double(), scores[known, j + 1 :].double()
+        return float(((seen * own).sum(1) - (seen * (1 - own)).sum(1) / (j - 1)).mean())
 
 
 def class_mask_table(scores: Float[Tensor, "n m"], scored: Targets, map_classes: Classes) -> Float[Tensor, "j c"]:
@@ -88,9 +86,9 @@ def class_mask_table(scores: Float[Tensor, "n m"], scored: Targets, map_classes:
     return torch.stack([seen[scored == c].mean(0) for c in map_classes])
 
 
-def softmax_of_scored(case: Case, images: Tensor) -> Float[Tensor, "n"]:
-    """(n,) softmax probability of the class scored, also of a multi-label network."""
-    return case.run(images).softmax(1).gather(1, case.scored[:, None]).squeeze(1)
+def softmax(case: Case, logits: Logits) -> Scores:
+    """Probability of the class scored among all classes, also of a multi-label network."""
+    return logits.softmax(1).gather(1, case.scored[:, None]).squeeze(1)
 
 
 def _class_maps(case: Case) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,8 @@ class MaskedClassification:
 
     True positives, false positives and false negatives are counted over all classes and images ("micro"), or for each
     class, whose figures are then averaged ("macro"). The score of an image is $3k$ counts for $k$ classes: its true
-    positives, false positives and false negatives; ``reduce`` makes the figure of the dataset. Read it beside ``on="image"``, the same figure
-    without masks: it says what there was to lose.
+    positives, false positives and false negatives; ``reduce`` makes the figure of the dataset. Read it beside
+    ``on="image"``, the same figure without masks: it says what there was to lose.
 
     Rewards: masks through which the classifier decides as the labels say.
 
