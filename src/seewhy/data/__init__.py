@@ -3,4 +3,5 @@
 from seewhy.data.base import DATASETS as DATASETS
 from seewhy.data.base import Batch as Batch
 from seewhy.data.base import Dataset as Dataset
+from seewhy.data.folder import Folder as Folder
 from seewhy.data.shapes import Shapes as Shapes
