@@ -101,7 +101,7 @@ def test_similarity_of_maps_that_cannot_be_compared() -> None:
 
 
 class Three(nn.Module):
-    """Registered in another order than they run: last, first, second. One more is never called, one parameter is bare."""
+    """Registered in another order than they run: last, first, second. One parameter belongs to the network itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,6 +144,25 @@ def changed(classifier: Classifier, before: dict[str, Tensor]) -> set[str]:
 def test_layers_are_ordered_as_they_run(three: Classifier, batch: tuple[Tensor, Tensor]) -> None:
     assert layers_top_down(three, batch[0][:1]) == ["last", "norm", "second", "first", ""]
     assert all(not m._forward_pre_hooks for m in three.module.modules())
+
+
+class Attentive(nn.Module):
+    """An attention whose last linear layer is never called: PyTorch reads its weights alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 5)
+        self.patch = nn.Conv2d(3, 4, 4, 4)
+        self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        return self.head(self.attention(x, x, x)[0].mean(1))
+
+
+def test_a_layer_that_is_never_called_stays_with_its_neighbor(batch: tuple[Tensor, Tensor]) -> None:
+    attentive = Classifier(Attentive().eval(), input_size=(SIZE, SIZE))
+    assert layers_top_down(attentive, batch[0][:1]) == ["head", "attention.out_proj", "attention", "patch"]
 
 
 def test_stages_are_even_and_complete() -> None:
