@@ -141,6 +141,16 @@ def test_boxes_by_hand() -> None:
     assert localization_error(maps, (torch.zeros(0, 4),)).tolist() == [1]
 
 
+def test_saliency_metric_by_hand() -> None:
+    """One pixel of 42 counts as a twentieth; 6 of 42 count as they are; the whole image costs nothing but the doubt."""
+    case = random_case(3)
+    maps = torch.zeros_like(case.attributions)
+    maps[0, 3, 3] = maps[1, 2:4, 1:4] = 1
+    p = case.logits.softmax(1).gather(1, case.scored[:, None])[:, 0]
+    expected = torch.tensor([0.05, 6 / 42, 1], dtype=p.dtype) / p
+    same(SaliencyMetric().score(replace(case, attributions=maps)), expected.log().tolist())
+
+
 def test_box_accuracy_by_hand() -> None:
     """Two images: the level set above 1/2 is right for both at IoU 0.5, for one at 0.7."""
     maps = torch.zeros(2, H, W)
