@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -76,6 +76,7 @@ Game = Callable[[Int[Tensor, "r"], Bool[Tensor, "r p"]], Logits]
 """v(S) of some images: rows (r,) says which image, kept (r, p) which of its players stay; logits (r, k) come out."""
 
 
+@runtime_checkable
 class Value(Protocol):
     """Makes the game of a batch: what removal means, and which network is asked (the classifier or a surrogate)."""
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
@@ -54,6 +55,7 @@ class Case:
         explainer: what made the maps, for metrics that ask it again.
         cost: what the maps cost.
         class_maps: (n, j, h, w) maps of several classes, and ``map_classes`` (j,) which; for the metrics of specificity.
+        whole: (n, k) logits of the images, if they are known.
         value: v(S), the value of a set of players that are kept; pixels removed by a baseline unless given.
         seed: of every random draw. Row i depends on image i and the seed, not on its place in the batch.
         batch_size: forward passes at a time; the scores do not depend on it.
@@ -70,8 +72,9 @@ class Case:
     boxes: tuple[Tensor, ...] | None = None
     explainer: Explainer | None = None
     cost: Cost | None = None
-    class_maps: Tensor | None = None
-    map_classes: Targets | None = None
+    class_maps: Float[Tensor, "n j h w"] | None = None
+    map_classes: Int[Tensor, "j"] | None = None
+    whole: Logits | None = None
     value: Value | None = None
     seed: int = 0
     batch_size: int = 32
@@ -92,7 +95,7 @@ class Case:
     @cached_property
     def logits(self) -> Logits:
         """(n, k) of the whole images."""
-        return self.run(self.images)
+        return self.run(self.images) if self.whole is None else self.whole
 
     def run(self, images: Images) -> Logits:
         """Logits of any images, ``batch_size`` at a time, without a graph."""

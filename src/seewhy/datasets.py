@@ -1,0 +1,55 @@
+"""A dataset by name, as a classifier sees it."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, cast
+
+from seewhy.data import DATASETS, Dataset
+from seewhy.errors import SeewhyError
+from seewhy.model import Classifier
+from seewhy.options import checked, from_text
+from seewhy.registry import did_you_mean
+
+
+def dataset(
+    name: str, classifier: Classifier, limit: int | None = None, options: Mapping[str, str] | None = None
+) -> Dataset:
+    """The dataset ``name`` in the form that ``classifier`` takes.
+
+    Args:
+        name: "shapes"; "folder:PATH", or just the path of a folder or csv file.
+        classifier: tells the size of its input, how a picture becomes that, and what its classes are called.
+        limit: about how many images; all by default (200 of ``shapes``).
+        options: fields of the dataset, as text: seed=1, shortcut=random, boxes_column=boxes_227_xyxy.
+
+    Raises:
+        SeewhyError: no such dataset, path or option.
+    """
+    kind_name, _, path = name.partition(":")
+    if kind_name not in DATASETS and Path(name).exists():
+        kind_name, path = "folder", name
+    kind = cast(Any, DATASETS[kind_name])
+    known = {f.name for f in fields(kind)}
+    if "path" in known and not path:
+        raise SeewhyError(f"dataset {kind_name} needs a path: {kind_name}:PATH")
+    if "path" not in known and path:
+        raise SeewhyError(f"dataset {kind_name} has no path: write {kind_name}")
+    given = {
+        "path": Path(path),
+        "view": classifier.view,
+        "classes": classifier.classes,
+        "size": classifier.input_size[0],
+        "n": limit or 200,
+        "limit": limit,
+        "multilabel": classifier.multilabel,
+        "gray": len(classifier.mean) == 1,
+    }
+    chosen = {key: value for key, value in given.items() if key in known}
+    for option in options or {}:
+        if option not in known or option in ("path", "view", "classes"):
+            free = sorted(known - {"path", "view", "classes"})
+            hint = did_you_mean(option, free)
+            raise SeewhyError(f"dataset {kind_name} has no option {option!r}.{hint} Options: {', '.join(free)}")
+    asked = checked(kind, kind_name, from_text(kind, options or {}))
+    return cast(Dataset, kind(**{**chosen, **asked}))
