@@ -56,4 +56,4 @@ def case_of(network: str, explainer_name: str = "grad_cam", n: int = 3, **change
         "map_classes": classes,
         "batch_size": 4,
     }
-    return Case(classifier, images, targets, targets, maps, **{**given, **changes})
+    return Case(classifier, images, targets, targets, **{"attributions": maps, **given, **changes})

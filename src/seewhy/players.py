@@ -52,8 +52,9 @@ def divide(images: Images, division: Division, size: int = 16) -> Players:
 
     Args:
         division: "pixels"; "patches" of ``size`` x ``size`` pixels (those at the right and lower border are smaller where
-            ``size`` does not divide the image); "superpixels", about ``size`` of them for each image, by SLIC with
-            compactness 1 on the image alone.
+            ``size`` does not divide the image); "superpixels", about ``size`` of them for each image, by SLICO on the
+            image alone: SLIC whose compactness adapts. (SLIC with the compactness of 1 that published settings name
+            merges photographs into 1 to 22 parts where 25 are asked for; median 9 on 40 photographs.)
         size: side of a patch, or number of superpixels.
     """
     n, _, h, w = images.shape
@@ -71,5 +72,5 @@ def divide(images: Images, division: Division, size: int = 16) -> Players:
 
 def _superpixels(image: Float[Tensor, "c h w"], size: int) -> Int[Tensor, "h w"]:
     array = image.permute(1, 2, 0).double().cpu().numpy()
-    found = slic(array, n_segments=size, compactness=1, start_label=0, channel_axis=-1)
+    found = slic(array, n_segments=size, slic_zero=True, start_label=0, channel_axis=-1)
     return torch.from_numpy(np.unique(found, return_inverse=True)[1].reshape(found.shape)).to(image.device)
