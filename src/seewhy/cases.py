@@ -61,6 +61,8 @@ class Question:
         goal = explained if self.scored == "explained" else self._one_class(logits[rows], known, self.scored)
         regions = None if batch.regions is None else self._regions(batch.regions.to(images.device), rows, explained)
         boxes = None if batch.boxes is None else tuple(batch.boxes[i].to(images) for i in rows.tolist())
+        if boxes is None and regions is not None:
+            boxes = tuple(box_around(region).to(images) for region in regions)
         classes = self._studied(images.device) if "class_maps" in self.needs else None
         for name, explainer in self.methods.items():
             if self.target == "present":
@@ -158,6 +160,15 @@ class Question:
     @property
     def _source(self) -> str:
         return f"the dataset {type(self.dataset).__name__.lower()}"
+
+
+def box_around(region: Tensor) -> Tensor:
+    """(1, 4) left, top, right, bottom of the smallest box that holds the region; (0, 4) for an empty one."""
+    rows, columns = region.any(1).nonzero()[:, 0], region.any(0).nonzero()[:, 0]
+    if not len(rows):
+        return torch.zeros(0, 4)
+    ends = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    return torch.tensor([[float(end) for end in ends]])
 
 
 def correct(logits: Logits, labels: Tensor) -> Tensor:

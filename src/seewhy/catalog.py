@@ -1,6 +1,6 @@
 """What the registries hold, for the command line and the docs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import getdoc
 from typing import Any
 
@@ -12,8 +12,10 @@ from seewhy.data import DATASETS
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers import EXPLAINERS, Explainer, explainer
 from seewhy.explainers.base import options_of
+from seewhy.metrics import METRICS, Metric, metric
+from seewhy.metrics.base import NEEDS, Need, metric_options
 from seewhy.model import Classifier
-from seewhy.options import from_text
+from seewhy.options import from_text, pairs
 from seewhy.registry import did_you_mean
 from seewhy.sources import MODELS, SHAPES
 
@@ -21,8 +23,8 @@ Entry = dict[str, Any]
 
 
 def entries(kind: str) -> list[Entry]:
-    """One entry for each name of "explainers", "models" or "datasets"."""
-    return {"explainers": _explainers, "models": _models, "datasets": _datasets}[kind]()
+    """One entry for each name of "explainers", "metrics", "models" or "datasets"."""
+    return {"explainers": _explainers, "metrics": _metrics, "models": _models, "datasets": _datasets}[kind]()
 
 
 def _explainers() -> list[Entry]:
@@ -34,12 +36,27 @@ def _explainers() -> list[Entry]:
             "all_classes_at_once": hasattr(method, "explain_classes"),
             "paper": method.paper,
             "summary": _summary(method),
-            "options": {
-                key: value if isinstance(value, int | float | str | bool | None) else str(value)
-                for key, value in options_of(method).items()
-            },
+            "options": _plain(options_of(method)),
         }
         for name, method in ((n, EXPLAINERS[n]) for n in EXPLAINERS)
+    ]
+
+
+def _metrics() -> list[Entry]:
+    return [
+        {
+            "name": name,
+            "family": kind.family,
+            "better": {True: "higher", False: "lower", None: "neither"}[kind.higher_is_better],
+            "range": [bound if abs(bound) < float("inf") else str(bound) for bound in kind.range],
+            "needs": list(kind.needs),
+            "reads": metric(name).reads,
+            "explains": kind.target,
+            "paper": kind.paper,
+            "summary": _sentence(_summary(kind).partition(": ")[2] or _summary(kind)),
+            "options": _plain(metric_options(kind)),
+        }
+        for name, kind in ((n, METRICS[n]) for n in METRICS)
     ]
 
 
@@ -58,17 +75,30 @@ def _datasets() -> list[Entry]:
     return [{"name": name, "summary": _summary(DATASETS[name])} for name in DATASETS]
 
 
+COLUMNS = {
+    "explainers": ["name", "family", "all_classes_at_once", "summary"],
+    "metrics": ["name", "family", "better", "range", "needs", "explains", "paper", "summary"],
+}
+
+
 def table(kind: str, rows: Sequence[Entry]) -> Table:
     """The entries for a terminal."""
     shown = Table(title=kind, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    columns = ["name", "family", "all_classes_at_once", "summary"] if kind == "explainers" else ["name", "summary"]
+    columns = COLUMNS.get(kind, ["name", "summary"])
     headings = {"all_classes_at_once": "all classes"}
     for column in columns:
-        shown.add_column(headings.get(column, column), overflow="fold")
+        shown.add_column(headings.get(column, column), overflow="fold", no_wrap=column == "name")
     for row in rows:
         # as Text, since "[hf]" is no markup
-        shown.add_row(*(Text("yes" if row[c] is True else "" if row[c] is False else str(row[c])) for c in columns))
+        shown.add_row(*(Text(_cell(row[c])) for c in columns))
     return shown
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        ends = all(isinstance(v, int | float) or v in ("inf", "-inf") for v in value)
+        return " to ".join(f"{float(v):g}" for v in value) if value and ends else ", ".join(map(str, value))
+    return "yes" if value is True else "" if value is False else str(value)
 
 
 def choose(
@@ -81,11 +111,7 @@ def choose(
     """
     wanted = list(EXPLAINERS) if "all" in names else list(dict.fromkeys(names))
     known = {name: set(options_of(EXPLAINERS[name])) for name in wanted}
-    every = sorted(set().union(*known.values()))
-    for option in options:
-        if option not in every:
-            listed = ", ".join(every) or "none"
-            raise SeewhyError(f"no option {option!r} in {', '.join(wanted)}.{did_you_mean(option, every)} Options: {listed}")
+    _every_option_is_known(options, known)
     own = {name: {key: text for key, text in options.items() if key in known[name]} for name in wanted}
     chosen: dict[str, Explainer] = {}
     left_out = []
@@ -97,6 +123,64 @@ def choose(
                 raise
             left_out.append(str(error))
     return chosen, left_out
+
+
+def choose_metrics(
+    names: Sequence[str], options: Mapping[str, str], given: Iterable[Need]
+) -> tuple[dict[str, Metric], list[str]]:
+    """The named metrics, each with those of the ``options``, as text, that it has; and why others were left out.
+
+    A name may have options of its own, "aopc:regions=20,size=8", and keeps them as its name. "all" stands for every metric
+    that needs no more than what is ``given``. Raises SeewhyError for an unknown name, option or value.
+    """
+    wanted: dict[str, tuple[str, dict[str, str]]] = {}
+    left_out = []
+    for text in names:
+        name, _, own = text.partition(":")
+        if name != "all":
+            wanted[text] = (name, pairs(_parts(own)))
+            continue
+        for one in METRICS:
+            missing = [NEEDS[need] for need in METRICS[one].needs if need not in given]
+            if missing:
+                left_out.append(f"{one} needs {' and '.join(missing)}")
+            else:
+                wanted[one] = (one, {})
+    known = {name: set(metric_options(METRICS[name])) for name, _ in wanted.values()}
+    _every_option_is_known(options, known)
+    chosen = {}
+    for label, (name, own_options) in wanted.items():
+        shared = {key: text for key, text in options.items() if key in known[name]}
+        chosen[label] = metric(name, **from_text(METRICS[name], {**shared, **own_options}))
+    return chosen, left_out
+
+
+def _parts(text: str) -> list[str]:
+    """ "a=1,b=[2,3]" as ["a=1", "b=[2,3]"]: a comma that no option follows belongs to the value before it."""
+    parts: list[str] = []
+    for part in text.split(",") if text else []:
+        if "=" in part or not parts:
+            parts.append(part)
+        else:
+            parts[-1] += "," + part
+    return parts
+
+
+def _every_option_is_known(options: Mapping[str, str], known: Mapping[str, set[str]]) -> None:
+    every = sorted(set().union(*known.values()))
+    for option in options:
+        if option not in every:
+            listed = ", ".join(every) or "none"
+            raise SeewhyError(f"no option {option!r} in {', '.join(known)}.{did_you_mean(option, every)} Options: {listed}")
+
+
+def _plain(options: Mapping[str, object]) -> dict[str, object]:
+    """For JSON."""
+    return {key: v if isinstance(v, int | float | str | bool | None) else str(v) for key, v in options.items()}
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _summary(item: object) -> str:

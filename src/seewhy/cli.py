@@ -27,6 +27,7 @@ class Kind(StrEnum):
     """What ``seewhy list`` lists."""
 
     explainers = "explainers"
+    metrics = "metrics"
     models = "models"
     datasets = "datasets"
 
@@ -86,12 +87,86 @@ def explain(
         typer.echo(f"{len(files)} files in {out}")
 
 
+@app.command()
+def evaluate(
+    model: ModelName,
+    data: Annotated[str, typer.Option(help="shapes, folder:PATH, or the path of a folder or csv file.")],
+    metric: Annotated[
+        list[str], typer.Option(help="NAME or NAME:key=value,...; may be repeated; all for every one that the data allows.")
+    ],
+    weights: Weights = None,
+    classes: ClassNames = None,
+    model_option: ModelOptions = None,
+    explainer: Annotated[list[str] | None, typer.Option(help="A method; may be repeated; all for every one.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
+    metric_option: Annotated[
+        list[str] | None, typer.Option("--metric-option", help="key=value: an option of the metrics that have it.")
+    ] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option("--data-option", help="key=value: an option of the dataset, such as seed=1.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="Class explained: label, predicted, second, least, present, or a class.")
+    ] = "predicted",
+    scored: Annotated[
+        str, typer.Option(help="Class whose score is read: explained, label, predicted, second, least, or a class.")
+    ] = "explained",
+    only: Annotated[str, typer.Option(help="Images: all, or those that are classified correct or wrong.")] = "all",
+    map_class: Annotated[
+        list[str] | None, typer.Option("--map-class", help="Class whose maps class_masks compares; may be repeated.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many images.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw of the metrics.")] = 0,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images and forward passes at a time.")] = 32,
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.csv, table.csv and manifest.json.")] = None,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Measure explainers on a dataset: prints a table, and writes every number with --out."""
+    from seewhy import datasets, scoreboard, zoo
+    from seewhy.evaluation import evaluate as run
+
+    classifier = zoo.on_device(
+        zoo.load(model, weights=weights, classes=classes, options=zoo.parse_options(model_option or [])), device
+    )
+    dataset = datasets.dataset(data, classifier, limit, pairs(data_option or []))
+    methods, left_out = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
+    given = datasets.offers(dataset, classifier, bool(map_class))
+    metrics, more = catalog.choose_metrics(metric, pairs(metric_option or []), given)
+    for reason in (*left_out, *more):
+        typer.echo(f"left out: {reason}", err=True)
+    with _progress(quiet) as progress:
+        result = run(
+            classifier,
+            methods,
+            metrics,
+            dataset,
+            target=target,
+            scored=scored,
+            only=only,
+            map_classes=map_class or (),
+            limit=limit,
+            batch_size=batch_size,
+            seed=seed,
+            track=lambda batches, n: progress.track(batches, total=n, description="evaluating"),
+        )
+    details = {
+        **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "data": data},
+        **{"target": target, "scored": scored, "only": only, "images": len(dataset), "seed": seed},
+    }
+    files = scoreboard.write(out, result, methods, details) if out else []
+    Console(width=None if sys.stdout.isatty() else 400).print(scoreboard.table(result))
+    if not quiet:
+        for file in files:
+            typer.echo(file)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[Kind | None, typer.Argument(help="What to list; everything by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List explainers, models and datasets."""
+    """List explainers, metrics, models and datasets."""
     entries = {k.value: catalog.entries(k.value) for k in ([kind] if kind else Kind)}
     if as_json:
         typer.echo(json.dumps(entries, indent=2))

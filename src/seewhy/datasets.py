@@ -5,8 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
+from seewhy.cases import MOST_CLASSES
 from seewhy.data import DATASETS, Dataset
 from seewhy.errors import SeewhyError
+from seewhy.metrics.base import Need
 from seewhy.model import Classifier
 from seewhy.options import checked, from_text
 from seewhy.registry import did_you_mean
@@ -53,3 +55,16 @@ def dataset(
             raise SeewhyError(f"dataset {kind_name} has no option {option!r}.{hint} Options: {', '.join(free)}")
     asked = checked(kind, kind_name, from_text(kind, options or {}))
     return cast(Dataset, kind(**{**chosen, **asked}))
+
+
+def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False) -> set[Need]:
+    """What metrics can have of a dataset, going by its first image."""
+    first = next(iter(dataset.batches(1)))
+    found: set[Need] = {"explainer", "cost"}
+    if first.labels is not None:
+        found.add("labels")
+    if first.regions is not None:
+        found |= {"regions", "boxes"}
+    if map_classes or classifier.n_classes <= MOST_CLASSES:
+        found.add("class_maps")
+    return found

@@ -65,7 +65,7 @@ class Coherency:
 @METRICS.register("adcc_complexity")
 @dataclass(frozen=True)
 class MapComplexity:
-    r"""Complexity in ADCC: the mean of the map, $\mathrm{com} = \lVert S \rVert_1 / hw$ with $S$ the min-max map.
+    r"""Complexity in ADCC: the mean of the min-max map.
 
     $$\mathrm{com} = \frac{1}{hw} \sum_{ij} S_{ij}$$
 
