@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs" / "bibliography.bib"
@@ -31,7 +32,7 @@ class Entry:
     def url(self) -> str:
         if "eprint" in self.fields:
             return f"https://arxiv.org/abs/{self.fields['eprint']}"
-        return f"https://doi.org/{self.fields['doi']}"
+        return self.fields["url"] if "url" in self.fields else f"https://doi.org/{self.fields['doi']}"
 
     @property
     def full(self) -> str:
@@ -46,7 +47,9 @@ class Entry:
 
     @property
     def _link(self) -> str:
-        return f"arXiv:{self.fields['eprint']}" if "eprint" in self.fields else f"doi:{self.fields['doi']}"
+        if "eprint" in self.fields:
+            return f"arXiv:{self.fields['eprint']}"
+        return f"doi:{self.fields['doi']}" if "doi" in self.fields else urlsplit(self.url).netloc
 
 
 def read(path: Path = FILE) -> dict[str, Entry]:
