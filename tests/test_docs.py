@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import bibliography
+import metric_pages
+import metric_pictures
 import pages
 import pytest
 import readme
@@ -19,6 +21,8 @@ from seewhy import EXPLAINERS, cli
 from seewhy.data.pictures import to_picture
 from seewhy.data.shapes import Shapes
 from seewhy.explainers import explainer
+from seewhy.metrics import METRICS
+from seewhy.metrics.base import metric_options
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -77,6 +81,32 @@ def test_the_signs_in_the_table_are_true(name: str, batch: tuple[Tensor, Tensor]
 def test_every_paper_is_in_the_bibliography(name: str) -> None:
     paper = EXPLAINERS[name].paper
     assert paper in bibliography.read() if paper else EXPLAINERS[name].family == "reference"
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_every_metric_has_its_page_its_picture_and_its_paper(name: str) -> None:
+    """All parts of the docstring, every option, and a drawing of its own or the bars of the costs."""
+    paper = METRICS[name].paper
+    assert not paper or paper in bibliography.read()
+    page = metric_pages.page(name)
+    for part in (
+        "$$",
+        "## What it rewards",
+        "## How it can be fooled",
+        "## Where it is defined",
+        "## Source",
+        f"({name}.webp)",
+    ):
+        assert part in page or (part == "$$" and METRICS[name].family == "cost")
+    assert set(metric_pages.prose(name)) >= {"", "Rewards", "Fooled by", "Defined", "Source"}
+    for option in metric_options(METRICS[name]):
+        assert f"| `{option}` | " in page
+    assert f"[`{name}`]({name}.md)" in metric_pages.index()
+    assert name in metric_pictures.DRAWN or METRICS[name].family == "cost"
+
+
+def test_a_metrics_picture_is_drawn() -> None:
+    assert metric_pictures.picture("relevance_rank")[8:12] == b"WEBP"
 
 
 def test_every_entry_of_the_bibliography_is_complete() -> None:

@@ -10,9 +10,12 @@ import typer
 sys.path.insert(0, str(Path(__file__).parent))  # mkdocs runs this file from elsewhere
 
 from bibliography import ROOT, read
+from metric_pages import pages as metric_pages
+from metric_pictures import picture
 from readme import FAMILIES, is_signed, table
 
 from seewhy import EXPLAINERS, catalog, cli
+from seewhy.metrics import METRICS
 
 ABOUT = {
     "gradient": "Derivatives of the target's logit by the pixels.",
@@ -72,7 +75,7 @@ def _arguments(command: typer.core.TyperCommand) -> list[typer.core.TyperArgumen
 
 def bibliography() -> str:
     """Every paper, under the key that the code uses."""
-    lines = ["# Bibliography", "", "The keys are those that an explainer names as its `paper`.", ""]
+    lines = ["# Bibliography", "", "The keys are those that an explainer or a metric names as its `paper`.", ""]
     for entry in sorted(read().values(), key=lambda e: e.short):
         lines += [f'<a id="{entry.key}"></a>`{entry.key}`  ', f"{entry.full}", ""]
     return "\n".join(lines)
@@ -87,6 +90,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/explainers.md": explainers,
     "reference/command-line.md": command_line,
     "reference/bibliography.md": bibliography,
+    **metric_pages(),
     "contributing.md": lambda: of_the_root("CONTRIBUTING.md"),
     "changelog.md": lambda: of_the_root("CHANGELOG.md"),
 }
@@ -95,3 +99,6 @@ if __name__ == "<run_path>":  # as mkdocs-gen-files runs it
     for path, page in PAGES.items():
         with mkdocs_gen_files.open(path, "w", encoding="utf-8") as file:
             file.write(page())
+    for name in METRICS:
+        with mkdocs_gen_files.open(f"reference/metrics/{name}.webp", "wb") as file:
+            file.write(picture(name))
