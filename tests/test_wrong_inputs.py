@@ -391,7 +391,7 @@ def test_a_mistake_is_one_line(
         ("explain --model shapes", "Missing argument"),
         ("explain x.png", "Missing option '--model'"),
         ("explain x.png --model shapes --explaner grad_cam", "No such option: --explaner"),
-        ("list explainer", "'explainer' is not one of 'explainers', 'models', 'datasets'"),
+        ("list explainer", "'explainer' is not one of 'explainers', 'metrics', 'models', 'datasets'"),
     ],
 )
 def test_a_misspelled_command_is_told_how_it_is_used(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from seewhy.data import Batch, Dataset
@@ -15,7 +16,7 @@ from seewhy.metrics import Case
 from seewhy.metrics.base import Need
 from seewhy.metrics.cost import measure
 from seewhy.model import Classifier, frozen
-from seewhy.types import Attribution, ClassAttribution, Logits, Targets
+from seewhy.types import Attribution, ClassAttribution, Classes, Images, Logits, Targets
 
 TARGETS = ("label", "predicted", "second", "least", "present")
 """Targets by name; any other is a class."""
@@ -106,7 +107,7 @@ class Question:
             raise SeewhyError(f"{kind} returns NaN or infinite logits: check its weights and its preprocessing")
         return logits
 
-    def _asked(self, logits: Logits, labels: Tensor | None) -> tuple[Tensor, Targets]:
+    def _asked(self, logits: Logits, labels: Tensor | None) -> tuple[Int[Tensor, "r"], Int[Tensor, "r"]]:
         """Rows of the batch and the class to explain for each; an image with several labels has a row for each of them."""
         k = self.classifier.n_classes
         if labels is not None and len(labels):
@@ -145,13 +146,13 @@ class Question:
             raise SeewhyError(f"{what} needs the true classes, which {self._source} does not have")
         return labels
 
-    def _regions(self, regions: Tensor, rows: Tensor, explained: Targets) -> Tensor:
+    def _regions(self, regions: Tensor, rows: Tensor, explained: Tensor) -> Tensor:
         """(r, h, w): of the class explained where each class has its own, of all that are present for "present"."""
         if regions.ndim == 3:
             return regions[rows]
         return regions[rows].any(1) if self.target == "present" else regions[rows, explained]
 
-    def _studied(self, device: torch.device) -> Targets:
+    def _studied(self, device: torch.device) -> Classes:
         k = self.classifier.n_classes
         if self.map_classes is None and k > MOST_CLASSES:
             raise SeewhyError(f"the classifier has {k} classes: say whose maps to compare (map_classes, --map-class)")
@@ -176,18 +177,18 @@ def correct(logits: Logits, labels: Tensor) -> Tensor:
     return logits.argmax(1) == labels if labels.ndim == 1 else ((logits > 0) == (labels > 0)).all(1)
 
 
-def present_classes(labels: Tensor | None, row: int) -> Targets:
+def present_classes(labels: Tensor | None, row: int) -> Classes:
     """(m,) the classes of one image."""
     assert labels is not None  # the door has checked
     return labels[row : row + 1] if labels.ndim == 1 else (labels[row] > 0).nonzero()[:, 0]
 
 
-def merged_map(explainer: Explainer, image: Tensor, classes: Targets) -> Attribution:
+def merged_map(explainer: Explainer, image: Tensor, classes: Classes) -> Attribution:
     """(1, h, w): the maximum of the min-max maps of several classes."""
     return min_max(maps_of_classes(explainer, image, classes)[0]).amax(0, keepdim=True)
 
 
-def maps_of_classes(explainer: Explainer, images: Tensor, classes: Targets) -> ClassAttribution:
+def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:
     """(n, j, h, w), in one pass where the method can."""
     if isinstance(explainer, ExplainsClasses):
         return explainer.explain_classes(images, classes)

@@ -156,7 +156,7 @@ def choose_metrics(
 
 
 def _parts(text: str) -> list[str]:
-    """ "a=1,b=[2,3]" as ["a=1", "b=[2,3]"]: a comma that no option follows belongs to the value before it."""
+    """Options as they are written, "a=1,b=[2,3]": a comma that no option follows belongs to the value before it."""
     parts: list[str] = []
     for part in text.split(",") if text else []:
         if "=" in part or not parts:
