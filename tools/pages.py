@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mkdocs_gen_files
+import torch
 import typer
 
 sys.path.insert(0, str(Path(__file__).parent))  # mkdocs runs this file from elsewhere
@@ -99,6 +100,7 @@ if __name__ == "<run_path>":  # as mkdocs-gen-files runs it
     for path, page in PAGES.items():
         with mkdocs_gen_files.open(path, "w", encoding="utf-8") as file:
             file.write(page())
+    torch.set_num_threads(1)  # small networks: threads that wait for each other on a busy machine take minutes
     for name in METRICS:
         with mkdocs_gen_files.open(f"reference/metrics/{name}.webp", "wb") as file:
             file.write(picture(name))

@@ -39,7 +39,7 @@ def classifier() -> Classifier:
 @cache
 def study(name: str, *rows: int) -> Case:
     """Maps of the explainer ``name`` for some images of ``shapes``, with what most metrics need; 12 by default."""
-    samples = [Shapes(n=FULL, size=classifier().input_size[0]).sample(i) for i in (rows or range(FULL))]
+    samples = [Shapes(n=24, size=classifier().input_size[0]).sample(i) for i in (rows or range(FULL))]
     images, labels = torch.stack([s.image for s in samples]), torch.stack([s.label for s in samples])
     regions = torch.stack([s.regions[int(s.label)] for s in samples])
     method = seewhy.explainer(name, classifier())
