@@ -1,4 +1,4 @@
-"""Writes the method table into README.md, from the registry; with --check only says whether it is current."""
+"""Writes the tables of methods and metrics into README.md, from the registry; with --check only says whether it is current."""
 
 import re
 import sys
@@ -9,6 +9,18 @@ from seewhy import EXPLAINERS, catalog
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- methods: begin (tools/readme.py) -->", "<!-- methods: end -->"
+METRICS_BEGIN, METRICS_END = "<!-- metrics: begin (tools/readme.py) -->", "<!-- metrics: end -->"
+ASKS = {
+    "masking": "What does the classifier say of the image that the map masks?",
+    "ordering": "What happens when pixels go, or come, in the order of the map?",
+    "localization": "Does the map lie on the object?",
+    "specificity": "Does the map of a class serve that class alone?",
+    "complexity": "How simple is the map?",
+    "robustness": "Does the map stay when the image trembles?",
+    "randomization": "Does the map change when the network forgets what it learned?",
+    "cost": "What does the map cost?",
+}
+"""The families of metrics, in the order of the page, and the question that each answers."""
 FAMILIES = ("gradient", "cam", "perturbation", "attention", "optimized", "learned", "reference")
 
 
@@ -35,10 +47,25 @@ def table(rows: list[catalog.Entry], papers: dict[str, Entry], link: str = "") -
     return "\n".join(lines)
 
 
+def metric_table(rows: list[catalog.Entry]) -> str:
+    """One line a family of metrics; an arrow says which way is better."""
+    arrow = {"higher": " ↑", "lower": " ↓", "neither": ""}
+    lines = ["| question | family | metrics |", "|---|---|---|"]
+    for family, question in ASKS.items():
+        names = [f"`{row['name']}`{arrow[row['better']]}" for row in rows if row["family"] == family]
+        lines.append(f"| {question} | {family} | {', '.join(names)} |")
+    return "\n".join(lines)
+
+
 def updated(text: str) -> str:
-    """The README with the table of now."""
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    return f"{before}{BEGIN}\n{table(catalog.entries('explainers'), read())}\n{END}{after}"
+    """The README with the tables of now."""
+    for begin, end, made in [
+        (BEGIN, END, table(catalog.entries("explainers"), read())),
+        (METRICS_BEGIN, METRICS_END, metric_table(catalog.entries("metrics"))),
+    ]:
+        before, after = text.partition(begin)[0], text.partition(end)[2]
+        text = f"{before}{begin}\n{made}\n{end}{after}"
+    return text
 
 
 def main() -> int:
