@@ -1,4 +1,4 @@
-"""Writes the tables of methods and metrics into README.md, from the registry; with --check only says whether it is current."""
+"""Writes the tables of methods and metrics into README.md; with --check only says whether they are current."""
 
 import re
 import sys
