@@ -24,6 +24,8 @@ class Players:
 
     ids: Int[Tensor, "n h w"]
     counts: Int[Tensor, "n"]
+    each_pixel: bool = False
+    """Player i is pixel i: nothing needs to be gathered."""
 
     @property
     def p(self) -> int:
@@ -31,7 +33,8 @@ class Players:
 
     def pixels(self, rows: Int[Tensor, "r"], chosen: Bool[Tensor, "r p"]) -> Bool[Tensor, "r h w"]:
         """The pixels of the ``chosen`` players of images ``rows``."""
-        return chosen.gather(1, self.ids[rows].flatten(1)).view(len(rows), *self.ids.shape[1:])
+        owned = chosen if self.each_pixel else chosen.gather(1, self.ids[rows].flatten(1))
+        return owned.view(len(rows), *self.ids.shape[1:])
 
     def sizes(self) -> Float[Tensor, "n p"]:
         """Number of pixels of each player."""
@@ -41,8 +44,8 @@ class Players:
 
     def means(self, maps: Attribution) -> Float[Tensor, "n p"]:
         """Mean attribution of each player; 0 for one without pixels."""
-        if self.p == maps[0].numel():
-            return maps.flatten(1).gather(1, self.ids.flatten(1).argsort(1))
+        if self.each_pixel:
+            return maps.flatten(1)
         sums = maps.new_zeros(len(maps), self.p).scatter_add_(1, self.ids.flatten(1), maps.flatten(1))
         return sums / self.sizes().to(maps).clamp_min(1)
 
@@ -67,7 +70,7 @@ def divide(images: Images, division: Division, size: int = 16) -> Players:
     across = -(-w // side)
     rows = torch.arange(h, device=images.device)[:, None] // side
     ids = rows * across + torch.arange(w, device=images.device) // side
-    return Players(ids.expand(n, h, w), torch.full((n,), int(ids.max()) + 1, device=images.device))
+    return Players(ids.expand(n, h, w), torch.full((n,), int(ids.max()) + 1, device=images.device), side == 1)
 
 
 def _superpixels(image: Float[Tensor, "c h w"], size: int) -> Int[Tensor, "h w"]:
