@@ -396,5 +396,5 @@ def test_a_value_function_of_ones_own() -> None:
     assert metric("lif", size=4).score(case).tolist() == metric("mif", size=4).score(case).flip(0).tolist()
     assert set(asked) == {(8, 16)} | {a for a in asked if a[1] == 16}
     assert metric("srg", size=4).score(case).tolist() == pytest.approx([0, 0], abs=1e-6)
-    other = replace(case, value=None, _shared={})
+    other = replace(case, value=None)
     assert metric("lif", size=4).score(other).tolist() != metric("lif", size=4).score(case).tolist()

@@ -61,7 +61,7 @@ def test_double_precision(name: str) -> None:
     floats = {"images": double.images.double(), "attributions": double.attributions.double()}
     maps = double.class_maps.double() if double.class_maps is not None else None
     method = replace(double.explainer, classifier=classifier)  # type: ignore[type-var]
-    double = replace(double, classifier=classifier, explainer=method, class_maps=maps, _shared={}, **floats)
+    double = replace(double, classifier=classifier, explainer=method, class_maps=maps, **floats)
     expected = measure.score(double)
     assert expected.dtype == torch.float64
     torch.testing.assert_close(measure.score(single).double(), expected, rtol=1e-3, atol=2e-3)

@@ -59,7 +59,6 @@ def part(case: Case, i: slice) -> Case:
         explained=case.explained[i],
         scored=case.scored[i],
         attributions=case.attributions[i],
-        _shared={},
     )
 
 
@@ -122,7 +121,7 @@ def test_average_drop_and_increase_are_torchcams() -> None:
     case = a_case(n=16)
     flat = case.attributions.flatten(1)
     low, high = flat.amin(1)[:, None, None], flat.amax(1)[:, None, None]
-    case = replace(case, attributions=((case.attributions - low) / (high - low)) ** 0.25, _shared={})
+    case = replace(case, attributions=((case.attributions - low) / (high - low)) ** 0.25)
     theirs = torchcam_scores(case, "ClassificationMetric")
     same(metric("average_drop", baseline="mean_color").score(case), theirs["avg_drop"])
     same(metric("average_increase", baseline="mean_color").score(case), theirs["conf_increase"])
@@ -160,7 +159,7 @@ def test_faithfulness_correlation_is_that_of_quantus(channels: int, value: str, 
 
         return logits
 
-    case = replace(case, value=watched, _shared={})
+    case = replace(case, value=watched)
     ours = metric("faithfulness_correlation", subset_size=40, runs=20, value=value).score(case)
     sets = torch.cat(removed).unflatten(0, (4, 20))
     assert (sets.sum(2) == 40).all()
@@ -243,7 +242,7 @@ def inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
 def test_as_many_pixels_as_were_asked_for_go_although_most_are_tied(share: float) -> None:
     """Other code takes a threshold for the share, and with it all tied pixels: half of a map of zeros becomes all of it."""
     case = a_case(plain=True)
-    case = replace(case, attributions=case.attributions.clamp_min(1), _shared={})  # five of six pixels are tied
+    case = replace(case, attributions=case.attributions.clamp_min(1))  # five of six pixels are tied
     with inputs_of(case.classifier.module) as seen:
         metric("road", shares=(share,)).score(case)
     changed = (torch.cat(seen)[-4:] != case.images).any(1).flatten(1).sum(1)
@@ -276,7 +275,7 @@ def test_the_scale_of_one_map_does_not_move_the_score_of_another() -> None:
     case = a_case()
     maps = case.attributions.clone()
     maps[3] *= 1e9
-    loud = replace(case, attributions=maps, _shared={})
+    loud = replace(case, attributions=maps)
     for name in ("effective_size", "complexity", "sparseness", "faithfulness_estimate", "faithfulness_correlation"):
         options = {"features": 16} if name == "faithfulness_estimate" else {"subset_size": 40} if "corr" in name else {}
         quiet, loudly = metric(name, **options).score(case), metric(name, **options).score(loud)
@@ -290,8 +289,8 @@ def test_the_area_does_not_grow_with_the_number_of_steps() -> None:
     for name in ("deletion", "insertion"):
         few, many = (metric(name, steps=s, baseline="white").score(case) for s in (32, 256))
         torch.testing.assert_close(few, many, rtol=0, atol=0.02)
-    constant = replace(case, value=lambda images, players: lambda rows, kept: F.one_hot(rows * 0, 4) * 3.0, _shared={})
-    constant = replace(constant, scored=torch.zeros(4, dtype=torch.long), _shared={})
+    constant = replace(case, value=lambda images, players: lambda rows, kept: F.one_hot(rows * 0, 4) * 3.0)
+    constant = replace(constant, scored=torch.zeros(4, dtype=torch.long))
     for steps in (1, 7, 100):
         expected = torch.tensor([3.0, 0, 0, 0]).softmax(0)[0].item()
         assert metric("deletion", steps=steps).score(constant).tolist() == pytest.approx([expected] * 4)
@@ -312,8 +311,8 @@ def test_zero_constant_and_negative_maps_have_defined_scores(kind: str) -> None:
     case = a_case(regions=regions)
     maps = case.attributions.clone()
     maps[1] = MAPS[kind](maps[1])
-    mixed = replace(case, attributions=maps, _shared={})
-    whole = replace(case, attributions=MAPS[kind](maps), _shared={})
+    mixed = replace(case, attributions=maps)
+    whole = replace(case, attributions=MAPS[kind](maps))
     for name, options in (
         ("complexity", {}),
         ("sparseness", {}),

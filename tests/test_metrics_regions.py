@@ -157,7 +157,7 @@ def test_box_accuracy_by_hand() -> None:
     maps[:, 0:2, 0:4] = 0.5
     maps[:, 0:2, 0:2] = 1
     boxes = (torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[0.0, 0, 2, 1]]))
-    case = replace(random_case(2, torch.float32), attributions=maps, boxes=boxes, _shared={})
+    case = replace(random_case(2, torch.float32), attributions=maps, boxes=boxes)
     metric = BoxAccuracy(thresholds=4)
     scores = metric.score(case)
     # thresholds 0, 1/4: the larger box, IoU 4/8 and 2/8; thresholds 1/2, 3/4: IoU 1 and 2/4
@@ -250,16 +250,16 @@ def blob() -> tuple[Tensor, tuple[Tensor, ...]]:
 def test_the_region_is_the_best_map_and_its_complement_the_worst(metric: object) -> None:
     region, _ = blob()
     worst, best = metric.range if metric.higher_is_better else metric.range[::-1]
-    case = replace(random_case(2), regions=region, attributions=region.double() * 3, _shared={})
+    case = replace(random_case(2), regions=region, attributions=region.double() * 3)
     assert metric.score(case).tolist() == [best, best]
     if metric != PointingGame(tolerance=2):
-        other = replace(case, attributions=(~region).double(), _shared={})
+        other = replace(case, attributions=(~region).double())
         assert metric.score(other).tolist() == [worst, worst]
 
 
 def test_the_region_gives_the_best_box() -> None:
     region, boxes = blob()
-    case = replace(random_case(2), regions=region, boxes=boxes, attributions=region.double(), _shared={})
+    case = replace(random_case(2), regions=region, boxes=boxes, attributions=region.double())
     case = replace(case, labels=case.logits.argmax(1))
     assert LocalizationError().score(case).tolist() == OfficialMetric().score(case).tolist() == [0, 0]
     assert BoxAccuracy().score(case).eq(1).all()
@@ -275,13 +275,13 @@ def test_the_region_gives_the_best_box() -> None:
 def test_classes_that_share_the_highest_logit_count_by_their_share() -> None:
     region, boxes = blob()
     level = torch.tensor([[1.0, 1, 0, 0, 0], [1.0, 1, 1, 1, 0]])
-    case = replace(random_case(2), boxes=boxes, attributions=region.double(), _shared={}, labels=torch.tensor([0, 3]))
+    case = replace(random_case(2), boxes=boxes, attributions=region.double(), labels=torch.tensor([0, 3]))
     case.__dict__["logits"] = level
     same(OfficialMetric().score(case), [0.5, 0.75])
 
 
 def test_an_even_map_scores_the_share_of_the_region() -> None:
-    case = replace(CASE, attributions=torch.full_like(CASE.attributions, 0.3), _shared={})
+    case = replace(CASE, attributions=torch.full_like(CASE.attributions, 0.3))
     share = CASE.regions.double().mean((1, 2)).tolist()
     for metric in (RelevanceMass(), RelevanceRank(), PointingGame()):
         same(metric.score(case), share)
@@ -290,12 +290,12 @@ def test_an_even_map_scores_the_share_of_the_region() -> None:
 
 @pytest.mark.parametrize("metric", [RelevanceMass(), EnergyPointingGame(), PixelF1(), MaskIoU()], ids=name)
 def test_a_map_of_zeros_claims_nothing(metric: object) -> None:
-    case = replace(CASE, attributions=torch.zeros_like(CASE.attributions), _shared={})
+    case = replace(CASE, attributions=torch.zeros_like(CASE.attributions))
     assert metric.score(case).eq(0).all()
 
 
 def test_mass_and_energy_differ_by_the_zero_of_the_map_alone() -> None:
-    positive = replace(CASE, attributions=CASE.attributions - CASE.attributions.amin((1, 2), keepdim=True), _shared={})
+    positive = replace(CASE, attributions=CASE.attributions - CASE.attributions.amin((1, 2), keepdim=True))
     same(RelevanceMass().score(positive), EnergyPointingGame().score(CASE).tolist())
     assert (RelevanceMass().score(CASE) - EnergyPointingGame().score(CASE)).abs().max() > 0.05
     assert RelevanceMass().score(replace(CASE, attributions=-1 - CASE.attributions.abs())).eq(0).all()
@@ -341,7 +341,7 @@ def test_rows_are_independent(metric: object) -> None:
             boxes=case.boxes[i : i + 1],
         )
         same(metric.score(alone).flatten(), whole[i].flatten().tolist())
-        larger = replace(alone, attributions=alone.attributions * 64, _shared={})
+        larger = replace(alone, attributions=alone.attributions * 64)
         same(metric.score(larger).flatten(), whole[i].flatten().tolist())
 
 
@@ -356,7 +356,6 @@ def test_flipped_images_score_the_same(metric: object) -> None:
         attributions=CASE.attributions.flip(1, 2),
         regions=CASE.regions.flip(1, 2),
         boxes=tuple(b[:, [2, 3, 0, 1]] for b in turned),
-        _shared={},
     )
     torch.testing.assert_close(metric.score(flipped), metric.score(CASE))
 
@@ -369,7 +368,7 @@ def test_every_map_has_a_score_in_the_range(metric: object, dtype: torch.dtype) 
     maps = [case.attributions, zero, zero + 3, zero - 2, -1 - case.attributions.abs(), case.attributions * 1e-30]
     maps += [case.attributions * 1e30]
     for a in maps:
-        scores = metric.score(replace(case, attributions=a, _shared={}))
+        scores = metric.score(replace(case, attributions=a))
         assert scores.dtype == dtype
         assert scores.isfinite().all()
         assert (scores >= metric.range[0] - 1e-6).all()
@@ -379,7 +378,7 @@ def test_every_map_has_a_score_in_the_range(metric: object, dtype: torch.dtype) 
 def test_single_precision_agrees_with_double() -> None:
     """The maps are those of single precision in both."""
     single = random_case(dtype=torch.float32)
-    double = replace(random_case(), attributions=single.attributions.double(), images=single.images.double(), _shared={})
+    double = replace(random_case(), attributions=single.attributions.double(), images=single.images.double())
     for metric in REGION_METRICS + BOX_METRICS:
         torch.testing.assert_close(metric.score(single).double(), metric.score(double), rtol=1e-4, atol=1e-5)
 

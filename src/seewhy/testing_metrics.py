@@ -113,7 +113,7 @@ class _Louder(nn.Module):
 
 def _fresh(case: Case, **changes: Any) -> Case:
     """The case with nothing computed yet, and other values."""
-    return replace(case, **{"_shared": {}, **changes})
+    return replace(case, **changes)
 
 
 def _rows(case: Case, rows: list[int]) -> Case:

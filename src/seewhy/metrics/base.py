@@ -79,7 +79,7 @@ class Case:
     seed: int = 0
     batch_size: int = 32
     source: str = "the data"
-    _shared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.classifier.check(self.images, self.explained)
