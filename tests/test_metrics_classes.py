@@ -92,9 +92,9 @@ def test_class_masks_by_hand(multilabel: bool) -> None:
     same(scores[1], [1 - SURE, SURE, 0.5, 0, 1])
     assert reduced(metric, scores) == pytest.approx(2 * SURE - 1)
     same(class_mask_table(scores, targets, targets).flatten(), [SURE, 1 - SURE, 0.5, 1 - SURE, SURE, 0.5])
-    swapped = replace(case, class_maps=both.flip(1), _shared={})
+    swapped = replace(case, class_maps=both.flip(1))
     assert reduced(metric, metric.score(swapped)) == pytest.approx(1 - 2 * SURE)
-    level = replace(case, class_maps=both[:, :1].expand(-1, 2, -1, -1), _shared={})
+    level = replace(case, class_maps=both[:, :1].expand(-1, 2, -1, -1))
     assert reduced(metric, metric.score(level)) == pytest.approx(0)
 
 
@@ -126,10 +126,10 @@ def test_class_masks_against_the_oracle(kind: str) -> None:
 def test_class_masks_that_say_nothing_of_the_difference() -> None:
     """One class alone has no other; a class without a map has no own; and what does not fit is refused."""
     case = random_case()
-    one = replace(case, class_maps=case.class_maps[:, :1], map_classes=case.map_classes[:1], _shared={})
+    one = replace(case, class_maps=case.class_maps[:, :1], map_classes=case.map_classes[:1])
     metric = ClassMasks(thresholds=2)
     assert reduced(metric, metric.score(one)) == 0
-    none = replace(case, scored=torch.full((N,), 4), _shared={})
+    none = replace(case, scored=torch.full((N,), 4))
     assert reduced(metric, metric.score(none)) == 0
     for classes in (torch.tensor([0, 0, 1]), torch.tensor([0, 1]), None):
         wrong = replace(case)
@@ -258,11 +258,9 @@ def test_rows_are_independent(metric: object, kind: str) -> None:
     whole = metric.score(case)
     for i in (0, N - 1):
         names = ("images", "explained", "scored", "attributions", "labels", "regions", "class_maps")
-        alone = replace(case, **{name: getattr(case, name)[i : i + 1] for name in names}, _shared={})
+        alone = replace(case, **{name: getattr(case, name)[i : i + 1] for name in names})
         same(metric.score(alone).flatten(), whole[i].flatten().tolist())
-    scaled = replace(
-        case, attributions=case.attributions * 64 - 8, class_maps=case.class_maps * 64, batch_size=1, _shared={}
-    )
+    scaled = replace(case, attributions=case.attributions * 64 - 8, class_maps=case.class_maps * 64, batch_size=1)
     torch.testing.assert_close(metric.score(scaled), whole)
 
 
@@ -272,7 +270,7 @@ def test_every_map_has_a_score_in_the_range(metric: object, dtype: torch.dtype) 
     case = random_case(dtype=dtype)
     zero = torch.zeros_like(case.attributions)
     for a in (case.attributions, zero, zero + 3, zero - 2, -1 - case.attributions.abs()):
-        changed = replace(case, attributions=a, class_maps=torch.stack([a, zero, a * 2], 1), _shared={})
+        changed = replace(case, attributions=a, class_maps=torch.stack([a, zero, a * 2], 1))
         scores = metric.score(changed)
         assert scores.dtype == dtype
         assert scores.isfinite().all()

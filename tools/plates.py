@@ -62,13 +62,13 @@ def with_class_maps(case: Case) -> Case:
     classes = torch.arange(case.classifier.n_classes)
     assert case.explainer is not None
     maps = [case.explainer.explain(case.images, c.expand(len(case.images))) for c in classes]
-    return replace(case, class_maps=torch.stack(maps, 1), map_classes=classes, _shared={})
+    return replace(case, class_maps=torch.stack(maps, 1), map_classes=classes)
 
 
 def with_cost(case: Case) -> Case:
     """The case with what its maps cost."""
     assert case.explainer is not None
-    return replace(case, cost=measure(case.explainer, case.images, case.explained)[1], _shared={})
+    return replace(case, cost=measure(case.explainer, case.images, case.explained)[1])
 
 
 def box_of(region: Tensor) -> Tensor:
