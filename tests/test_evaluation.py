@@ -21,6 +21,8 @@ from seewhy.data import Batch, Shapes
 from seewhy.errors import SeewhyError
 from seewhy.metrics import METRICS, Case, metric
 from seewhy.metrics.base import metric_options
+from seewhy.scoreboard import interval
+from seewhy.statistics import figure_interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,24 @@ def test_the_smallest_box() -> None:
     assert box_around(region).tolist() == [[3, 2, 7, 5]]
 
 
+def test_intervals_of_figures() -> None:
+    """A figure of the whole dataset has its own; several labels of an image are one image; one image has none."""
+    names = ["complexity", "masked_classification"]
+    result = evaluate(TINY["cnn_multilabel"](), ["random"], names, Fixed(SEVERAL), target="label")
+    several, figure = (interval(result, "random", name) for name in names)
+    owner = result.images("random", "complexity")
+    assert owner == [f"image {i}" for i in (0, 0, 1, 3, 3, 3, 4, 5, 6)]
+    assert several == mean_interval(result.scores("random", "complexity").numpy(), images=owner)
+    assert several is not None
+    assert several.n == 6
+    scores = result.scores("random", "masked_classification").numpy()
+    reduce = metric("masked_classification").reduce  # type: ignore[attr-defined]
+    assert result.images("random", "masked_classification") == owner
+    assert figure == figure_interval(scores, lambda drawn: reduce(torch.from_numpy(drawn)), images=owner)
+    single = evaluate(TINY["cnn"](), ["random"], ["complexity"], Fixed(LABELS), limit=1)
+    assert interval(single, "random", "complexity") is None
+
+
 # -- choosing metrics ----------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +274,11 @@ def test_evaluate_on_shapes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     figures = {row["explainer"]: row for row in csv.DictReader((out / "table.csv").open())}
     values = [float(r["value"]) for r in rows if (r["explainer"], r["metric"]) == ("grad_cam", "relevance_mass")]
     assert float(figures["grad_cam"]["relevance_mass"]) == pytest.approx(sum(values) / 6)
+    named = ["average_drop", "relevance_mass", "aopc:regions=2"]
+    assert list(figures["random"]) == ["explainer", *(f"{name}{end}" for name in named for end in ("", " low", " high"))]
+    ends = [float(figures["grad_cam"][f"relevance_mass {end}"]) for end in ("low", "high")]
+    assert ends == pytest.approx(mean_interval(values)[1:3])
+    assert min(values) <= ends[0] < sum(values) / 6 < ends[1] <= max(values)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["target"] == "label"
     assert manifest["seed"] == 3

@@ -54,6 +54,12 @@ class Evaluation:
         """(n,) or (n, m) numbers of one explainer and metric, in the order of the images."""
         return torch.cat(self._scores[explainer, name])
 
+    def images(self, explainer: str, name: str) -> list[str]:
+        """Whose each row of ``scores`` is; with several labels an image has several."""
+        several = self.scores(explainer, name).ndim > 1
+        wanted = (explainer, f"{name}[0]" if several else name)
+        return [row.image_id for row in self.rows if (row.explainer, row.metric) == wanted]
+
     def table(self) -> dict[str, dict[str, float]]:
         """The figure of each explainer and metric: the mean over images, or what the metric itself says."""
         figures: dict[str, dict[str, float]] = {}

@@ -10,14 +10,19 @@ from typing import Any
 
 from rich.table import Table
 from rich.text import Text
+from torch import from_numpy
 
 from seewhy.evaluation import Evaluation
 from seewhy.explainers import Explainer
 from seewhy.metrics import Metric
+from seewhy.metrics.base import Reduces
 from seewhy.results import environment, staged
+from seewhy.statistics import Estimate, figure_interval, mean_interval
 
 WIDE = 8
 """With more metrics than this they are rows, not columns."""
+NUMBERS = 2_000_000_000
+"""That the resamples of one figure may read; a large dataset has fewer of them, but no less than 200."""
 ARROW = {True: " ↑", False: " ↓", None: ""}
 
 
@@ -52,15 +57,36 @@ def _best(values: list[float], metric: Metric) -> float | None:
     return max(values) if metric.higher_is_better else min(values)
 
 
+def interval(evaluation: Evaluation, explainer: str, name: str, seed: int = 0) -> Estimate | None:
+    """The 95 % interval of a figure over images; None for one image, or scores that are not finite."""
+    metric, scores = evaluation.metrics[name], evaluation.scores(explainer, name)
+    if not scores.isfinite().all():
+        return None
+    images, numbers = evaluation.images(explainer, name), scores.numpy()
+    if isinstance(metric, Reduces):
+        reduce, trials = metric.reduce, max(200, min(2_000, NUMBERS // scores.numel()))
+        found = figure_interval(numbers, lambda drawn: reduce(from_numpy(drawn)), trials=trials, seed=seed, images=images)
+    else:
+        found = mean_interval(numbers, seed=seed, images=images)
+    return found if found.n > 1 else None
+
+
 def write(
     folder: str | Path, evaluation: Evaluation, explainers: Mapping[str, Explainer], details: Mapping[str, object]
 ) -> list[Path]:
-    """``scores.csv`` (a row for each number), ``table.csv`` and ``manifest.json``; whole or not at all."""
+    """``scores.csv`` (a row for each number), ``table.csv`` and ``manifest.json``; whole or not at all.
+
+    ``table.csv`` has each figure, and the ends of its 95 % interval; they are empty where there is none.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["explainer", *evaluation.metrics])
+    writer.writerow(["explainer", *(f"{name}{end}" for name in evaluation.metrics for end in ("", " low", " high"))])
     for explainer, figures in evaluation.table().items():
-        writer.writerow([explainer, *(figures[name] for name in evaluation.metrics)])
+        cells: list[float | str] = []
+        for name in evaluation.metrics:
+            found = interval(evaluation, explainer, name)
+            cells += [figures[name], *(("", "") if found is None else (found.low, found.high))]
+        writer.writerow([explainer, *cells])
     manifest = {
         **details,
         **environment(),
