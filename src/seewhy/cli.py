@@ -90,7 +90,7 @@ def explain(
 @app.command()
 def evaluate(
     model: ModelName,
-    data: Annotated[str, typer.Option(help="shapes, folder:PATH, or the path of a folder or csv file.")],
+    data: Annotated[str, typer.Option(help="shapes, folder:PATH or voc:PATH, or the path of a folder or csv file.")],
     metric: Annotated[
         list[str], typer.Option(help="NAME or NAME:key=value,...; may be repeated; all for every one that the data allows.")
     ],

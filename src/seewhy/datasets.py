@@ -20,7 +20,7 @@ def dataset(
     """The dataset ``name`` in the form that ``classifier`` takes.
 
     Args:
-        name: "shapes"; "folder:PATH", or just the path of a folder or csv file.
+        name: "shapes"; "folder:PATH", or just the path of a folder or csv file; "voc:PATH".
         classifier: tells the size of its input, how a picture becomes that, and what its classes are called.
         limit: about how many images; all by default (200 of ``shapes``).
         options: fields of the dataset, as text: seed=1, shortcut=random, boxes_column=boxes_227_xyxy.

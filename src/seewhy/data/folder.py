@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from seewhy.data.base import DATASETS, Batch
@@ -17,6 +18,8 @@ from seewhy.data.folder_regions import Box, checked_boxes, fit, read_mask, regio
 from seewhy.data.pictures import SUFFIXES, View, read_picture, see, to_tensor
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
+
+T = TypeVar("T")
 
 LABEL_COLUMNS = ("index", "label", "class", "name", "wnid")
 """Columns of the csv file that say the class; the first that there is."""
@@ -103,8 +106,7 @@ class Folder:
         else:
             boxes_in([], self.boxes_column, None)
             found = read_folders(self.folder, self.classes)
-        n = len(found)
-        return found if self.limit is None or self.limit >= n else [found[i * n // self.limit] for i in range(self.limit)]
+        return spread(found, self.limit)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -136,8 +138,19 @@ class Folder:
             region = region_of(boxes, self.view) if entry.mask is None else read_mask(entry.mask, picture.size, self.view)
         except SeewhyError as error:
             raise SeewhyError(f"{entry.place}{error}") from None
-        seen = see(picture, self.view)
-        return to_tensor(seen.convert("L").convert("RGB"))[:1] if self.gray else to_tensor(seen), region, boxes
+        return shown(picture, self.view, self.gray), region, boxes
+
+
+def spread(found: Sequence[T], limit: int | None) -> list[T]:
+    """``limit`` of them, evenly spread; all, if there are no more."""
+    n = len(found)
+    return list(found) if limit is None or limit >= n else [found[i * n // limit] for i in range(limit)]
+
+
+def shown(picture: Image.Image, view: View, gray: bool) -> Tensor:
+    """(c, h, w) what the network sees of it, in three channels or one gray one."""
+    seen = see(picture, view)
+    return to_tensor(seen.convert("L").convert("RGB"))[:1] if gray else to_tensor(seen)
 
 
 # -- the list -----------------------------------------------------------------------------------------------------------
