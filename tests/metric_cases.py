@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "faithfulness_estimate": {"features": 32},
     "faithfulness_correlation": {"subset_size": 24, "runs": 12},
     "road": {"shares": (0.2, 0.6)},
+    "road_least": {"shares": (0.2, 0.6)},
     "max_sensitivity": {"samples": 3},
     "parameter_randomization": {"n_layers": 2},
 }

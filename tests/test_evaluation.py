@@ -423,3 +423,22 @@ def test_a_value_function_of_ones_own() -> None:
     assert metric("srg", size=4).score(case).tolist() == pytest.approx([0, 0], abs=1e-6)
     other = replace(case, value=None)
     assert metric("lif", size=4).score(other).tolist() != metric("lif", size=4).score(case).tolist()
+
+
+def test_merged_maps_have_no_explainer() -> None:
+    """An explainer makes the map of one class: what asks it again cannot be held against the merged one."""
+    data = Fixed(SEVERAL)
+    with pytest.raises(SeewhyError, match=r"max_sensitivity needs the explainer.* with maps of all present classes merged"):
+        evaluate(TINY["cnn_multilabel"](), ["grad_cam"], ["max_sensitivity"], data, target="present")
+
+
+def test_all_leaves_out_what_does_not_suit_the_network(capfd: pytest.CaptureFixture[str]) -> None:
+    chosen, left_out = choose_metrics(["all"], {}, ["explainer"], TINY["cnn"]())
+    assert "label_randomization" not in chosen
+    assert any(line.startswith("label_randomization: shapes/cnn_permuted has 6 classes") for line in left_out)
+    with pytest.raises(SeewhyError, match="give label_randomization network="):
+        choose_metrics(["label_randomization"], {}, ["explainer"], TINY["cnn"]())
+
+
+def test_the_paper_s_own_threshold_can_be_given() -> None:
+    assert metric("masked_classification", threshold=-1, threshold_on="logit").threshold == -1  # type: ignore[attr-defined]

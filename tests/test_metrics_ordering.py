@@ -1,5 +1,6 @@
 """Masking and ordering metrics: the equations written again, games with known answers, peers, and what is shared."""
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -7,11 +8,13 @@ import metric_oracles as oracle
 import numpy as np
 import pytest
 import torch
+from command import as_users_run_it
 from metric_cases import SIZE, case_of
 from torch import Tensor, nn
 
 from seewhy import Classifier, explainer, load
 from seewhy.data import Shapes
+from seewhy.errors import SeewhyError
 from seewhy.masking import baseline_images
 from seewhy.metrics import Case, metric
 from seewhy.metrics.curves import Curves, curves, ranked, sizes
@@ -173,7 +176,7 @@ def test_the_best_order_scores_best_and_its_reverse_worst() -> None:
 def test_draws_have_the_probabilities_of_drawing_without_replacement() -> None:
     weights = [0.5, 1.0, 0.25, 0.75]
     for size in (1, 2, 3):
-        kept = draw(torch.tensor([weights]), size, 40_000, torch.Generator().manual_seed(0))[0]
+        kept = draw(torch.tensor(weights), size, 40_000, torch.Generator().manual_seed(0))
         assert (kept.sum(1) == size).all()
         for members, chance in oracle.drawn_exactly(weights, size).items():
             row = torch.tensor([i in members for i in range(4)])
@@ -181,7 +184,7 @@ def test_draws_have_the_probabilities_of_drawing_without_replacement() -> None:
 
 
 def test_weights_of_zero_are_drawn_last_and_evenly() -> None:
-    kept = draw(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), 2, 30_000, torch.Generator().manual_seed(0))[0]
+    kept = draw(torch.tensor([1.0, 0.0, 0.0, 0.0]), 2, 30_000, torch.Generator().manual_seed(0))
     assert kept[:, 0].all()
     assert kept[:, 1:].double().mean(0).tolist() == pytest.approx([1 / 3] * 3, abs=0.015)
 
@@ -397,16 +400,32 @@ def test_a_point_of_a_curve_is_computed_once() -> None:
     assert sorted(asked) == [0, 1, 3, 4]
 
 
-def test_ties_are_in_one_random_order_for_every_image() -> None:
-    players = divide(torch.zeros(2, 3, 8, 8), "pixels")
-    worth = torch.zeros(2, 64)
+def test_ties_are_in_a_random_order_of_the_image_and_the_seed() -> None:
+    worth = torch.zeros(3, 64)
     worth[:, 5] = 1
-    order = ranked(players, worth, "random", seed=0)
-    assert order[:, 0].tolist() == [5, 5]
-    assert torch.equal(order[0], order[1])
+    order = ranked(worth, "random", [7, 8, 7])
+    assert order[:, 0].tolist() == [5, 5, 5]
+    assert torch.equal(order[0], order[2])
+    assert not torch.equal(order[0], order[1])
+    assert sorted(order[0].tolist()) == list(range(64))
     assert order[0, 1:].tolist() != sorted(order[0, 1:].tolist())
-    assert ranked(players, worth, "position", 0)[0, 1:].tolist() == [i for i in range(64) if i != 5]
-    assert not torch.equal(order, ranked(players, worth, "random", seed=1))
+    assert ranked(worth, "position", [7, 8, 7])[0, 1:].tolist() == [i for i in range(64) if i != 5]
+    case = case_of("cnn")
+    assert len(set(case.seeds)) == 3
+    assert case.rows(torch.tensor([2])).seeds == case.seeds[2:]
+    assert set(case_of("cnn", seed=1).seeds).isdisjoint(case.seeds)
+
+
+def test_maps_of_zeros_gain_nothing_from_their_order() -> None:
+    """One permutation for every image would let chance look like a finding: the intervals of ten seeds must cover 0."""
+    classifier = load("shapes")
+    batch = next(Shapes(n=40, size=96).batches(40))
+    missed = 0
+    for seed in range(10):
+        case = Case(classifier, batch.images, batch.labels, batch.labels, torch.zeros(40, 96, 96), seed=seed)
+        scores = metric("srg", size=24).score(case).double()
+        missed += bool(abs(scores.mean()) > 2 * scores.std() / 40**0.5)
+    assert missed <= 2
 
 
 def test_players_of_an_image() -> None:
@@ -419,26 +438,50 @@ def test_players_of_an_image() -> None:
     assert players.pixels(torch.tensor([0]), kept)[0].sum() == 22
 
 
-def test_superpixels_follow_the_image_and_may_differ_in_number() -> None:
-    images = torch.linspace(0, 0.2, 24).expand(2, 3, 24, 24).clone()
+def test_superpixels_follow_the_image() -> None:
+    images = torch.linspace(0, 0.2, 24).expand(1, 3, 24, 24).clone()
     images[0, :, :, 12:] += 0.7
     players = divide(images, "superpixels", 6)
-    assert players.counts.min() > 1
     left, right = set(players.ids[0, :, :11].flatten().tolist()), set(players.ids[0, :, 13:].flatten().tolist())
+    assert len(left) > 1
     assert not left & right
     assert (players.sizes().sum(1) == 576).all()
-    case = Case(
-        Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (0.0,) * 3, (1.0,) * 3, (24, 24)),
-        images, torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long),
-        torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(1)),
-    )  # fmt: skip
-    for name in ("srg", "pixel_flipping", "lif", "mif"):
-        together = metric(name, players="superpixels", size=6).score(case)
-        for i in range(2):
-            alone = Case(
-                case.classifier, images[i : i + 1], case.explained[:1], case.scored[:1], case.attributions[i : i + 1]
-            )
-            torch.testing.assert_close(metric(name, players="superpixels", size=6).score(alone), together[i : i + 1])
+
+
+def test_images_with_different_numbers_of_players(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, in a batch, with ties and at few sizes: no image's score depends on how many players another has."""
+
+    def stripes(image: Tensor, size: int) -> Tensor:
+        return (torch.arange(24) // (4 if image.mean() > 0.5 else 9)).expand(24, 24).contiguous()
+
+    monkeypatch.setattr("seewhy.players._superpixels", stripes)
+    images = torch.stack([torch.full((3, 24, 24), 0.2), torch.full((3, 24, 24), 0.8)])
+    images += 0.1 * torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(2))
+    assert divide(images, "superpixels", 6).counts.tolist() == [3, 6]
+    classifier = Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (0.0,) * 3, (1.0,) * 3, (24, 24))
+    targets = torch.tensor([0, 1])
+    random = torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(1))
+    for name, own in UNEVEN.items():
+        for maps in (random, torch.zeros_like(random)):
+            both = Case(classifier, images, targets, targets, maps, batch_size=3)
+            together = metric(name, players="superpixels", size=6, **own).score(both)
+            assert torch.isfinite(together).all()
+            for i in range(2):
+                alone = metric(name, players="superpixels", size=6, **own).score(both.rows(torch.tensor([i])))
+                torch.testing.assert_close(alone, together[i : i + 1])
+
+
+UNEVEN: dict[str, dict[str, Any]] = {
+    "srg": {"steps": 2},
+    "pixel_flipping": {},
+    "lif": {"steps": 2},
+    "mif": {},
+    "deletion": {"steps": 3},
+    "insertion": {"steps": 3},
+    "aopc": {"regions": 5},
+    "r_lif": {"n_draws": 4, "steps": 2},
+    "r_srg": {"n_draws": 4},
+}
 
 
 def test_the_seed_orders_ties_and_draws() -> None:
@@ -453,3 +496,70 @@ def test_curves_are_shared_only_between_equal_questions() -> None:
     case = case_of("cnn")
     assert curves(case, "patches", 4, "black") is curves(case, "patches", 4, "black")
     assert curves(case, "patches", 4, "black") is not curves(case, "patches", 4, "white")
+
+
+def test_no_metric_changes_the_images_that_the_next_one_reads() -> None:
+    """In float64 on the CPU nothing is copied on its way to NumPy."""
+    case = doubled("cnn")
+    before = case.images.clone()
+    metric("road", shares=(0.3, 0.6)).score(case)
+    assert torch.equal(case.images, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("road", {"shares": (1.0,)}, "from 0 to below 1"),
+        ("road_least", {"shares": (-0.1, 0.5)}, "from 0 to below 1"),
+        ("black_deletion", {"fractions": (0.5, 0.1)}, "two or more from 0 to 1 that grow"),
+        ("white_deletion", {"fractions": (0.0, 1.5)}, "two or more from 0 to 1 that grow"),
+        ("white_deletion", {"amount": 3.0}, "above 0, up to 1"),
+        ("pixel_flipping", {"points": 1}, "at least 2"),
+    ],
+)
+def test_options_out_of_range(name: str, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(SeewhyError, match=says):
+        metric(name, **options)
+
+
+def test_groups_of_the_faithfulness_estimate_fit_the_image() -> None:
+    """896 pixels are 56 groups at 224; at 16 x 16 they would be one, and at 32 x 32 two, whose correlation is 1 or -1."""
+    assert metric("faithfulness_estimate") == metric("faithfulness_estimate", features=0)
+    case = case_of("cnn")
+    same = metric("faithfulness_estimate", features=round(SIZE**2 / 56)).score(case)
+    assert torch.equal(metric("faithfulness_estimate").score(case), same)
+    assert metric("faithfulness_estimate").score(case).abs().max() < 0.99
+
+
+def test_a_class_of_a_multi_label_image_stays_while_it_is_predicted() -> None:
+    """It need not be the likeliest."""
+    case = case_of("cnn_multilabel")
+    second = case.logits.topk(2, 1).indices[:, 1]
+    case = replace(case, scored=second, explained=second)
+    stays = (case.logits.gather(1, second[:, None])[:, 0] > 0).float()
+    assert metric("road", shares=(0.0,)).score(case).tolist() == stays.tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_maps_of_another_precision_than_the_images(dtype: torch.dtype) -> None:
+    case = case_of("cnn")
+    other = replace(case, attributions=case.attributions.to(dtype))
+    exact = replace(case, attributions=case.attributions.to(dtype).float())
+    for name in ("average_drop", "relevance_rank", "localization_error", "srg", "sparseness"):
+        own = {"size": 4} if name == "srg" else {}
+        torch.testing.assert_close(metric(name, **own).score(other).float(), metric(name, **own).score(exact))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"regions": torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)}, "give masks > 0"),
+        ({"labels": torch.zeros(2, dtype=torch.long)}, "2 labels do not belong to 3 images"),
+        ({"boxes": ()}, "0 boxes do not belong to 3 images"),
+        ({"attributions": torch.zeros(3, 4, 4)}, "do not belong to images"),
+        ({"attributions": torch.full((3, SIZE, SIZE), torch.nan)}, "NaN"),
+    ],
+)
+def test_what_does_not_belong_to_the_images(changes: dict[str, Any], says: str) -> None:
+    with as_users_run_it(), pytest.raises(SeewhyError, match=says):
+        case_of("cnn", **changes)

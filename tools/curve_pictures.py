@@ -135,9 +135,9 @@ def drawn_sets(name: str, m: Any) -> Figure:
             weights = norm if best else 1 - norm
             ks = [k for k in sizes(players.p, m.steps) if k > 0]
             dots = []
+            generator = torch.Generator().manual_seed(2 * case.seeds[0] + best)
             for k in ks:
-                generator = torch.Generator().manual_seed(1_000_003 * case.seed + 2 * k + best)
-                kept = draw(weights, k, m.n_draws, generator)[0]
+                kept = draw(weights[0], k, m.n_draws, generator)
                 dots.append(read_out(case, game(torch.zeros(len(kept), dtype=torch.long), kept)[None], m.value)[0])
                 if k in ks[1 : 4 if name != "r_srg" else 3]:
                     pixels = players.pixels(torch.tensor([0]), kept[:1])
@@ -161,11 +161,11 @@ def imputed(name: str, m: Any) -> Figure:
     rows, lines = [], []
     for method in PAIR:
         case, whole = study(method, 1), study(method, *range(12))
-        players = divide_case(case, "pixels", 1)
-        rank = ranked(players, players.means(case.attributions), m.ties, case.seed).argsort(1)
+        sign = 1 if name == "road" else -1
+        rank = ranked(sign * case.attributions.flatten(1), m.ties, case.seeds).argsort(1)
         tiles = []
         for share in (0.1, 0.3, 0.6):
-            gone = (rank < round(share * players.p)).view(case.images.shape[-2:])
+            gone = (rank < round(share * rank.shape[1])).view(case.images.shape[-2:])
             image = impute(case.images[0], gone)[None]
             seen = case.run(image).argmax(1)
             color = GOOD if seen == case.scored else BAD
@@ -176,7 +176,8 @@ def imputed(name: str, m: Any) -> Figure:
     figure, ax = graph_and_tiles(rows)
     for method, ys in lines:
         ax.plot(m.shares, ys, "o-", ms=4, color=COLORS[method], lw=1.8, label=method)
-    return labelled(figure, ax, "share of the highest pixels filled in", "road, 12 images", "images whose class stays")
+    ends = "highest" if name == "road" else "lowest"
+    return labelled(figure, ax, f"share of the {ends} pixels filled in", f"{name}, 12 images", "images whose class stays")
 
 
 def scatter(name: str, m: Any) -> Figure:
@@ -188,10 +189,12 @@ def scatter(name: str, m: Any) -> Figure:
         players = divide_case(case, "pixels", 1)
         worth = players.means(read(case.attributions, m.reads))
         if name == "faithfulness_estimate":
-            rank = ranked(players, worth, m.ties, case.seed).argsort(1)
-            gone = (rank // m.features) == torch.arange(-(-players.p // m.features))[:, None]
+            features = m.features or round(players.p / 56)
+            gone = (ranked(worth, m.ties, case.seeds).argsort(1) // features) == torch.arange(-(-players.p // features))[
+                :, None
+            ]
         else:
-            chance = torch.rand(m.runs, players.p, generator=torch.Generator().manual_seed(case.seed))
+            chance = torch.rand(m.runs, players.p, generator=torch.Generator().manual_seed(case.seeds[0]))
             gone = torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chance.topk(m.subset_size, dim=1).indices, True)
         logits = case.value_function(m.baseline)(case.images, players)(torch.zeros(len(gone), dtype=torch.long), ~gone)
         falls = read_out(case, case.logits[:, None], m.value) - read_out(case, logits[None], m.value)
@@ -240,6 +243,10 @@ CURVES: dict[str, tuple[Callable[[str, Any], Figure], str]] = {
     "r_lif": (drawn_sets, "Sets of patches drawn with the map as weights: dots are sets, lines their means; drawn sets."),
     "r_mif": (drawn_sets, "Sets of patches drawn against the map: dots are sets, lines their means; drawn sets."),
     "r_srg": (drawn_sets, "Sets of patches drawn by the map and against it: dots are sets, lines their means."),
+    "road_least": (
+        imputed,
+        "The share of images whose class stays while the lowest pixels are filled in; on the right, such images.",
+    ),
     "road": (
         imputed,
         "The share of images whose class stays while the highest pixels are filled in; on the right, such images.",

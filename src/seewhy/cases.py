@@ -88,7 +88,7 @@ class Question:
                     labels=known,
                     regions=regions,
                     boxes=boxes,
-                    explainer=explainer,
+                    explainer=None if self.target == "present" else explainer,  # it makes no merged maps
                     cost=cost,
                     class_maps=None if classes is None else maps_of_classes(explainer, images[rows], classes),
                     map_classes=classes,
@@ -160,7 +160,8 @@ class Question:
 
     @property
     def _source(self) -> str:
-        return f"the dataset {type(self.dataset).__name__.lower()}"
+        merged = ", with maps of all present classes merged," if self.target == "present" else ""
+        return f"the dataset {type(self.dataset).__name__.lower()}{merged}"
 
 
 def box_around(region: Tensor) -> Tensor:

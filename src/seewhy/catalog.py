@@ -126,12 +126,13 @@ def choose(
 
 
 def choose_metrics(
-    names: Sequence[str], options: Mapping[str, str], given: Iterable[Need]
+    names: Sequence[str], options: Mapping[str, str], given: Iterable[Need], classifier: Classifier | None = None
 ) -> tuple[dict[str, Metric], list[str]]:
     """The named metrics, each with those of the ``options``, as text, that it has; and why others were left out.
 
     A name may have options of its own, "aopc:regions=20,size=8", and keeps them as its name. "all" stands for every metric
-    that needs no more than what is ``given``. Raises SeewhyError for an unknown name, option or value.
+    that needs no more than what is ``given`` and suits the classifier. Raises SeewhyError for an unknown name, option or
+    value.
     """
     wanted: dict[str, tuple[str, dict[str, str]]] = {}
     left_out = []
@@ -152,6 +153,15 @@ def choose_metrics(
     for label, (name, own_options) in wanted.items():
         shared = {key: text for key, text in options.items() if key in known[name]}
         chosen[label] = metric(name, **from_text(METRICS[name], {**shared, **own_options}))
+        suits = getattr(chosen[label], "suits", None)
+        try:
+            if suits is not None and classifier is not None:
+                suits(classifier)
+        except SeewhyError as error:
+            if label in names:
+                raise
+            del chosen[label]
+            left_out.append(f"{label}: {error}")
     return chosen, left_out
 
 

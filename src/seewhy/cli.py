@@ -131,8 +131,8 @@ def evaluate(
     )
     dataset = datasets.dataset(data, classifier, limit, pairs(data_option or []))
     methods, left_out = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
-    given = datasets.offers(dataset, classifier, bool(map_class))
-    metrics, more = catalog.choose_metrics(metric, pairs(metric_option or []), given)
+    given = datasets.offers(dataset, classifier, bool(map_class), target)
+    metrics, more = catalog.choose_metrics(metric, pairs(metric_option or []), given, classifier)
     for reason in (*left_out, *more):
         typer.echo(f"left out: {reason}", err=True)
     with _progress(quiet) as progress:
@@ -152,7 +152,9 @@ def evaluate(
         )
     details = {
         **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "data": data},
-        **{"target": target, "scored": scored, "only": only, "images": len(dataset), "seed": seed},
+        **{"target": target, "scored": scored, "only": only, "seed": seed, "device": device},
+        **{"images": len({row.image_id for row in result.rows}), "batch_size": batch_size, "map_classes": map_class},
+        "dataset": {f: str(v) for f, v in vars(dataset).items()},
     }
     files = scoreboard.write(out, result, methods, details) if out else []
     Console(width=None if sys.stdout.isatty() else 400).print(scoreboard.table(result))

@@ -57,10 +57,10 @@ def dataset(
     return cast(Dataset, kind(**{**chosen, **asked}))
 
 
-def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False) -> set[Need]:
-    """What metrics can have of a dataset, going by its first image."""
+def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, target: str = "predicted") -> set[Need]:
+    """What metrics can have of a dataset, going by its first image; merged maps have no explainer and no cost."""
     first = next(iter(dataset.batches(1)))
-    found: set[Need] = {"explainer", "cost"}
+    found: set[Need] = set() if target == "present" else {"explainer", "cost"}
     if first.labels is not None:
         found.add("labels")
     if first.regions is not None:

@@ -40,7 +40,7 @@ class Evaluation:
 
     def add(self, explained: Explained, name: str, values: Tensor) -> None:
         """What the metric ``name`` says of a case: (n,) or (n, m)."""
-        self._scores.setdefault((explained.explainer, name), []).append(values.detach().double().cpu())
+        self._scores.setdefault((explained.explainer, name), []).append(values.detach().cpu().double())
         names = [name] if values.ndim == 1 else [f"{name}[{j}]" for j in range(values.shape[1])]
         classes = zip(explained.case.explained.tolist(), explained.case.scored.tolist(), strict=True)
         for image, (shown, scored), numbers in zip(

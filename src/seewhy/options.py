@@ -15,14 +15,16 @@ def checked(kind: type[Any], name: str, options: Mapping[str, object]) -> dict[s
     """The ``options`` of the dataclass ``kind``, as its fields have them; SeewhyError for one that a field does not take.
 
     The type of a field says what it takes: a ``Literal`` its words, an ``int`` a whole number, a ``float`` a finite one.
-    Numbers are not negative; those whose default is at least 1 count something and are at least 1. A list becomes a tuple,
+    Numbers are not negative, unless the metadata of the field say "signed"; those whose default is at least 1 count
+    something and are at least 1. A list becomes a tuple,
     and a whole number a float, where the field is one. ``name`` is what the error calls the dataclass.
     """
     hints = get_type_hints(kind)
     counts = {f.name for f in fields(kind) if isinstance(f.default, int) and f.default >= 1}
+    signed = {f.name for f in fields(kind) if f.metadata.get("signed")}
     taken = {}
     for key, value in options.items():
-        least = 1 if key in counts else 0
+        least = None if key in signed else 1 if key in counts else 0
         try:
             taken[key] = _taken(value, hints[key], least)
         except ValueError:

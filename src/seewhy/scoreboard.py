@@ -60,7 +60,7 @@ def _best(values: list[float], metric: Metric) -> float | None:
 def interval(evaluation: Evaluation, explainer: str, name: str, seed: int = 0) -> Estimate | None:
     """The 95 % interval of a figure over images; None for one image, or scores that are not finite."""
     metric, scores = evaluation.metrics[name], evaluation.scores(explainer, name)
-    if not scores.isfinite().all():
+    if not scores.isfinite().all() or metric.family == "cost":  # one measurement stands in every row of its batch
         return None
     images, numbers = evaluation.images(explainer, name), scores.numpy()
     if isinstance(metric, Reduces):

@@ -32,9 +32,9 @@ def check_rows(metric: Metric, case: Case) -> None:
     """Row i depends on image i alone: alone, in the batch and in another order it scores the same."""
     scores = metric.score(case)
     for i in range(len(case.images)):
-        _same(metric.score(_rows(case, [i])), scores[i : i + 1], f"image {i} scores otherwise alone")
+        _same(metric.score(case.rows(torch.tensor([i]))), scores[i : i + 1], f"image {i} scores otherwise alone")
     order = list(reversed(range(len(case.images))))
-    _same(metric.score(_rows(case, order)), scores[order], "images score otherwise in another order")
+    _same(metric.score(case.rows(torch.tensor(order))), scores[order], "images score otherwise in another order")
 
 
 def check_chunks(metric: Metric, case: Case) -> None:
@@ -75,6 +75,15 @@ def check_certain_network(metric: Metric, case: Case) -> None:
     _bounded(metric, scores, "a network that is certain")
 
 
+def check_inputs(metric: Metric, case: Case) -> None:
+    """Images, maps and regions are as before."""
+    given = [case.images, case.attributions, case.regions, case.class_maps]
+    before = [None if t is None else t.clone() for t in given]
+    metric.score(_fresh(case))
+    for now, then in zip(given, before, strict=True):
+        expect(now is None or then is None or torch.equal(now, then), "images, maps or regions have changed")
+
+
 def check_borrowed_network(metric: Metric, case: Case) -> None:
     """Weights, buffers, gradients, flags and hooks are as before."""
     with disturbed(case.classifier.module):
@@ -90,6 +99,7 @@ CHECKS: list[Check] = [
     check_degenerate_maps,
     check_scale,
     check_certain_network,
+    check_inputs,
     check_borrowed_network,
 ]
 
@@ -114,18 +124,6 @@ class _Louder(nn.Module):
 def _fresh(case: Case, **changes: Any) -> Case:
     """The case with nothing computed yet, and other values."""
     return replace(case, **changes)
-
-
-def _rows(case: Case, rows: list[int]) -> Case:
-    """Some rows of a case."""
-
-    def pick(value: Any) -> Any:
-        if value is None:
-            return None
-        return tuple(value[i] for i in rows) if isinstance(value, tuple) else value[rows]
-
-    names = ("images", "explained", "scored", "attributions", "labels", "regions", "boxes", "class_maps", "whole")
-    return _fresh(case, **{name: pick(getattr(case, name)) for name in names})
 
 
 def _bounded(metric: Metric, scores: Tensor, what: str) -> None:

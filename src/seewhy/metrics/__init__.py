@@ -39,6 +39,7 @@ from seewhy.metrics.relevance_gain import MIF as MIF
 from seewhy.metrics.relevance_gain import SRG as SRG
 from seewhy.metrics.relevance_gain import PixelFlipping as PixelFlipping
 from seewhy.metrics.road import ROAD as ROAD
+from seewhy.metrics.road import ROADLeast as ROADLeast
 from seewhy.metrics.robustness import MaxSensitivity as MaxSensitivity
 from seewhy.metrics.sampled_gain import RLIF as RLIF
 from seewhy.metrics.sampled_gain import RMIF as RMIF

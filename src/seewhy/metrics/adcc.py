@@ -48,7 +48,8 @@ class Coherency:
         def make() -> Scores:
             m = min_max(case.attributions)
             removed = baseline_images(self.baseline, case.classifier, case.images)
-            masked = m[:, None] * case.images + (1 - m[:, None]) * removed
+            keep = m[:, None].to(case.images)
+            masked = keep * case.images + (1 - keep) * removed
             assert case.explainer is not None  # the door has checked
             again = torch.cat(
                 [

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from seewhy.masking import Baseline
 from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.curves import Score, Ties, curves, read_out
+from seewhy.metrics.curves import Score, Ties, alike, curves, read_out
 from seewhy.players import Division
 from seewhy.types import Scores
 
@@ -54,6 +54,9 @@ class AOPC:
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
+        return alike(case, self.players, self.size, self._score)
+
+    def _score(self, case: Case) -> Scores:
         pair = curves(case, self.players, self.size, self.baseline, self.ties)
         values = read_out(case, pair.removed(range(min(self.regions, pair.players.p) + 1)), self.value)
         return values[:, 0] - values.mean(1)

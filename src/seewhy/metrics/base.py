@@ -1,9 +1,10 @@
 """What a metric may look at, what it promises, and the registry."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from zlib import crc32
 
 import torch
 from jaxtyping import Float, Int
@@ -89,8 +90,16 @@ class Case:
             raise SeewhyError(f"maps of shape {tuple(self.attributions.shape)} do not belong to images of {shape}")
         if not torch.isfinite(self.attributions).all():
             raise SeewhyError("maps have NaN or infinite values; no metric is defined for them")
+        if self.attributions.dtype in (torch.float16, torch.bfloat16):  # too few digits to count pixels with
+            object.__setattr__(self, "attributions", self.attributions.float())
         if self.regions is not None and self.regions.shape != shape:
             raise SeewhyError(f"regions of shape {tuple(self.regions.shape)} do not belong to images of {shape}")
+        if self.regions is not None and self.regions.dtype != torch.bool:
+            raise SeewhyError(f"regions must be true or false, got {self.regions.dtype}: give masks > 0")
+        for name in ("labels", "boxes", "class_maps", "whole"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.images):
+                raise SeewhyError(f"{len(given)} {name} do not belong to {len(self.images)} images")
 
     @cached_property
     def logits(self) -> Logits:
@@ -100,7 +109,8 @@ class Case:
     def run(self, images: Images) -> Logits:
         """Logits of any images, ``batch_size`` at a time, without a graph."""
         with frozen(self.classifier.module), torch.no_grad():
-            return torch.cat([self.classifier.logits(part) for part in images.split(self.batch_size)])
+            logits = torch.cat([self.classifier.logits(part) for part in images.split(self.batch_size)])
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def probability(self, logits: Logits, rows: Tensor | None = None) -> Scores:
         """(r,) probability of the class scored; ``rows`` (r,) says whose, if not one row for each image."""
@@ -118,6 +128,23 @@ class Case:
     def value_function(self, baseline: str) -> Value:
         """The case's own v, or the classifier with pixels replaced by ``baseline``."""
         return self.value or RemovePixels(self.classifier, baseline)  # type: ignore[arg-type]
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """A seed for each image, from its own pixels (of 8 bits) and ``seed``: the same alone and in any batch."""
+        pixels = (self.images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        return [(crc32(image.tobytes()) + 1_000_003 * self.seed) % 2**32 for image in pixels]
+
+    def rows(self, rows: Tensor) -> "Case":
+        """Some images of the case, with all that is known of them."""
+        names = ("images", "explained", "scored", "attributions", "labels", "regions", "boxes", "class_maps", "whole")
+
+        def pick(value: Any) -> Any:
+            if value is None:
+                return None
+            return tuple(value[i] for i in rows.tolist()) if isinstance(value, tuple) else value[rows]
+
+        return replace(self, **{name: pick(getattr(self, name)) for name in names})
 
     def share(self, key: Hashable, make: Callable[[], T]) -> T:
         """What several metrics need is made once: ``make()`` the first time that ``key`` is asked for."""

@@ -1,6 +1,6 @@
 """Does the classifier still know its classes through the masks? Precision, recall and F-score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -63,7 +63,7 @@ class MaskedClassification:
     figure: Figure = "f_score"
     average: Average = "micro"
     on: Literal["masked", "image"] = "masked"
-    threshold: float | None = None
+    threshold: float | None = field(default=None, metadata={"signed": True})
     threshold_on: Literal["probability", "logit"] = "probability"
     scale: Scale = "min_max"
     baseline: Baseline = "mean_color"

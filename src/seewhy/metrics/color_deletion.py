@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seewhy.errors import SeewhyError
 from seewhy.maps import Reading, read
 from seewhy.metrics.base import METRICS, Case, Family, Need
 from seewhy.types import Scores
@@ -44,6 +45,13 @@ def allegiance(
 def _area(kept: Float[Tensor, "n m"], fractions: tuple[float, ...]) -> Scores:
     """Trapezoid over the fractions as they are: from 0 to 0.9 the largest area is 0.9."""
     return torch.trapezoid(kept, kept.new_tensor(fractions), dim=1)
+
+
+def _check(name: str, fractions: tuple[float, ...], amount: float) -> None:
+    if len(fractions) < 2 or list(fractions) != sorted(set(fractions)) or not 0 <= fractions[0] < fractions[-1] <= 1:
+        raise SeewhyError(f"{name} cannot take fractions={fractions}: give two or more from 0 to 1 that grow")
+    if not 0 < amount <= 1:
+        raise SeewhyError(f"{name} cannot take amount={amount}: give a number above 0, up to 1")
 
 
 @METRICS.register("black_deletion")
@@ -84,6 +92,9 @@ class BlackDeletion:
     amount: float = 1.0
     reads: Reading = "min_max"
 
+    def __post_init__(self) -> None:
+        _check("black_deletion", self.fractions, self.amount)
+
     def score(self, case: Case) -> Scores:
         return _area(allegiance(case, "black", self.amount, self.fractions, self.reads), self.fractions)
 
@@ -122,6 +133,9 @@ class WhiteDeletion:
     fractions: tuple[float, ...] = FRACTIONS
     amount: float = 1.0
     reads: Reading = "min_max"
+
+    def __post_init__(self) -> None:
+        _check("white_deletion", self.fractions, self.amount)
 
     def score(self, case: Case) -> Scores:
         return _area(allegiance(case, "white", self.amount, self.fractions, self.reads), self.fractions)

@@ -36,7 +36,7 @@ def masked_logits(case: Case, use: Use, baseline: Baseline, reads: Reading, alph
     """(n, k) of the masked images; made once for all metrics of the same options."""
 
     def make() -> Logits:
-        m = mask(case, use, reads, alpha)[:, None]
+        m = mask(case, use, reads, alpha)[:, None].to(case.images)
         return case.run(m * case.images + (1 - m) * baseline_images(baseline, case.classifier, case.images))
 
     return case.share(("masked", use, baseline, reads, alpha), make)

@@ -1,6 +1,6 @@
 """The engine of every ordering metric: v(S) of nested sets, each computed once, whoever asks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +12,7 @@ from seewhy.maps import Reading, read
 from seewhy.masking import Game
 from seewhy.metrics.base import Case
 from seewhy.players import Division, Players, divide
-from seewhy.types import Logits
+from seewhy.types import Logits, Scores
 
 Score = Literal["probability", "logit"]
 Ties = Literal["random", "position"]
@@ -26,7 +26,7 @@ class Curves:
     and baseline cost one pair of curves.
 
     players   the division of the images
-    order     (n, p) players from the best to the worst; those without pixels come last
+    order     (n, p) players from the best to the worst
     game      v(S)
     batch     sets at a time
     """
@@ -75,13 +75,14 @@ def curves(
 ) -> Curves:
     """The curves of a case, shared by all metrics that ask for the same players, baseline, order and ties.
 
-    Equal values are ordered by chance ("random": one seeded permutation, the same for every image, so that a map of
-    zeros is a random order and not a scan from the upper left) or by their place ("position": as RISE's successors do).
+    Equal values are ordered by chance ("random": a permutation of the image's own, so that a map of zeros is a random
+    order and not a scan from the upper left) or by their place ("position": as RISE's successors do). Every image of the
+    case must have the same number of players: see ``alike``.
     """
 
     def make() -> Curves:
         players = divide_case(case, division, size)
-        order = ranked(players, players.means(read(case.attributions, reads)), ties, case.seed)
+        order = ranked(players.means(read(case.attributions, reads)), ties, case.seeds)
         return Curves(players, order, case.value_function(baseline)(case.images, players), case.batch_size)
 
     return case.share(("curves", division, size, baseline, ties, reads), make)
@@ -92,16 +93,26 @@ def divide_case(case: Case, division: Division, size: int) -> Players:
     return case.share(("players", division, size), lambda: divide(case.images, division, size))
 
 
-def ranked(players: Players, worth: Float[Tensor, "n p"], ties: Ties, seed: int) -> Int[Tensor, "n p"]:
-    """(n, p) players from the highest worth to the lowest; equal ones as ``ties`` says."""
-    p = players.p
-    absent = torch.arange(p, device=worth.device) >= players.counts[:, None]
-    worth = worth.masked_fill(absent, -torch.inf)
+def alike(case: Case, division: Division, size: int, score: Callable[[Case], Scores]) -> Scores:
+    """``score`` of the images of equal numbers of players at a time, so that none depends on the others of its batch."""
+    counts = divide_case(case, division, size).counts
+    if len(counts.unique()) <= 1:
+        return score(case)
+    scores = case.attributions.new_zeros(len(counts))
+    for count in counts.unique():
+        rows = (counts == count).nonzero()[:, 0]
+        part = case.share(("rows of", division, size, int(count)), lambda rows=rows: case.rows(rows))  # type: ignore[misc]
+        scores[rows] = score(part).to(scores)
+    return scores
+
+
+def ranked(worth: Float[Tensor, "n p"], ties: Ties, seeds: Sequence[int]) -> Int[Tensor, "n p"]:
+    """(n, p) players from the highest worth to the lowest; equal ones as ``ties`` says, by a seed for each image."""
     if ties == "position":
         return worth.argsort(dim=1, descending=True, stable=True)
-    generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(p, generator=generator).to(worth.device)
-    return shuffled[worth[:, shuffled].argsort(dim=1, descending=True, stable=True)]
+    generators = (torch.Generator().manual_seed(seed) for seed in seeds)
+    shuffled = torch.stack([torch.randperm(worth.shape[1], generator=g) for g in generators]).to(worth.device)
+    return shuffled.gather(1, worth.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
 
 
 def sizes(p: int, steps: int) -> list[int]:
@@ -111,6 +122,7 @@ def sizes(p: int, steps: int) -> list[int]:
 
 def read_out(case: Case, logits: Float[Tensor, "n m k"], score: Score) -> Float[Tensor, "n m"]:
     """Probability or logit of the class scored."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     answers = logits if score == "logit" else case.classifier.to_probabilities(logits.flatten(0, 1)).view_as(logits)
     return answers.gather(2, case.scored[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(2)
 

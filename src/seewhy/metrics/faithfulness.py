@@ -1,5 +1,6 @@
 """Faithfulness as a correlation between attribution and the fall of the score."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,15 +15,19 @@ from seewhy.metrics.curves import Score, Ties, divide_case, ranked, read_out
 from seewhy.metrics.statistics import correlation
 from seewhy.types import Scores
 
+GROUPS = 56
+"""Of NEMt: 896 pixels each of 224 x 224."""
 
-def _falls(case: Case, gone: Bool[Tensor, "n m p"], baseline: Baseline, value: Score) -> Float[Tensor, "n m"]:
-    """How much the score falls when each set of pixels is removed from the whole image."""
+
+def _falls(case: Case, sets: Iterable[Bool[Tensor, "m p"]], baseline: Baseline, value: Score) -> Float[Tensor, "n m"]:
+    """How much the score falls when each of an image's sets of pixels is removed from the whole image."""
     game = case.value_function(baseline)(case.images, divide_case(case, "pixels", 1))
-    n, m, _ = gone.shape
-    rows = torch.arange(n, device=gone.device).repeat_interleave(m)
-    parts = zip(rows.split(case.batch_size), gone.flatten(0, 1).split(case.batch_size), strict=True)
-    logits = torch.cat([game(r, ~g) for r, g in parts]).unflatten(0, (n, m))
-    return read_out(case, case.logits[:, None], value) - read_out(case, logits, value)
+    answers = []
+    for i, gone in enumerate(sets):
+        parts = gone.split(case.batch_size)
+        row = torch.full((len(gone),), i, device=gone.device)
+        answers.append(torch.cat([game(row[: len(part)], ~part) for part in parts]))
+    return read_out(case, case.logits[:, None], value) - read_out(case, torch.stack(answers), value)
 
 
 @METRICS.register("faithfulness_estimate")
@@ -41,8 +46,8 @@ class FaithfulnessEstimate:
     Defined: 0 where the sums or the falls are all equal, as for a constant map. Equal values are in random order.
 
     Args:
-        features: pixels in a group; 896 makes 56 groups of an image of 224 x 224, as in NEMt.
-        baseline: what stands for removed; "darkest" is Quantus' black.
+        features: pixels in a group; 0 makes 56 groups of any image, which are 896 pixels of 224 x 224, as in NEMt.
+        baseline: what stands for removed; "darkest" is Quantus' black. A value function of the case's own takes its place.
         value: logit, as in NEMt, or probability.
         reads: how the map is read.
         ties: the order of equal values.
@@ -58,20 +63,20 @@ class FaithfulnessEstimate:
     target: ClassVar[Literal["label", "predicted", "any"]] = "label"
     paper: ClassVar[str] = "alvarezmelis2018robust"
 
-    features: int = 896
+    features: int = 0
     baseline: Baseline = "darkest"
     value: Score = "logit"
     reads: Reading = "min_max"
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
-        players = divide_case(case, "pixels", 1)
-        worth = players.means(read(case.attributions, self.reads))
-        rank = ranked(players, worth, self.ties, case.seed).argsort(1)
-        groups = torch.arange(-(-players.p // self.features), device=rank.device)
-        gone = (rank // self.features)[:, None] == groups[:, None]
-        sums = (gone * worth[:, None]).sum(2)
-        return correlation(sums, _falls(case, gone, self.baseline, self.value))[0].to(worth)
+        worth = read(case.attributions, self.reads).flatten(1)
+        features = self.features or max(1, round(worth.shape[1] / GROUPS))
+        group = ranked(worth, self.ties, case.seeds).argsort(1) // features
+        groups = torch.arange(-(-worth.shape[1] // features), device=group.device)[:, None]
+        sums = torch.zeros(len(worth), len(groups), dtype=worth.dtype, device=worth.device).scatter_add_(1, group, worth)
+        falls = _falls(case, (one == groups for one in group), self.baseline, self.value)
+        return correlation(sums, falls)[0].to(worth)
 
 
 @METRICS.register("faithfulness_correlation")
@@ -88,7 +93,7 @@ class FaithfulnessCorrelation:
     Fooled by: chance. A random set of few pixels hardly changes the score, so that the correlation is mostly noise around
     0; compare means over many images.
 
-    Defined: 0 where the sums or the falls are all equal. The sets are the same for every image.
+    Defined: 0 where the sums or the falls are all equal. The sets depend on the image and the seed alone.
 
     Args:
         subset_size: pixels in a set.
@@ -115,9 +120,13 @@ class FaithfulnessCorrelation:
 
     def score(self, case: Case) -> Scores:
         maps = read(case.attributions, self.reads).flatten(1)
-        generator = torch.Generator().manual_seed(case.seed)
-        chance = torch.rand(self.runs, maps.shape[1], generator=generator).to(maps.device)
-        chosen = chance.topk(min(self.subset_size, maps.shape[1]), dim=1).indices
-        gone = torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chosen, True)
-        falls = _falls(case, gone.expand(len(maps), -1, -1), self.baseline, self.value)
-        return correlation(maps @ gone.to(maps).T, falls)[0].to(maps)
+        sums = torch.stack([m @ s.to(m).T for m, s in zip(maps, self._sets(case), strict=True)])
+        return correlation(sums, _falls(case, self._sets(case), self.baseline, self.value))[0].to(maps)
+
+    def _sets(self, case: Case) -> Iterator[Bool[Tensor, "m p"]]:
+        """The random sets of each image, from its own seed."""
+        p = case.attributions[0].numel()
+        for seed in case.seeds:
+            chance = torch.rand(self.runs, p, generator=torch.Generator().manual_seed(seed))
+            chosen = chance.topk(min(self.subset_size, p), dim=1).indices
+            yield torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chosen, True).to(case.images.device)

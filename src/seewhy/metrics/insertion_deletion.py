@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from seewhy.masking import Baseline
 from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.curves import Score, Ties, area, curves, read_out, sizes
+from seewhy.metrics.curves import Score, Ties, alike, area, curves, read_out, sizes
 from seewhy.players import Division
 from seewhy.types import Scores
 
@@ -24,12 +24,12 @@ class Deletion:
     Fooled by: maps of scattered points, which break a network by their grain rather than by their place; and by the
     baseline, which can itself look like a class. `srg` cancels much of the latter.
 
-    Defined: a map of equal values is a random order; the same permutation is used for every image.
+    Defined: a map of equal values is a random order, which depends on the image and the seed alone.
 
     Args:
         steps: number of removals; RISE and Opti-CAM take as many pixels at a time as the image is wide.
         baseline: what stands for removed. RISE's code zeroes the normalized image, which is "mean_color"; black,
-            white, blur and others give other numbers.
+            white, blur and others give other numbers. A value function of the case's own takes its place.
         players: pixels, patches or superpixels.
         size: side of a patch, or number of superpixels.
         value: probability or logit.
@@ -54,6 +54,9 @@ class Deletion:
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
+        return alike(case, self.players, self.size, self._score)
+
+    def _score(self, case: Case) -> Scores:
         pair = curves(case, self.players, self.size, self.baseline, self.ties)
         ks = sizes(pair.players.p, self.steps)
         return area(ks, read_out(case, pair.removed(ks), self.value))
@@ -73,11 +76,12 @@ class Insertion:
     Fooled by: a baseline that gives the class away (a blurred image often does), and by compact maps: pixels that come
     as one patch tell more than as many that are scattered.
 
-    Defined: a map of equal values is a random order; the same permutation is used for every image.
+    Defined: a map of equal values is a random order, which depends on the image and the seed alone.
 
     Args:
         steps: number of insertions.
-        baseline: what the image grows from; "rise_blur" is RISE's own blur, whose kernel is nearly flat.
+        baseline: what the image grows from; "rise_blur" is RISE's own blur, whose kernel is nearly flat. A value function
+            of the case's own takes its place.
         players: pixels, patches or superpixels.
         size: side of a patch, or number of superpixels.
         value: probability or logit.
@@ -102,6 +106,9 @@ class Insertion:
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
+        return alike(case, self.players, self.size, self._score)
+
+    def _score(self, case: Case) -> Scores:
         pair = curves(case, self.players, self.size, self.baseline, self.ties)
         ks = sizes(pair.players.p, self.steps)
         return area(ks, read_out(case, pair.kept(ks), self.value))

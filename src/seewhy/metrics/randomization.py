@@ -121,6 +121,10 @@ class LabelRandomization:
     similarity: Similarity = "rank"
     reads: Reading = "raw"
 
+    def suits(self, classifier: Classifier) -> None:
+        """SeewhyError unless ``network`` can be compared with the classifier."""
+        same_kind(classifier, self.network)
+
     def score(self, case: Case) -> Tensor:
         explainer = _explainer(case)
         other = same_kind(case.classifier, self.network)
@@ -219,7 +223,10 @@ def same_kind(classifier: Classifier, name: str) -> Classifier:
     """The classifier called ``name``, where the other one is; SeewhyError unless it takes and says the same."""
     other = zoo.load(name)
     if other.n_classes != classifier.n_classes:
-        raise SeewhyError(f"{name} has {other.n_classes} classes, the classifier explained has {classifier.n_classes}")
+        raise SeewhyError(
+            f"{name} has {other.n_classes} classes, the classifier explained has {classifier.n_classes}: "
+            "give label_randomization network=, the same architecture trained on permuted labels"
+        )
     if (len(other.mean), other.input_size) != (len(classifier.mean), classifier.input_size):
         mine, its = ("x".join(map(str, (len(c.mean), *c.input_size))) for c in (classifier, other))
         raise SeewhyError(f"{name} takes images of {its}, the classifier explained takes {mine}")

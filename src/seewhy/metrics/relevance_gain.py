@@ -6,9 +6,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from seewhy.errors import SeewhyError
 from seewhy.masking import Baseline
 from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.curves import Score, Ties, curves, read_out, sizes
+from seewhy.metrics.curves import Score, Ties, alike, curves, read_out, sizes
 from seewhy.players import Division
 from seewhy.types import Scores
 
@@ -17,16 +18,16 @@ def mean_value(
     case: Case, best: bool, division: Division, size: int, steps: int, baseline: Baseline, value: Score, ties: Ties
 ) -> Scores:
     """Mean of v over the sets of the best (LIF) or worst (MIF) i players, i = 1, ..., p, or ``steps`` sizes of these."""
-    pair = curves(case, division, size, baseline, ties)
-    p = pair.players.p
-    ks = [k for k in (sizes(p, steps) if steps else range(p + 1)) if k > 0]
-    # the worst i are what is left when the best p - i are removed
-    logits = pair.kept(ks) if best else pair.removed([p - k for k in ks])
-    values = read_out(case, logits, value)
-    counts = pair.players.counts[:, None]
-    there = torch.tensor(ks, device=counts.device)
-    there = there <= counts if best else there > p - counts
-    return (values * there).sum(1) / there.sum(1)
+
+    def mean(part: Case) -> Scores:
+        pair = curves(part, division, size, baseline, ties)
+        p = pair.players.p
+        ks = [k for k in (sizes(p, steps) if steps else range(p + 1)) if k > 0]
+        # the worst i are what is left when the best p - i are removed
+        logits = pair.kept(ks) if best else pair.removed([p - k for k in ks])
+        return read_out(part, logits, value).mean(1)
+
+    return alike(case, division, size, mean)
 
 
 @METRICS.register("lif")
@@ -40,7 +41,8 @@ class LIF:
 
     Fooled by: compact maps and telling baselines, as `insertion`.
 
-    Defined: equal players are in random order, the same for every image. The empty set does not count, the whole does.
+    Defined: equal players are in random order, which depends on the image and the seed alone. The empty set does not
+    count, the whole does.
 
     Args:
         players: patches, pixels or superpixels.
@@ -183,7 +185,7 @@ class PixelFlipping:
         players: superpixels (SLICO), patches or pixels; each is ranked by its mean attribution.
         size: number of superpixels, or side of a patch.
         points: how many sizes are evaluated beside none and all; geometrically spaced, dense where little is removed.
-        baseline: what stands for removed.
+        baseline: what stands for removed, unless the case has a value function of its own.
         value: probability or logit.
         ties: the order of equal values.
 
@@ -206,19 +208,22 @@ class PixelFlipping:
     value: Score = "probability"
     ties: Ties = "random"
 
+    def __post_init__(self) -> None:
+        if self.points < 2:
+            raise SeewhyError(f"pixel_flipping: points is {self.points}; give at least 2")
+
     def score(self, case: Case) -> Scores:
+        return alike(case, self.players, self.size, self._score)
+
+    def _score(self, case: Case) -> Scores:
         pair = curves(case, self.players, self.size, self.baseline, self.ties)
-        p, counts = pair.players.p, pair.players.counts
-        ks = [0, *sorted({round(p ** (i / (self.points - 1))) for i in range(self.points)})] if self.points > 1 else [0, p]
+        p = pair.players.p
+        ks = [0, *sorted({round(p ** (i / (self.points - 1))) for i in range(self.points)})]
         owned = pair.players.sizes().gather(1, pair.order).cumsum(1)  # pixels of the best k
         owned = torch.cat([owned.new_zeros(len(owned), 1), owned], 1)
-        best_first = read_out(case, pair.removed(ks), self.value)
-        # removing the worst k of an image leaves its best counts - k; sets that do not exist repeat the empty one
-        left = (counts[:, None] - torch.tensor(ks, device=counts.device)).clamp_min(0)
-        needed = left.unique()
-        values = read_out(case, pair.kept(needed.tolist()), self.value)
-        worst_first = values.gather(1, torch.searchsorted(needed, left))
-        return _area(owned[:, -1:] - owned.gather(1, left), worst_first) - _area(owned[:, ks], best_first)
+        left = [p - k for k in ks]  # removing the worst k leaves the best p - k
+        best_first, worst_first = (read_out(case, logits, self.value) for logits in (pair.removed(ks), pair.kept(left)))
+        return _area(owned[:, -1:] - owned[:, left], worst_first) - _area(owned[:, ks], best_first)
 
 
 def _area(pixels: Tensor, values: Tensor) -> Scores:

@@ -11,12 +11,16 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from seewhy.errors import SeewhyError
 from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.curves import Ties, divide_case, ranked
-from seewhy.types import Scores
+from seewhy.metrics.curves import Ties, ranked
+from seewhy.types import Attribution, Scores
 
 NEIGHBORS = {(dy, dx): 1 / 6 if dy == 0 or dx == 0 else 1 / 12 for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx}
 """Weights of the eight neighbors; they sum to 1. At the border those that exist are scaled up to that."""
+
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @METRICS.register("road")
@@ -34,12 +38,12 @@ class ROAD:
     Fooled by: large connected areas, which are filled in with a smooth color that is again a shape.
 
     Defined: exactly the share is removed, ties in random order (other code removes every tied pixel). All pixels removed
-    at once cannot be filled in, so a share is below 1.
+    at once cannot be filled in, so a share is below 1. For a multi-label classifier a class stays while its probability is
+    above one half.
 
     Args:
         shares: of the pixels that are removed.
-        first: remove the "most" or the "least" important first; higher is better for the latter.
-        noise: standard deviation of the noise, in units of the normalized image; the same for every image.
+        noise: standard deviation of the noise, in units of the normalized image; drawn from the image's own seed.
         ties: the order of equal values.
 
     Source: Rong et al. (2022), section 4.2 and its code for the weights. Quantus 0.6 computes it on the first batch only and
@@ -54,25 +58,82 @@ class ROAD:
     target: ClassVar[Literal["label", "predicted", "any"]] = "label"
     paper: ClassVar[str] = "rong2022consistent"
 
-    shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    first: Literal["most", "least"] = "most"
+    shares: tuple[float, ...] = SHARES
     noise: float = 0.01
     ties: Ties = "random"
 
+    def __post_init__(self) -> None:
+        _check("road", self.shares)
+
     def score(self, case: Case) -> Scores:
-        players = divide_case(case, "pixels", 1)
-        worth = players.means(case.attributions)
-        rank = ranked(players, worth if self.first == "most" else -worth, self.ties, case.seed).argsort(1)
-        generator = torch.Generator().manual_seed(case.seed)
-        noise = torch.randn(case.images.shape[1:], generator=generator).to(case.images)
-        noise = noise * self.noise * case.images.new_tensor(case.classifier.std)[:, None, None]
-        stays = []
-        for share in self.shares:
-            gone = (rank < round(share * players.p)).view(len(rank), *case.images.shape[-2:])
-            filled = torch.stack([impute(x, g) for x, g in zip(case.images, gone, strict=True)])
-            filled = torch.where(gone[:, None], filled + noise, case.images).clamp(0, 1)
-            stays.append(case.run(filled).argmax(1) == case.scored)
-        return torch.stack(stays, 1).to(case.images.dtype).mean(1)
+        return stays(case, case.attributions, self.shares, self.noise, self.ties)
+
+
+@METRICS.register("road_least")
+@dataclass(frozen=True)
+class ROADLeast:
+    r"""ROAD from the other end: on how many images the class stays when the lowest pixels are filled in.
+
+    $$\mathrm{ROAD}_{\downarrow} = \frac{1}{m} \sum_{j=1}^{m} \mathbb{1}\big[ \arg\max f(x^{(s_j)}) = c \big],$$
+
+    with the lowest share $s$ of the pixels replaced as in `road`.
+
+    Rewards: maps that leave nothing that the class needs among their lowest pixels.
+
+    Fooled by: compact maps, whose few high pixels are the last to go, as one piece.
+
+    Defined: as `road`.
+
+    Args:
+        shares: of the pixels that are removed.
+        noise: standard deviation of the noise, in units of the normalized image.
+        ties: the order of equal values.
+
+    Source: Rong et al. (2022), section 4.2, "LeRF".
+    """
+
+    family: ClassVar[Family] = "ordering"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "rong2022consistent"
+
+    shares: tuple[float, ...] = SHARES
+    noise: float = 0.01
+    ties: Ties = "random"
+
+    def __post_init__(self) -> None:
+        _check("road_least", self.shares)
+
+    def score(self, case: Case) -> Scores:
+        return stays(case, -case.attributions, self.shares, self.noise, self.ties)
+
+
+def stays(case: Case, maps: Attribution, shares: tuple[float, ...], noise: float, ties: Ties) -> Scores:
+    """(n,) share of the ``shares`` at which the class is still predicted when the highest pixels of ``maps`` are filled in.
+
+    A multi-label classifier predicts every class of a probability above one half.
+    """
+    p = maps[0].numel()
+    rank = ranked(maps.flatten(1), ties, case.seeds).argsort(1)
+    generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
+    grain = torch.stack([torch.randn(case.images.shape[1:], generator=g) for g in generators]).to(case.images)
+    grain = grain * noise * case.images.new_tensor(case.classifier.std)[:, None, None]
+    found = []
+    for share in shares:
+        gone = (rank < min(round(share * p), p - 1)).view(len(rank), *case.images.shape[-2:])
+        filled = torch.stack([impute(x, g) for x, g in zip(case.images, gone, strict=True)])
+        logits = case.run(torch.where(gone[:, None], filled + grain, case.images).clamp(0, 1))
+        own = logits.gather(1, case.scored[:, None])[:, 0]
+        found.append(own > 0 if case.classifier.multilabel else logits.argmax(1) == case.scored)
+    return torch.stack(found, 1).to(case.attributions).mean(1)
+
+
+def _check(name: str, shares: tuple[float, ...]) -> None:
+    if not shares or not all(0 <= share < 1 for share in shares):
+        raise SeewhyError(f"{name} cannot take shares={shares}: give numbers from 0 to below 1")
 
 
 def impute(image: Float[Tensor, "c h w"], gone: Bool[Tensor, "h w"]) -> Float[Tensor, "c h w"]:
@@ -80,7 +141,7 @@ def impute(image: Float[Tensor, "c h w"], gone: Bool[Tensor, "h w"]) -> Float[Te
     missing = gone.cpu().numpy()
     if not missing.any() or missing.all():
         return image
-    values = image.detach().double().cpu().numpy()
+    values = image.detach().cpu().double().numpy().copy()  # the image is not ours to change
     number = np.full(missing.shape, -1)
     number[missing] = np.arange(missing.sum())
     ys, xs = np.nonzero(missing)

@@ -9,23 +9,21 @@ from torch import Tensor
 
 from seewhy.masking import Baseline
 from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.curves import Score, divide_case, read_out, sizes
+from seewhy.metrics.curves import Score, alike, divide_case, read_out, sizes
 from seewhy.players import Division
 from seewhy.types import Scores
 
 
-def draw(weights: Float[Tensor, "n p"], size: int, n_draws: int, generator: torch.Generator) -> Bool[Tensor, "n m p"]:
+def draw(weights: Float[Tensor, "p"], size: int, n_draws: int, generator: torch.Generator) -> Bool[Tensor, "m p"]:
     """``n_draws`` sets of ``size`` players, drawn one after another without replacement in proportion to ``weights``.
 
     By the Gumbel trick (Efraimidis and Spirakis, 2006): the largest of log w - log(-log u). Players of weight 0 come when
-    no others are left, in random order. The u are the same for every image.
+    no others are left, in random order.
     """
-    uniform = torch.rand(n_draws, weights.shape[1], generator=generator, dtype=torch.float64).clamp_min(1e-300)
-    gumbel = -(-uniform.log()).log().to(weights.device)
-    floor = torch.where(weights > 0, weights.double().log(), -1e6)  # far below any weight, above those who are not there
-    keys = torch.where(weights.isfinite(), floor, -torch.inf)[:, None] + gumbel
-    chosen = keys.topk(size, dim=2).indices
-    return torch.zeros_like(keys, dtype=torch.bool).scatter_(2, chosen, True)
+    uniform = torch.rand(n_draws, len(weights), generator=generator, dtype=torch.float64).clamp_min(1e-300)
+    logs = weights.cpu().double().log().clamp_min(-1e6)  # far below any weight
+    chosen = (logs - (-uniform.log()).log()).topk(size, dim=1).indices
+    return torch.zeros(n_draws, len(weights), dtype=torch.bool).scatter_(1, chosen, True).to(weights.device)
 
 
 def mean_drawn(
@@ -33,27 +31,26 @@ def mean_drawn(
 ) -> Scores:
     """Mean of v over sizes and draws; weights are the min-max scores of the players, or 1 minus these."""
 
-    def make() -> Scores:
-        players = divide_case(case, division, size)
-        worth = players.means(case.attributions)
-        there = torch.arange(players.p, device=worth.device) < players.counts[:, None]
-        low = worth.masked_fill(~there, torch.inf).amin(1, keepdim=True)
-        high = worth.masked_fill(~there, -torch.inf).amax(1, keepdim=True)
+    def mean(part: Case) -> Scores:
+        players = divide_case(part, division, size)
+        worth = players.means(part.attributions)
+        low, high = worth.amin(1, keepdim=True), worth.amax(1, keepdim=True)
         norm = torch.where(high > low, (worth - low) / torch.where(high > low, high - low, 1), 0)
-        weights = torch.where(there, norm if best else 1 - norm, torch.nan)
-        game = case.value_function(baseline)(case.images, players)
-        ks = [k for k in (sizes(players.p, steps) if steps else range(players.p + 1)) if k > 0]
-        total = worth.new_zeros(len(worth))
-        for k in ks:
-            generator = torch.Generator().manual_seed(1_000_003 * case.seed + 2 * k + best)
-            kept = draw(weights, k, n_draws, generator)
-            rows = torch.arange(len(kept), device=worth.device).repeat_interleave(n_draws)
-            parts = zip(rows.split(case.batch_size), kept.flatten(0, 1).split(case.batch_size), strict=True)
-            logits = torch.cat([game(r, s) for r, s in parts])
-            total += read_out(case, logits.unflatten(0, (-1, n_draws)), value).mean(1) * (k <= players.counts)
-        return total / (torch.tensor(ks, device=worth.device)[None] <= players.counts[:, None]).sum(1)
+        weights = norm if best else 1 - norm
+        game = part.value_function(baseline)(part.images, players)
+        generators = [torch.Generator().manual_seed(2 * seed + best) for seed in part.seeds]
+        rows = torch.arange(len(worth), device=worth.device).repeat_interleave(n_draws)
+        means = []
+        for k in sizes(players.p, steps) if steps else range(players.p + 1):
+            if k:
+                kept = torch.cat([draw(w, k, n_draws, g) for w, g in zip(weights, generators, strict=True)])
+                pairs = zip(rows.split(part.batch_size), kept.split(part.batch_size), strict=True)
+                logits = torch.cat([game(r, s) for r, s in pairs])
+                means.append(read_out(part, logits.unflatten(0, (-1, n_draws)), value).mean(1))
+        return torch.stack(means, 1).mean(1)
 
-    return case.share(("drawn", best, division, size, steps, n_draws, baseline, value), make)
+    key = ("drawn", best, division, size, steps, n_draws, baseline, value)
+    return case.share(key, lambda: alike(case, division, size, mean))
 
 
 @METRICS.register("r_lif")
