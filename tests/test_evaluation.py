@@ -299,7 +299,8 @@ def test_list_metrics(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("--data nowhere", "unknown dataset 'nowhere'"),
+        ("--data nowhere", "unknown dataset 'nowhere', and no such folder or csv file. Known: folder, shapes, voc"),
+        ("--data shape", "Did you mean 'shapes'?"),
         ("--data folder", "dataset folder needs a path"),
         ("--data shapes:here", "dataset shapes has no path"),
         ("--data folder:absent", "absent does not exist"),

@@ -374,3 +374,8 @@ def test_a_published_dataset(real_data: Path) -> None:
     assert isinstance(batch.labels, Tensor)
     assert isinstance(batch.regions, Tensor)
     assert torch.equal(batch.regions.flatten(2).any(2), batch.labels > 0)
+
+
+def test_a_path_alone_is_known_by_its_annotations(tmp_path: Path) -> None:
+    root = voc(tmp_path / "set", a=(("cat", (3, 4, 20, 15)),))
+    assert isinstance(dataset(str(root), seewhy.load("factories:small"), options={"multilabel": "true"}), VOC)

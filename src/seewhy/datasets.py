@@ -20,7 +20,8 @@ def dataset(
     """The dataset ``name`` in the form that ``classifier`` takes.
 
     Args:
-        name: "shapes"; "folder:PATH", or just the path of a folder or csv file; "voc:PATH".
+        name: "shapes"; "folder:PATH"; "voc:PATH"; or just a path: of a csv file or a folder, which is VOC's if it holds
+            Annotations.
         classifier: tells the size of its input, how a picture becomes that, and what its classes are called.
         limit: about how many images; all by default (200 of ``shapes``).
         options: fields of the dataset, as text: seed=1, shortcut=random, boxes_column=boxes_227_xyxy.
@@ -30,7 +31,12 @@ def dataset(
     """
     kind_name, _, path = name.partition(":")
     if kind_name not in DATASETS and Path(name).exists():
-        kind_name, path = "folder", name
+        kind_name, path = "voc" if (Path(name) / "Annotations").is_dir() else "folder", name
+    if kind_name not in DATASETS:
+        raise SeewhyError(
+            f"unknown dataset {kind_name!r}, and no such folder or csv file.{did_you_mean(kind_name, DATASETS)} "
+            f"Known: {', '.join(DATASETS)}"
+        )
     kind = cast(Any, DATASETS[kind_name])
     known = {f.name for f in fields(kind)}
     if "path" in known and not path:
