@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from seewhy import __version__, catalog
 from seewhy.errors import SeewhyError
@@ -157,7 +158,7 @@ def evaluate(
         "dataset": {f: str(v) for f, v in vars(dataset).items()},
     }
     files = scoreboard.write(out, result, methods, details) if out else []
-    Console(width=None if sys.stdout.isatty() else 400).print(scoreboard.table(result))
+    _print(scoreboard.table(result))
     if not quiet:
         for file in files:
             typer.echo(file)
@@ -174,7 +175,7 @@ def list_(
         typer.echo(json.dumps(entries, indent=2))
         return
     for name, rows in entries.items():
-        Console(width=None if sys.stdout.isatty() else 180).print(catalog.table(name, rows))
+        _print(catalog.table(name, rows))
 
 
 @app.command()
@@ -199,6 +200,11 @@ def version(
     if show:
         typer.echo(f"seewhy {__version__}")
         raise typer.Exit
+
+
+def _print(table: Table) -> None:
+    """As wide as the terminal; a file or a pipe is wide enough for every column."""
+    Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
 def _progress(quiet: bool) -> Progress:

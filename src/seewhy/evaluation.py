@@ -141,5 +141,6 @@ def _first(batches: Iterator[Batch], n: int) -> Iterator[Batch]:
     for batch in batches:
         if n <= 0:
             return
-        yield Batch(*(None if part is None else part[:n] for part in batch))  # type: ignore[arg-type]
+        known = {name: part[:n] for name, part in batch._asdict().items() if part is not None}
+        yield batch._replace(**known)
         n -= len(batch.ids)

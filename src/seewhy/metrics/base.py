@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
-from seewhy.masking import RemovePixels, Value
+from seewhy.masking import Baseline, RemovePixels, Value
 from seewhy.model import Classifier, frozen
 from seewhy.options import checked
 from seewhy.registry import Registry, did_you_mean
@@ -125,9 +125,9 @@ class Case:
         others = logits.scatter(1, self.scored[:, None], -torch.inf)
         return (others.logsumexp(1) - logits.logsumexp(1)).exp()
 
-    def value_function(self, baseline: str) -> Value:
+    def value_function(self, baseline: Baseline) -> Value:
         """The case's own v, or the classifier with pixels replaced by ``baseline``."""
-        return self.value or RemovePixels(self.classifier, baseline)  # type: ignore[arg-type]
+        return self.value or RemovePixels(self.classifier, baseline)
 
     @cached_property
     def seeds(self) -> list[int]:

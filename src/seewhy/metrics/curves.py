@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.maps import Reading, read
-from seewhy.masking import Game
+from seewhy.masking import Baseline, Game
 from seewhy.metrics.base import Case
 from seewhy.players import Division, Players, divide
 from seewhy.types import Logits, Scores
@@ -69,7 +70,7 @@ def curves(
     case: Case,
     division: Division,
     size: int,
-    baseline: str,
+    baseline: Baseline,
     ties: Ties = "random",
     reads: Reading = "raw",
 ) -> Curves:
@@ -101,7 +102,7 @@ def alike(case: Case, division: Division, size: int, score: Callable[[Case], Sco
     scores = case.attributions.new_zeros(len(counts))
     for count in counts.unique():
         rows = (counts == count).nonzero()[:, 0]
-        part = case.share(("rows of", division, size, int(count)), lambda rows=rows: case.rows(rows))  # type: ignore[misc]
+        part = case.share(("rows of", division, size, int(count)), partial(case.rows, rows))
         scores[rows] = score(part).to(scores)
     return scores
 
