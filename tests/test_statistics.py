@@ -8,10 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from seewhy.agreement import agreement, agreement_by_image
 from seewhy.errors import SeewhyError
 from seewhy.statistics import (
-    agreement,
-    agreement_by_image,
     compare,
     compare_all,
     figure_interval,

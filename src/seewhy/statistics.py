@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals, comparisons, ranks, and whether metrics agree. Arrays in, numbers out.
+"""How sure a figure is: intervals, comparisons and ranks. Arrays in, numbers out.
 
 Images are drawn again with replacement (the bootstrap of Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
 Several rows of one image (``images`` says which row is whose) are drawn together. The order of the images says nothing.
@@ -6,7 +6,7 @@ Several rows of one image (``images`` says which row is whose) are drawn togethe
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,14 +59,6 @@ class Rank(NamedTuple):
     low: float
     high: float
     first: float
-
-
-class Agreement(NamedTuple):
-    """(m, m) correlations of ``metrics``, NaN where none is defined, and (m, m) on how many images they rest."""
-
-    metrics: tuple[str, ...]
-    values: Array
-    n: NDArray[np.int64]
 
 
 # -- intervals ----------------------------------------------------------------------------------------------------------
@@ -211,7 +203,7 @@ def compare_all(
         seed: of the draws.
         images: as in ``mean_interval``.
     """
-    names, columns = _table(scores)
+    names, columns = score_table(scores)
     pairs = list(combinations(range(len(names)), 2))
     if not pairs:
         raise SeewhyError("give at least two explainers to compare")
@@ -277,7 +269,7 @@ def ranks(
         seed: of the draws.
         images: as in ``mean_interval``.
     """
-    names, columns = _table(scores)
+    names, columns = score_table(scores)
     _check(level, trials)
     alphabetical = np.argsort(names)
     columns = columns - columns.min()
@@ -299,78 +291,6 @@ def ranks(
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     found = zip(seen, drawn.mean(0), low, high, first, strict=True)
     return {name: Rank(*map(float, numbers)) for name, numbers in zip(names, found, strict=True)}
-
-
-# -- do metrics agree? ----------------------------------------------------------------------------------------------------
-
-
-def agreement(
-    figures: Mapping[str, Mapping[str, float]],
-    higher_is_better: Mapping[str, bool | None],
-    kind: Literal["kendall", "spearman"] = "kendall",
-) -> Agreement:
-    """Do two metrics put the explainers in the same order? Kendall's tau-b or Spearman's rho over the explainers.
-
-    Args:
-        figures: of each metric, of each explainer.
-        higher_is_better: of each metric; where it is false the figures change their sign, so that 1 is agreement.
-        kind: tau-b corrects for ties as Kendall (Rank Correlation Methods, 1945) does; rho is Pearson's of the ranks.
-    """
-    rows = {name: {e: [value] for e, value in row.items()} for name, row in figures.items()}
-    return agreement_by_image(rows, higher_is_better, kind)
-
-
-def agreement_by_image(
-    scores: Mapping[str, Mapping[str, ArrayLike]],
-    higher_is_better: Mapping[str, bool | None],
-    kind: Literal["kendall", "spearman"] = "kendall",
-) -> Agreement:
-    """``agreement`` on each image, and the mean over those where it is defined: no metric has all explainers tied.
-
-    ``scores`` are (n,) of each metric, of each explainer; the same explainers and images.
-    """
-    if kind not in ("kendall", "spearman"):
-        raise SeewhyError(f"kind is kendall or spearman; not {kind!r}")
-    if not scores:
-        raise SeewhyError("give at least one metric")
-    metrics, explainers = tuple(scores), list(next(iter(scores.values())))
-    if len(explainers) < 2:
-        raise SeewhyError(f"agreement needs at least two explainers; there is {len(explainers)}")
-    images, parts = None, []
-    for name, row in scores.items():
-        if set(row) != set(explainers):
-            raise SeewhyError(f"{name} has the explainers {', '.join(row)}, and {metrics[0]} {', '.join(explainers)}")
-        if name not in higher_is_better:
-            raise SeewhyError(f"higher_is_better does not say of {name}")
-        columns = _table({e: row[e] for e in explainers})[1]
-        images = images or len(columns)
-        if len(columns) != images:
-            raise SeewhyError(f"{name} has {len(columns)} images, and {metrics[0]} {images}")
-        columns = -columns if higher_is_better[name] is False else columns
-        parts.append(_signs(columns) if kind == "kendall" else _centered_ranks(columns))
-    m = len(metrics)
-    values, n = np.full((m, m), np.nan), np.zeros((m, m), dtype=np.int64)
-    for i in range(m):
-        for j in range(m):
-            scale = np.sqrt((parts[i] ** 2).sum(1) * (parts[j] ** 2).sum(1))
-            defined = scale > 0
-            n[i, j] = defined.sum()
-            if n[i, j]:
-                rho = (parts[i] * parts[j]).sum(1)[defined] / scale[defined]
-                values[i, j] = rho.clip(-1, 1).mean()
-    return Agreement(metrics, values, n)
-
-
-def _signs(columns: Array) -> Array:
-    """(n, e (e - 1) / 2): tau-b is the cosine of the signs of all differences."""
-    first, second = np.triu_indices(columns.shape[1], 1)
-    return np.sign(columns[:, first] - columns[:, second])
-
-
-def _centered_ranks(columns: Array) -> Array:
-    """(n, e): rho is the cosine of the centered ranks."""
-    placed: Array = stats.rankdata(columns, axis=1)
-    return placed - placed.mean(1, keepdims=True)
 
 
 # -- draws ----------------------------------------------------------------------------------------------------------------
@@ -443,7 +363,7 @@ def _matrix(name: str, values: ArrayLike) -> Array:
     return given
 
 
-def _table(scores: Mapping[str, ArrayLike]) -> tuple[list[str], Array]:
+def score_table(scores: Mapping[str, ArrayLike]) -> tuple[list[str], Array]:
     """Names, and (n, e) scores."""
     if not scores:
         raise SeewhyError("give the scores of at least one explainer")
