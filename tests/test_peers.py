@@ -243,18 +243,18 @@ def theirs(name: str, classifier: Classifier, images: Tensor, targets: Tensor, l
 
 
 def a_cnn(seed: int) -> tuple[Classifier, str, Any]:
-    module = drawn(cnn(), seed)
+    module = drawn(cnn(), seed).double()
     return Classifier(steep(module, module[-1]), input_size=(16, 16)), "6", None
 
 
 def steep(module: nn.Module, head: nn.Linear) -> nn.Module:
-    """That library adds 1e-6 to the denominator of Grad-CAM++: gradients must be large for it not to matter."""
-    head.weight.data *= 100
+    """That library adds 1e-6 to the denominator of Grad-CAM++, which can be near 0: gradients must be large."""
+    head.weight.data *= 1e5
     return module
 
 
 def a_vit(seed: int) -> tuple[Classifier, str, Callable[[Tensor], Tensor]]:
-    module = drawn(TinyViT(), seed)
+    module = drawn(TinyViT(), seed).double()
     classifier = Classifier(steep(module, module.head), input_size=(16, 16))
     return classifier, "blocks.1.norm1", lambda t: t[:, 1:].reshape(len(t), 4, 4, -1).permute(0, 3, 1, 2)
 
@@ -265,7 +265,7 @@ def a_vit(seed: int) -> tuple[Classifier, str, Callable[[Tensor], Tensor]]:
 def test_a_cam_is_that_of_pytorch_grad_cam(name: str, seed: int, build: Any) -> None:
     """On networks without in-place ReLU, which that library gets wrong, and after its own two rescalings."""
     classifier, layer, reshape = build(seed)
-    images, targets = torch.rand(3, 3, 16, 16), torch.tensor([0, 3, 1])
+    images, targets = torch.rand(3, 3, 16, 16).double(), torch.tensor([0, 3, 1])
     expected = theirs(name, classifier, images, targets, layer, reshape)
     assert expected.max() > 0.9
     grids = CAMS[name](*feature_gradients(classifier, images, targets, layer))
@@ -278,7 +278,7 @@ def test_a_cam_is_that_of_pytorch_grad_cam(name: str, seed: int, build: Any) -> 
 def test_eigen_cam_is_that_of_pytorch_grad_cam_up_to_its_sign(seed: int, build: Any) -> None:
     """It subtracts each channel's mean, as ``center=True`` does, and leaves the sign of the vector to chance."""
     classifier, layer, reshape = build(seed)
-    images, targets = torch.rand(3, 3, 16, 16), torch.tensor([0, 3, 1])
+    images, targets = torch.rand(3, 3, 16, 16).double(), torch.tensor([0, 3, 1])
     expected = theirs("EigenCAM", classifier, images, targets, layer, reshape)
     with classifier.capture(layer) as outputs, torch.no_grad():
         classifier.logits(images)
