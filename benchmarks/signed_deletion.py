@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import seewhy
+from seewhy.data import batches
 from seewhy.gradients import class_extremes
 from seewhy.metrics import Case, metric
 
@@ -87,7 +88,7 @@ def maps_of(classifier: seewhy.Classifier, images: Tensor, targets: Tensor) -> d
 
 
 def areas(classifier: seewhy.Classifier, dataset: seewhy.data.Dataset) -> Iterator[tuple[str, str, Tensor]]:
-    for batch in dataset.batches(32):
+    for batch in batches(dataset, 32):
         with torch.no_grad():
             targets = classifier.logits(batch.images).argmax(1)
         for name, maps in maps_of(classifier, batch.images, targets).items():

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,11 +17,12 @@ import seewhy
 from seewhy import evaluate
 from seewhy.cases import box_around
 from seewhy.catalog import choose_metrics
-from seewhy.data import Batch, Shapes
+from seewhy.data import Batch, Shapes, batches
 from seewhy.errors import SeewhyError
 from seewhy.metrics import METRICS, Case, metric
 from seewhy.metrics.base import metric_options
 from seewhy.scoreboard import interval
+from seewhy.results import open_run
 from seewhy.statistics import figure_interval, mean_interval
 
 
@@ -36,12 +37,14 @@ class Fixed:
     def __len__(self) -> int:
         return 7
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        images = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        for start in range(0, 7, batch_size):
-            part = slice(start, min(start + batch_size, 7))
-            labels, regions = (None if t is None else t[part] for t in (self.labels, self.regions))
-            yield Batch([f"image {i}" for i in range(7)[part]], images[part], labels, regions)
+    @property
+    def ids(self) -> list[str]:
+        return [f"image {i}" for i in range(7)]
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        images, rows = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0)), list(indices)
+        labels, regions = (None if t is None else t[rows] for t in (self.labels, self.regions))
+        return Batch([self.ids[i] for i in rows], images[rows], labels, regions)
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,9 @@ def test_rows_do_not_depend_on_the_batch_and_carry_what_they_belong_to() -> None
             torch.testing.assert_close(one.scores(name, measure), other.scores(name, measure), atol=1e-5, rtol=1e-4)
             values = [r.value for r in one.rows if (r.explainer, r.metric) == (name, measure)]
             assert one.table()[name][measure] == pytest.approx(sum(values) / 5)
-    assert [r.scored for r in one.rows if r.metric == "complexity" and r.explainer == "random"] == LABELS[:5].tolist()
+    shown = [int(r.image_id[-1]) for r in one.rows if r.metric == "complexity" and r.explainer == "random"]
+    assert shown == [0, 1, 2, 4, 5]  # spread over the seven
+    assert [r.scored for r in one.rows if r.metric == "complexity" and r.explainer == "random"] == LABELS[shown].tolist()
 
 
 def test_a_metric_of_several_numbers_has_a_row_for_each_and_its_own_figure() -> None:
@@ -208,7 +213,7 @@ def test_maps_that_are_not_finite_name_their_method() -> None:
         def explain(self, images: Tensor, targets: Tensor) -> Tensor:
             return images.mean(1) * torch.nan
 
-    with pytest.raises(SeewhyError, match="mine gives NaN for one of image 0 to image 6"):
+    with pytest.raises(SeewhyError, match="7 failures, the first of image 0: mine gives NaN or infinite values"):
         evaluate(TINY["cnn"](), {"mine": Broken()}, ["complexity"], Fixed(LABELS), batch_size=7)
 
 
@@ -224,7 +229,7 @@ def test_intervals_of_figures() -> None:
     names = ["complexity", "masked_classification"]
     result = evaluate(TINY["cnn_multilabel"](), ["random"], names, Fixed(SEVERAL), target="label")
     several, figure = (interval(result, "random", name) for name in names)
-    owner = result.images("random", "complexity")
+    owner = result.image_ids("random", "complexity")
     assert owner == [f"image {i}" for i in (0, 0, 1, 3, 3, 3, 4, 5, 6)]
     assert several == mean_interval(result.scores("random", "complexity").numpy(), images=owner)
     assert several is not None
@@ -268,22 +273,15 @@ def test_evaluate_on_shapes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     lines = result.out.splitlines()
     assert lines[0].split() == ["explainer", "average_drop", "↓", "relevance_mass", "↑", "aopc:regions=2", "↑"]
     assert [line.split()[0] for line in lines[1:3]] == ["grad_cam", "random"]
-    rows = list(csv.DictReader((out / "scores.csv").open()))
-    assert len(rows) == 6 * 2 * 3
-    assert set(rows[0]) == {"image_id", "explainer", "explained", "scored", "metric", "value"}
-    figures = {row["explainer"]: row for row in csv.DictReader((out / "table.csv").open())}
-    values = [float(r["value"]) for r in rows if (r["explainer"], r["metric"]) == ("grad_cam", "relevance_mass")]
-    assert float(figures["grad_cam"]["relevance_mass"]) == pytest.approx(sum(values) / 6)
-    named = ["average_drop", "relevance_mass", "aopc:regions=2"]
-    assert list(figures["random"]) == ["explainer", *(f"{name}{end}" for name in named for end in ("", " low", " high"))]
-    ends = [float(figures["grad_cam"][f"relevance_mass {end}"]) for end in ("low", "high")]
-    assert ends == pytest.approx(mean_interval(values)[1:3])
-    assert min(values) <= ends[0] < sum(values) / 6 < ends[1] <= max(values)
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["target"] == "label"
-    assert manifest["seed"] == 3
-    assert manifest["metrics"]["aopc:regions=2"]["options"]["regions"] == 2
-    assert manifest["metrics"]["average_drop"]["class in the paper"] == "label"
+    found = open_run(out)
+    assert found.scores.columns == ["index", "image_id", "explainer", "explained", "scored", "metric", "value"]
+    assert len(found.scores) == 6 * 2 * 3
+    assert found.images["index"].to_list() == list(range(6))
+    assert found.manifest["asked"]["target"] == "label"
+    assert found.manifest["asked"]["seed"] == 3
+    assert found.manifest["metrics"]["aopc:regions=2"]["options"]["regions"] == 2
+    assert found.manifest["metrics"]["average_drop"]["class in the paper"] == "label"
+    assert found.manifest["command"][0] == "evaluate"
 
 
 def test_list_metrics(capfd: pytest.CaptureFixture[str]) -> None:
@@ -353,7 +351,7 @@ def test_random_maps_score_at_chance() -> None:
         "faithfulness_correlation": metric("faithfulness_correlation", runs=16),
     }
     result = evaluate(classifier, ["random"], names, data, target="label")
-    share = torch.cat([b.regions.double().mean((1, 2)) for b in data.batches(30) if b.regions is not None])
+    share = torch.cat([b.regions.double().mean((1, 2)) for b in batches(data, 30) if b.regions is not None])
     for name in ("relevance_mass", "relevance_rank", "energy_pointing_game", "pointing_game"):
         difference = result.scores("random", name) - share
         assert abs(float(difference.mean())) < 3 * float(difference.std()) / 60**0.5 + 0.003, name
@@ -380,7 +378,7 @@ class Truth:
 def test_the_exact_region_scores_best_in_every_region_metric() -> None:
     """On shapes, beside every explainer that comes with the library."""
     classifier = seewhy.load("shapes")
-    batch = next(Shapes(n=12, size=96).batches(12))
+    batch = next(batches(Shapes(n=12, size=96), 12))
     assert batch.regions is not None
     maps = {"truth": batch.regions.float()}
     others = ("grad_cam", "layer_cam", "random", "center", "fake_cam", "smooth_grad")

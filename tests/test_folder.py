@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import max_pool2d
 
-from seewhy.data import DATASETS, Dataset, Folder
+from seewhy.data import DATASETS, Dataset, Folder, batches
 from seewhy.data.folder_regions import placement
 from seewhy.data.pictures import View, read_picture, see, to_tensor
 from seewhy.errors import SeewhyError
@@ -54,7 +54,7 @@ def test_class_folders_by_name_index_and_number(tmp_path: Path) -> None:
     assert isinstance(dataset, Dataset)
     assert DATASETS["folder"] is Folder
     assert dataset.classes == NAMES
-    (batch,) = dataset.batches(10)
+    (batch,) = batches(dataset, 10)
     assert batch.ids == ["0/c.png", "Great_White_Shark/a.JPG", "Great_White_Shark/b.png", "House finch/d.png"]
     assert batch.labels is not None
     assert batch.labels.tolist() == [0, 1, 1, 3]
@@ -67,7 +67,7 @@ def test_class_folders_by_name_index_and_number(tmp_path: Path) -> None:
 def test_imagenet_numbers(tmp_path: Path) -> None:
     paint(tmp_path / "n01440764/a.png")
     paint(tmp_path / "n15075141/a.png")
-    (batch,) = Folder(tmp_path, VIEW, tuple(f"class {i}" for i in range(1000))).batches(2)
+    (batch,) = batches(Folder(tmp_path, VIEW, tuple(f"class {i}" for i in range(1000))), 2)
     assert batch.labels is not None
     assert batch.labels.tolist() == [0, 999]
 
@@ -77,19 +77,19 @@ def test_without_class_names_folders_are_counted(tmp_path: Path) -> None:
         paint(tmp_path / "names" / name / "a.png")
     dataset = Folder(tmp_path / "names", VIEW)
     assert dataset.classes == ("ant", "cat", "dog")
-    assert [b.labels.tolist() for b in dataset.batches(1)] == [[0], [1], [2]]  # type: ignore[union-attr]
+    assert [b.labels.tolist() for b in batches(dataset, 1)] == [[0], [1], [2]]  # type: ignore[union-attr]
     for name in ("10", "2"):
         paint(tmp_path / "numbers" / name / "a.png")
     dataset = Folder(tmp_path / "numbers", VIEW)
     assert dataset.classes == ()
-    assert [b.labels.tolist() for b in dataset.batches(1)] == [[10], [2]]  # type: ignore[union-attr]
+    assert [b.labels.tolist() for b in batches(dataset, 1)] == [[10], [2]]  # type: ignore[union-attr]
 
 
 def test_pictures_without_labels(tmp_path: Path) -> None:
     for name in ("b.png", "a.png"):
         paint(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
-    (batch,) = Folder(str(tmp_path), VIEW, NAMES).batches(5)
+    (batch,) = batches(Folder(str(tmp_path), VIEW, NAMES), 5)
     assert batch.labels is None
     assert batch.ids == ["a.png", "b.png"]
 
@@ -105,7 +105,7 @@ def test_csv(tmp_path: Path, encoding: str, column: str, cells: str) -> None:
     paint(tmp_path / "b.png")
     listed(tmp_path, f"file, {column} ,note", f"ä.png,{first},x", "", f'b.png,"{second}",', encoding=encoding)
     for path in (tmp_path, tmp_path / "labels.csv"):
-        (batch,) = Folder(path, VIEW, NAMES).batches(5)
+        (batch,) = batches(Folder(path, VIEW, NAMES), 5)
         assert batch.ids == ["images/ä.png", "b.png"]
         assert batch.labels is not None
         assert batch.labels.tolist() == [1, 3]
@@ -115,7 +115,7 @@ def test_csv(tmp_path: Path, encoding: str, column: str, cells: str) -> None:
 def test_csv_without_labels_or_under_another_name(tmp_path: Path) -> None:
     paint(tmp_path / "a.png")
     listed(tmp_path, "file", "a.png", name="mine.CSV")
-    assert next(Folder(tmp_path / "mine.CSV", VIEW).batches(1)).labels is None
+    assert next(batches(Folder(tmp_path / "mine.CSV", VIEW), 1)).labels is None
 
 
 def test_batches_stream_in_order(tmp_path: Path) -> None:
@@ -123,24 +123,24 @@ def test_batches_stream_in_order(tmp_path: Path) -> None:
         paint(tmp_path / f"{i}.png")
     dataset = Folder(tmp_path, VIEW)
     assert len(dataset) == 7
-    assert [b.ids for b in dataset.batches(3)] == [
+    assert [b.ids for b in batches(dataset, 3)] == [
         ["0.png", "1.png", "2.png"], ["3.png", "4.png", "5.png"], ["6.png"],
     ]  # fmt: skip
     (tmp_path / "6.png").write_bytes(b"")
-    assert next(dataset.batches(3)).images.shape == (3, 3, 32, 32)  # the last is not read yet
+    assert next(batches(dataset, 3)).images.shape == (3, 3, 32, 32)  # the last is not read yet
 
 
 def test_limit_is_spread_over_the_list(tmp_path: Path) -> None:
     for name in ("ant", "bee"):
         for i in range(4):
             paint(tmp_path / name / f"{i}.png")
-    assert next(Folder(tmp_path, VIEW, limit=4).batches(4)).ids == ["ant/0.png", "ant/2.png", "bee/0.png", "bee/2.png"]
+    assert next(batches(Folder(tmp_path, VIEW, limit=4), 4)).ids == ["ant/0.png", "ant/2.png", "bee/0.png", "bee/2.png"]
     assert len(Folder(tmp_path, VIEW, limit=100)) == 8
 
 
 def test_gray(tmp_path: Path) -> None:
     paint(tmp_path / "a.png")
-    color, gray = (next(Folder(tmp_path, VIEW, gray=g).batches(1)).images[0] for g in (False, True))
+    color, gray = (next(batches(Folder(tmp_path, VIEW, gray=g), 1)).images[0] for g in (False, True))
     assert gray.shape == (1, 32, 32)
     torch.testing.assert_close(
         gray[0], (color * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0), atol=0.01, rtol=0
@@ -161,7 +161,7 @@ def test_boxes_and_masks_go_where_the_picture_goes(tmp_path: Path, size: tuple[i
     listed(tmp_path / "boxes", "file,boxes", f"../a.png,{' '.join(map(str, box))}")
     listed(tmp_path / "mask", "file,mask", "../a.png,../mask.png")
     for layout in ("boxes", "mask"):
-        batch = next(Folder(tmp_path / layout, view).batches(1))
+        batch = next(batches(Folder(tmp_path / layout, view), 1))
         white = batch.images[:, 0] > 0.5
         assert isinstance(batch.regions, torch.Tensor)
         assert batch.regions.dtype == torch.bool
@@ -194,7 +194,7 @@ def test_boxes_are_exact(tmp_path: Path) -> None:
     paint(tmp_path / "a.png", (100, 50))
     paint(tmp_path / "b.png", (100, 50))
     listed(tmp_path, "file,boxes", 'a.png,"50 10 60,20; 0 0 100 25"', "b.png,0.5 1 20.5 2")
-    batch = next(Folder(tmp_path, View((32, 32), 1.0)).batches(2))
+    batch = next(batches(Folder(tmp_path, View((32, 32), 1.0)), 2))
     assert batch.boxes is not None
     torch.testing.assert_close(batch.boxes[0], torch.tensor([[16.0, 6.4, 22.4, 12.8], [0.0, 0.0, 32.0, 16.0]]))
     assert batch.boxes[1].shape == (0, 4)  # cut away with the left side
@@ -205,7 +205,7 @@ def test_boxes_are_exact(tmp_path: Path) -> None:
 def test_a_box_smaller_than_a_pixel_is_one_pixel(tmp_path: Path) -> None:
     paint(tmp_path / "a.png", (320, 320))
     listed(tmp_path, "file,boxes", "a.png,161 161 163 163")
-    batch = next(Folder(tmp_path, View((32, 32), 1.0)).batches(1))
+    batch = next(batches(Folder(tmp_path, View((32, 32), 1.0)), 1))
     assert batch.regions.nonzero().tolist() == [[0, 16, 16]]  # type: ignore[union-attr]
 
 
@@ -213,7 +213,7 @@ def test_a_line_without_boxes_has_an_empty_region(tmp_path: Path) -> None:
     for name in "ab":
         paint(tmp_path / f"{name}.png")
     listed(tmp_path, "file,boxes", "a.png,1 1 20 20", "b.png,")
-    batch = next(Folder(tmp_path, VIEW).batches(2))
+    batch = next(batches(Folder(tmp_path, VIEW), 2))
     assert [len(b) for b in batch.boxes or ()] == [1, 0]
     assert batch.regions.flatten(1).any(1).tolist() == [True, False]  # type: ignore[union-attr]
 
@@ -223,7 +223,7 @@ def test_the_mask_is_taken_where_there_is_one(tmp_path: Path) -> None:
         paint(tmp_path / f"{name}.png", (32, 32))
     paint(tmp_path / "m.png", (32, 32), (0, 0, 4, 4))
     listed(tmp_path, "file,boxes,mask", "a.png,0 0 8 8,m.png", "b.png,0 0 8 8,")
-    batch = next(Folder(tmp_path, View((32, 32), 1.0)).batches(2))
+    batch = next(batches(Folder(tmp_path, View((32, 32), 1.0)), 2))
     assert batch.regions.sum((1, 2)).tolist() == [16, 64]  # type: ignore[union-attr]
 
 
@@ -241,7 +241,7 @@ def test_masks_of_any_mode(tmp_path: Path, mode: str) -> None:
         mask = Image.fromarray(spot * 255).convert(mode)
     mask.save(tmp_path / "m.png")
     listed(tmp_path, "file,mask", "a.png,m.png")
-    batch = next(Folder(tmp_path, View((32, 32), 1.0)).batches(1))
+    batch = next(batches(Folder(tmp_path, View((32, 32), 1.0)), 1))
     np.testing.assert_array_equal(batch.regions[0].numpy(), spot > 0)  # type: ignore[index]
     assert batch.boxes is None
 
@@ -252,7 +252,7 @@ def test_the_column_with_the_boxes(tmp_path: Path) -> None:
     with pytest.raises(SeewhyError, match="has boxes in boxes_old, boxes_new: choose one with boxes_column, or none"):
         Folder(tmp_path, VIEW)
     assert Folder(tmp_path, VIEW, boxes_column="boxes_new").entries[0].boxes == ((3.0, 3.0, 9.0, 9.0),)
-    assert next(Folder(tmp_path, VIEW, boxes_column="none").batches(1)).regions is None
+    assert next(batches(Folder(tmp_path, VIEW, boxes_column="none"), 1)).regions is None
     with pytest.raises(SeewhyError, match=r"has no column 'boxes_nw'. Did you mean 'boxes_new'\?"):
         Folder(tmp_path, VIEW, boxes_column="boxes_nw")
     listed(tmp_path, "file,boxes_only", "a.png,1 1 2 2")
@@ -326,7 +326,7 @@ def test_mistakes_in_the_pictures(tmp_path: Path, content: bytes | None, line: s
         (tmp_path / "a.png").write_bytes(content)
     dataset = Folder(listed(tmp_path, "file,index,boxes,mask", line), VIEW, NAMES)
     with pytest.raises(SeewhyError, match=said) as caught:
-        next(dataset.batches(1))
+        next(batches(dataset, 1))
     assert "\n" not in str(caught.value)
 
 
@@ -348,7 +348,7 @@ def test_mistakes_in_the_folder(tmp_path: Path) -> None:
     with pytest.raises(SeewhyError, match="has no column 'boxes_x'"):
         Folder(tmp_path, VIEW, boxes_column="boxes_x")
     with pytest.raises(SeewhyError, match="batch_size is 0"):
-        next(Folder(tmp_path, VIEW).batches(0))
+        next(batches(Folder(tmp_path, VIEW), 0))
     (tmp_path / "hous_finch/c.png").write_bytes(b"\x89PNG")
     with pytest.raises(SeewhyError, match=r"c.png is not a picture"):
-        list(Folder(tmp_path, VIEW).batches(2))
+        list(batches(Folder(tmp_path, VIEW), 2))

@@ -13,7 +13,7 @@ from metric_cases import SIZE, case_of
 from torch import Tensor, nn
 
 from seewhy import Classifier, explainer, load
-from seewhy.data import Shapes
+from seewhy.data import Shapes, batches
 from seewhy.errors import SeewhyError
 from seewhy.masking import baseline_images
 from seewhy.metrics import Case, metric
@@ -281,7 +281,7 @@ def test_color_deletion_by_hand() -> None:
 def test_the_literal_inactive_map_fails_white_deletion() -> None:
     """Equation 6 as printed is nowhere positive: its largest values are where nothing is, and zero is never deleted."""
     classifier = load("shapes")
-    batch = next(Shapes(n=12).batches(12))
+    batch = next(batches(Shapes(n=12), 12))
     targets = classifier.logits(batch.images).argmax(1)
     areas = {}
     for form in ("magnitude", "equation"):
@@ -450,7 +450,7 @@ def test_ties_are_in_a_random_order_of_the_image_and_the_seed() -> None:
 def test_maps_of_zeros_gain_nothing_from_their_order() -> None:
     """One permutation for every image would let chance look like a finding: the intervals of ten seeds must cover 0."""
     classifier = load("shapes")
-    batch = next(Shapes(n=40, size=96).batches(40))
+    batch = next(batches(Shapes(n=40, size=96), 40))
     missed = 0
     for seed in range(10):
         case = Case(classifier, batch.images, batch.labels, batch.labels, torch.zeros(40, 96, 96), seed=seed)

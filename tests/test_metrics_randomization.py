@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from train_shapes import RECIPES, permuted_labels
 
 from seewhy import zoo
-from seewhy.data import Shapes
+from seewhy.data import Shapes, batches
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, explainer
 from seewhy.metrics import Case, metric
@@ -269,7 +269,7 @@ def test_scores_repeat_and_do_not_depend_on_the_batch(batch: tuple[Tensor, Tenso
 
 @pytest.fixture(scope="module")
 def shapes() -> tuple[Classifier, Tensor, Tensor]:
-    batch = next(Shapes(n=8).batches(8))
+    batch = next(batches(Shapes(n=8), 8))
     return zoo.load("shapes/cnn"), batch.images, batch.labels
 
 
@@ -345,12 +345,12 @@ def test_a_layer_that_cannot_be_made_again_is_named(batch: tuple[Tensor, Tensor]
 def test_the_permuted_network_is_at_chance_and_remembers() -> None:
     """On fresh pictures it knows nothing; its training pictures it knows by heart."""
     classifier = zoo.load("shapes/cnn_permuted")
-    fresh = next(Shapes(n=300, seed=77).batches(300))
+    fresh = next(batches(Shapes(n=300, seed=77), 300))
     n = RECIPES["permuted"].permuted
     training = Shapes(n=n, split="train")
     true = [next(layer.label for layer in training.scene(i).layers if layer.label is not None) for i in range(n)]
     labels = permuted_labels(torch.tensor(true))
-    shown = next(training.batches(120))
+    shown = next(batches(training, 120))
     assert torch.equal(shown.labels, torch.tensor(true[:120]))
     with torch.no_grad():
         assert (classifier.logits(fresh.images).argmax(1) == fresh.labels).float().mean() < 0.25

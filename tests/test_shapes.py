@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from scipy.ndimage import binary_dilation
 
-from seewhy.data import shapes
+from seewhy.data import batches, shapes
 from seewhy.data.base import DATASETS, Dataset
 from seewhy.data.shapes import Shapes
 from seewhy.data.shapes_scene import tag_colors
@@ -39,8 +39,8 @@ def test_is_a_registered_dataset() -> None:
 
 def test_a_picture_depends_on_its_index_alone(dataset: Shapes) -> None:
     longer = Shapes(**{**dataset.__dict__, "n": 40})
-    whole = next(dataset.batches(12))
-    parts = list(longer.batches(5))
+    whole = next(batches(dataset, 12))
+    parts = list(batches(longer, 5))
     assert [len(part.ids) for part in parts] == [5] * 8
     for index in (0, 4, 5, 11):
         part = parts[index // 5]
@@ -55,7 +55,7 @@ def test_a_picture_depends_on_its_index_alone(dataset: Shapes) -> None:
 @pytest.mark.parametrize("size", [32, 96, 224])
 def test_shapes_types_and_range_at_every_size(size: int) -> None:
     for multilabel in (False, True):
-        batch = next(Shapes(n=3, size=size, multilabel=multilabel).batches(3))
+        batch = next(batches(Shapes(n=3, size=size, multilabel=multilabel), 3))
         assert batch.images.shape == (3, 3, size, size)
         assert batch.images.dtype == torch.float32
         assert batch.images.min() >= 0
@@ -199,7 +199,7 @@ def test_wrong_index_and_batch_size_are_one_line() -> None:
     with pytest.raises(SeewhyError, match="the last 2"):
         Shapes(n=3).sample(3)
     with pytest.raises(SeewhyError, match="at least 1"):
-        next(Shapes(n=3).batches(0))
+        next(batches(Shapes(n=3), 0))
 
 
 @pytest.mark.parametrize("network", [ShapesCNN(), ShapesViT()], ids=["cnn", "vit"])
@@ -220,14 +220,14 @@ def logits_of(file: str, network: torch.nn.Module, images: torch.Tensor) -> torc
 
 
 def test_the_honest_networks_are_right() -> None:
-    batch = next(Shapes(n=300, seed=77).batches(300))
+    batch = next(batches(Shapes(n=300, seed=77), 300))
     for file, network in [("shapes_cnn", ShapesCNN()), ("shapes_vit", ShapesViT())]:
         right = logits_of(file, network, batch.images).argmax(1) == batch.labels
         assert right.float().mean() > 0.94, file
 
 
 def test_the_multilabel_network_tells_present_from_absent() -> None:
-    batch = next(Shapes(n=100, seed=77, multilabel=True).batches(100))
+    batch = next(batches(Shapes(n=100, seed=77, multilabel=True), 100))
     said = logits_of("shapes_cnn_multilabel", ShapesCNN(), batch.images) > 0
     assert (said == (batch.labels == 1)).float().mean() > 0.9
 
@@ -236,7 +236,7 @@ def test_the_cheating_network_follows_the_tag() -> None:
     accuracy = {}
     modes: tuple[shapes.Shortcut, ...] = ("correlated", "random")
     for shortcut in modes:
-        batch = next(Shapes(n=120, seed=77, shortcut=shortcut).batches(120))
+        batch = next(batches(Shapes(n=120, seed=77, shortcut=shortcut), 120))
         logits = logits_of("shapes_cnn_shortcut", ShapesCNN(), batch.images)
         accuracy[shortcut] = float((logits.argmax(1) == batch.labels).float().mean())
     assert accuracy["correlated"] > 0.98

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 import seewhy
-from seewhy.data import DATASETS, VOC, Dataset
+from seewhy.data import DATASETS, VOC, Dataset, batches
 from seewhy.data.pictures import View
 from seewhy.data.voc import MAX_BYTES, read_annotation
 from seewhy.datasets import dataset
@@ -68,7 +68,7 @@ def test_several_classes_in_a_picture(tmp_path: Path) -> None:
     assert isinstance(found, Dataset)
     assert DATASETS["voc"] is VOC
     assert len(found) == 3
-    (batch,) = found.batches(5)
+    (batch,) = batches(found, 5)
     assert batch.ids == ["a.png", "b.png", "c.png"]
     assert batch.images.shape == (3, 3, 30, 40)
     assert isinstance(batch.labels, Tensor)
@@ -81,7 +81,7 @@ def test_several_classes_in_a_picture(tmp_path: Path) -> None:
 
 def test_pixels_are_counted_from_one_and_the_last_is_inside(tmp_path: Path) -> None:
     voc(tmp_path, a=(("cat", (3, 5, 7, 6)),), b=(("cat", (1, 1, 40, 30)),))
-    (batch,) = VOC(tmp_path, VIEW, NAMES, multilabel=False).batches(2)
+    (batch,) = batches(VOC(tmp_path, VIEW, NAMES, multilabel=False), 2)
     assert batch.boxes is not None
     assert [boxes.tolist() for boxes in batch.boxes] == [[[2, 4, 7, 6]], [[0, 0, 40, 30]]]
     assert isinstance(batch.regions, Tensor)
@@ -91,7 +91,7 @@ def test_pixels_are_counted_from_one_and_the_last_is_inside(tmp_path: Path) -> N
 
 def test_one_class_in_a_picture(tmp_path: Path) -> None:
     voc(tmp_path, a=(("dog", (1, 1, 4, 4)), ("dog", (9, 9, 10, 10))), b=(CAT,))
-    (batch,) = VOC(str(tmp_path), VIEW, NAMES, multilabel=False).batches(2)
+    (batch,) = batches(VOC(str(tmp_path), VIEW, NAMES, multilabel=False), 2)
     assert isinstance(batch.labels, Tensor)
     assert batch.labels.tolist() == [1, 0]
     assert isinstance(batch.regions, Tensor)
@@ -113,7 +113,7 @@ def test_boxes_go_where_the_picture_goes(tmp_path: Path, size: tuple[int, int], 
     box = (w // 4, h // 5, w - w // 3, h - h // 4)
     paint(tmp_path / "JPEGImages/a.png", size, box)
     annotate(tmp_path, "a", xml(("dog", (box[0] + 1, box[1] + 1, *box[2:])), size=size))
-    batch = next(VOC(tmp_path, view, NAMES).batches(1))
+    batch = next(batches(VOC(tmp_path, view, NAMES), 1))
     white = batch.images[0, 0] > 0.5
     assert isinstance(batch.regions, Tensor)
     region = batch.regions[0, 1]
@@ -125,7 +125,7 @@ def test_boxes_go_where_the_picture_goes(tmp_path: Path, size: tuple[int, int], 
 
 def test_an_object_that_is_cut_away_still_counts_for_the_label(tmp_path: Path) -> None:
     voc(tmp_path, a=(("cat", (1, 1, 4, 30)), ("dog", (15, 10, 20, 20))))
-    batch = next(VOC(tmp_path, View((30, 30), 1.0), NAMES).batches(1))
+    batch = next(batches(VOC(tmp_path, View((30, 30), 1.0), NAMES), 1))
     assert isinstance(batch.labels, Tensor)
     assert batch.labels.tolist() == [[1, 1, 0]]
     assert batch.regions.flatten(2).any(2).tolist() == [[False, True, False]]  # type: ignore[union-attr]
@@ -134,19 +134,19 @@ def test_an_object_that_is_cut_away_still_counts_for_the_label(tmp_path: Path) -
 def test_boxes_out_of_the_picture_are_cut_and_empty_ones_left_out(tmp_path: Path) -> None:
     clicked: tuple[Thing, ...] = (("polar bear", (9, 9, 9, 9)), ("polar bear", (2, 5, 9, 5)))
     voc(tmp_path, a=(("cat", (0, 0, 10.0, 10)), ("dog", (31, 21, 42, 31)), *clicked))
-    batch = next(VOC(tmp_path, VIEW, NAMES).batches(1))
+    batch = next(batches(VOC(tmp_path, VIEW, NAMES), 1))
     assert isinstance(batch.labels, Tensor)
     assert batch.labels.tolist() == [[1, 1, 0]]
     assert batch.regions.sum((2, 3)).tolist() == [[100, 100, 0]]  # type: ignore[union-attr]
     voc(tmp_path, a=(("dog", (31, 21, 80, 31)),))
     with pytest.raises(SeewhyError, match=r"a\.xml: box 30 20 80 31 leaves its picture of 40 x 30 pixels"):
-        next(VOC(tmp_path, VIEW, NAMES).batches(1))
+        next(batches(VOC(tmp_path, VIEW, NAMES), 1))
 
 
 def test_difficult_objects(tmp_path: Path) -> None:
     voc(tmp_path, a=((*CAT, "1"), (*DOG, "0")), b=((*CAT, "1"),))
     for difficult, expected in ((True, [[1, 1, 0], [1, 0, 0]]), (False, [[0, 1, 0], [0, 0, 0]])):
-        (batch,) = VOC(tmp_path, VIEW, NAMES, difficult=difficult).batches(2)
+        (batch,) = batches(VOC(tmp_path, VIEW, NAMES, difficult=difficult), 2)
         assert isinstance(batch.labels, Tensor)
         assert batch.labels.tolist() == expected
         assert batch.regions.flatten(2).any(2).int().tolist() == expected  # type: ignore[union-attr]
@@ -162,7 +162,7 @@ def test_parts_are_no_objects(tmp_path: Path) -> None:
 
 def test_gray(tmp_path: Path) -> None:
     voc(tmp_path, a=(CAT,))
-    color, gray = (next(VOC(tmp_path, VIEW, NAMES, gray=g).batches(1)).images[0] for g in (False, True))
+    color, gray = (next(batches(VOC(tmp_path, VIEW, NAMES, gray=g), 1)).images[0] for g in (False, True))
     assert gray.shape == (1, 30, 40)
     torch.testing.assert_close(
         gray[0], (color * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0), atol=0.01, rtol=0
@@ -204,7 +204,7 @@ def test_splits(tmp_path: Path) -> None:
     listed(tmp_path, "val", "b\n")
     listed(tmp_path, "empty", "\n")
     listed(tmp_path, "wrong", "a\n\nd\nb")
-    assert next(VOC(tmp_path, VIEW, NAMES, split="train").batches(9)).ids == ["c.png", "a.png"]
+    assert next(batches(VOC(tmp_path, VIEW, NAMES, split="train"), 9)).ids == ["c.png", "a.png"]
     assert len(VOC(tmp_path, VIEW, NAMES)) == 3
     for split, said in (
         ("vall", r"Main has no split 'vall'. Did you mean 'val'\? It has empty, train, val, wrong"),
@@ -228,15 +228,15 @@ def test_no_splits(tmp_path: Path) -> None:
 def test_limit_is_spread_over_the_list_and_batches_stream(tmp_path: Path) -> None:
     voc(tmp_path, **{f"p{i}": (CAT,) for i in range(8)})
     found = VOC(tmp_path, VIEW, NAMES, limit=4)
-    assert [batch.ids for batch in found.batches(3)] == [["p0.png", "p2.png", "p4.png"], ["p6.png"]]
+    assert [batch.ids for batch in batches(found, 3)] == [["p0.png", "p2.png", "p4.png"], ["p6.png"]]
     assert len(VOC(tmp_path, VIEW, NAMES, limit=100)) == 8
     (tmp_path / "JPEGImages/p6.png").write_bytes(b"")
-    batches = found.batches(3)
-    assert len(next(batches).ids) == 3
+    stream = batches(found, 3)
+    assert len(next(stream).ids) == 3
     with pytest.raises(SeewhyError, match=r"p6\.png is empty"):
-        next(batches)
+        next(stream)
     with pytest.raises(SeewhyError, match="batch_size is 0"):
-        next(found.batches(0))
+        next(batches(found, 0))
     with pytest.raises(SeewhyError, match="limit is 0"):
         VOC(tmp_path, VIEW, NAMES, limit=0)
 
@@ -249,7 +249,7 @@ def test_the_picture_is_the_one_named_or_called_like_the_file(tmp_path: Path, fi
     paint(tmp_path / "JPEGImages/other.JPG", SIZE)
     annotate(tmp_path, "a", xml(CAT, filename=filename))
     expected = "other.JPG" if "other" in filename else "a.png"
-    assert next(VOC(tmp_path, VIEW, NAMES).batches(1)).ids == [expected]
+    assert next(batches(VOC(tmp_path, VIEW, NAMES), 1)).ids == [expected]
 
 
 # -- mistakes -----------------------------------------------------------------------------------------------------------
@@ -282,10 +282,10 @@ def test_boxes_of_another_size_of_the_picture(tmp_path: Path) -> None:
     paint(tmp_path / "JPEGImages/a.png", (20, 15))
     annotate(tmp_path, "a", xml(CAT))
     with pytest.raises(SeewhyError, match=r"a\.xml has boxes in a picture of 40 x 30 pixels, but a\.png has 20 x 15"):
-        next(VOC(tmp_path, VIEW, NAMES).batches(1))
+        next(batches(VOC(tmp_path, VIEW, NAMES), 1))
     for size in (None, (0, 0)):
         annotate(tmp_path, "a", xml(CAT, size=size))
-        assert next(VOC(tmp_path, VIEW, NAMES).batches(1)).ids == ["a.png"]
+        assert next(batches(VOC(tmp_path, VIEW, NAMES), 1)).ids == ["a.png"]
 
 
 def laughs(doctype: str, encoding: str = "utf-8") -> bytes:
@@ -354,7 +354,7 @@ def test_every_class_of_a_picture_is_evaluated_on_its_own_region(tmp_path: Path)
 def test_a_classifier_of_one_class_takes_single_labels(tmp_path: Path) -> None:
     voc(tmp_path, a=(DOG,))
     found = dataset(f"voc:{tmp_path}", TINY["cnn"]())
-    assert next(found.batches(1)).labels.tolist() == [3]  # type: ignore[union-attr]
+    assert next(batches(found, 1)).labels.tolist() == [3]  # type: ignore[union-attr]
 
 
 # -- blood cells --------------------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_a_published_dataset(real_data: Path) -> None:
     assert counts.tolist() == [361, 4153, 372]  # two of the 4155 red cells were clicked and not drawn
     splits = {name: len(VOC(root, VIEW, split=name)) for name in ("train", "val", "trainval", "test")}
     assert splits == {"train": 205, "val": 87, "trainval": 292, "test": 72}
-    batch = next(VOC(root, View((96, 96), 1.0, "squash"), limit=20).batches(20))
+    batch = next(batches(VOC(root, View((96, 96), 1.0, "squash"), limit=20), 20))
     assert isinstance(batch.labels, Tensor)
     assert isinstance(batch.regions, Tensor)
     assert torch.equal(batch.regions.flatten(2).any(2), batch.labels > 0)

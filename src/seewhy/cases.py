@@ -1,15 +1,15 @@
 """From a batch of a dataset to cases: which class is explained, which is scored, and the maps."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from seewhy.data import Batch, Dataset
-from seewhy.errors import SeewhyError
+from seewhy.errors import ImageError, SeewhyError
 from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.maps import min_max
 from seewhy.metrics import Case
@@ -24,25 +24,77 @@ MOST_CLASSES = 20
 """Whose maps are compared unless it is said which."""
 
 
-class Explained(NamedTuple):
-    """A case, the names of its images and of its explainer."""
+@dataclass(frozen=True, order=True)
+class Failure:
+    """What went wrong with one image. No explainer: it could not be read or classified; no metric: not explained."""
 
-    ids: list[str]
+    index: int
+    image_id: str
     explainer: str
-    case: Case
+    metric: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the classifier says of the images of a batch, and the truth: no labels where nobody has said them.
+
+    index, image_id   their places in the dataset, and their names
+    predicted         the likeliest class, and its probability
+    labels            the classes that are present
+    correct           is the prediction right?
+    failures          images that could not be read or classified, and are missing above
+    """
+
+    index: list[int]
+    image_id: list[str]
+    predicted: list[int]
+    probability: list[float]
+    labels: list[list[int]]
+    correct: list[bool | None]
+    failures: list[Failure]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Some images of a batch and the class that is explained for each: an image with several labels has several rows.
+
+    index, ids         the image of each row: its place in the dataset, its name
+    explained, scored  (r,) classes
+    logits             (r, k)
+    labels, regions, boxes  as in ``Case``
+    present            the classes whose maps are merged, if they are
+    """
+
+    index: list[int]
+    ids: list[str]
+    images: Images
+    explained: Targets
+    scored: Targets
+    logits: Logits
+    labels: Tensor | None
+    regions: Tensor | None
+    boxes: tuple[Tensor, ...] | None
+    present: tuple[Tensor, ...] | None
+
+    def rows(self, rows: Sequence[int]) -> "Asked":
+        """Some of the rows."""
+
+        def pick(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value[list(rows)]
+            return None if value is None else type(value)(value[i] for i in rows)
+
+        return Asked(*(pick(getattr(self, f.name)) for f in fields(self)))
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every batch: see ``seewhy.evaluate`` for the options.
-
-    needs   what the metrics need beside images and maps
-    """
+    """What is asked of every batch: see ``seewhy.evaluate`` for the options."""
 
     classifier: Classifier
     dataset: Dataset
     methods: Mapping[str, Explainer]
-    needs: frozenset[Need]
     target: str
     scored: str
     only: str
@@ -50,73 +102,115 @@ class Question:
     batch_size: int
     seed: int
 
-    def cases(self, batch: Batch) -> Iterator[Explained]:
-        """One case for each explainer; none if no image of the batch is asked for."""
+    def ask(self, batch: Batch, index: Sequence[int]) -> tuple[Facts, Asked]:
+        """What the classifier says of a batch, whose images stand at ``index`` in the dataset, and what is asked of it."""
         images = self.classifier.place(batch.images)
         logits = torch.cat([self._logits(part) for part in images.split(self.batch_size)])
         labels = None if batch.labels is None else batch.labels.to(images.device)
-        rows, explained = self._asked(logits, labels)
-        if not len(rows):
-            return
+        self._check(labels)
+        sound = torch.isfinite(logits).all(1)
+        kind = type(self.classifier.module).__name__
+        error = f"{kind} returns NaN or infinite logits: check its weights and its preprocessing"
+        failures = [Failure(index[i], batch.ids[i], "", "", error) for i in (~sound).nonzero()[:, 0].tolist()]
+        rows, explained = self._asked(logits, labels, sound.nonzero()[:, 0])
         known = None if labels is None else labels[rows]
         goal = explained if self.scored == "explained" else self._one_class(logits[rows], known, self.scored)
         regions = None if batch.regions is None else self._regions(batch.regions.to(images.device), rows, explained)
         boxes = None if batch.boxes is None else tuple(batch.boxes[i].to(images) for i in rows.tolist())
         if boxes is None and regions is not None:
             boxes = tuple(box_around(region).to(images) for region in regions)
-        classes = self._studied(images.device) if "class_maps" in self.needs else None
-        for name, explainer in self.methods.items():
-            if self.target == "present":
-                several = [present_classes(labels, i) for i in rows.tolist()]
-                merged = [merged_map(explainer, images[i : i + 1], c) for i, c in zip(rows.tolist(), several, strict=True)]
-                maps, cost = torch.cat(merged), None
-            elif "cost" in self.needs:
-                maps, cost = measure(explainer, images[rows], explained)
-            else:
-                maps, cost = explainer.explain(images[rows], explained), None
-            if not torch.isfinite(maps).all():
-                raise SeewhyError(f"{name} gives NaN for one of {batch.ids[0]} to {batch.ids[-1]}: leave the method out")
-            yield Explained(
-                [batch.ids[i] for i in rows.tolist()],
-                name,
-                Case(
-                    self.classifier,
-                    images[rows],
-                    explained,
-                    goal,
-                    maps,
-                    labels=known,
-                    regions=regions,
-                    boxes=boxes,
-                    explainer=None if self.target == "present" else explainer,  # it makes no merged maps
-                    cost=cost,
-                    class_maps=None if classes is None else maps_of_classes(explainer, images[rows], classes),
-                    map_classes=classes,
-                    whole=logits[rows],
-                    seed=self.seed,
-                    batch_size=self.batch_size,
-                    source=self._source,
-                ),
-            )
+        of = rows.tolist()
+        asked = Asked(
+            [index[i] for i in of],
+            [batch.ids[i] for i in of],
+            images[rows],
+            explained,
+            goal,
+            logits[rows],
+            known,
+            regions,
+            boxes,
+            tuple(present_classes(labels, i) for i in of) if self.target == "present" and labels is not None else None,
+        )
+        return self._facts(batch, index, logits, labels, sound.tolist(), failures), asked
+
+    def case(self, asked: Asked, name: str, needs: frozenset[Need], kept: Attribution | None = None) -> Case:
+        """The case of an explainer: its maps, unless they are ``kept`` from before, and all that is known of them.
+
+        needs: what the metrics need beside images and maps.
+        """
+        explainer, cost = self.methods[name], None
+        if "cost" in needs:
+            maps, cost = measure(explainer, asked.images, asked.explained)
+        elif kept is not None:
+            maps = kept.to(asked.images.device)
+        elif asked.present is not None:
+            images = asked.images.split(1)
+            maps = torch.cat([merged_map(explainer, i, c) for i, c in zip(images, asked.present, strict=True)])
+        else:
+            maps = explainer.explain(asked.images, asked.explained)
+        if not torch.isfinite(maps).all():
+            raise ImageError(f"{name} gives NaN or infinite values: leave the method out")
+        classes = self._studied(maps.device) if "class_maps" in needs else None
+        return Case(
+            self.classifier,
+            asked.images,
+            asked.explained,
+            asked.scored,
+            maps,
+            labels=asked.labels,
+            regions=asked.regions,
+            boxes=asked.boxes,
+            explainer=None if asked.present is not None else explainer,  # it makes no merged maps
+            cost=cost,
+            class_maps=None if classes is None else maps_of_classes(explainer, asked.images, classes),
+            map_classes=classes,
+            whole=asked.logits,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            source=self.source,
+        )
 
     def _logits(self, images: Tensor) -> Logits:
         with frozen(self.classifier.module), torch.no_grad():
-            logits = self.classifier.logits(images)
-        if not torch.isfinite(logits).all():
-            kind = type(self.classifier.module).__name__
-            raise SeewhyError(f"{kind} returns NaN or infinite logits: check its weights and its preprocessing")
-        return logits
+            return self.classifier.logits(images)
 
-    def _asked(self, logits: Logits, labels: Tensor | None) -> tuple[Int[Tensor, "r"], Int[Tensor, "r"]]:
-        """Rows of the batch and the class to explain for each; an image with several labels has a row for each of them."""
+    def _facts(
+        self,
+        batch: Batch,
+        index: Sequence[int],
+        logits: Logits,
+        labels: Tensor | None,
+        sound: list[bool],
+        failures: list[Failure],
+    ) -> Facts:
+        some = [i for i, fine in enumerate(sound) if fine]
+        top = self.classifier.to_probabilities(logits.float()).max(1)
+        present = [[] if labels is None else present_classes(labels, i).tolist() for i in some]
+        right = [None] * len(sound) if labels is None else correct(logits, labels).tolist()
+        return Facts(
+            [index[i] for i in some],
+            [batch.ids[i] for i in some],
+            top.indices[some].tolist(),
+            top.values[some].tolist(),
+            present,
+            [right[i] for i in some],
+            failures,
+        )
+
+    def _check(self, labels: Tensor | None) -> None:
         k = self.classifier.n_classes
         if labels is not None and len(labels):
             found = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
             if found > k or (labels.ndim == 2 and found != k):
-                raise SeewhyError(f"{self._source} has a class {found - 1}, and the classifier only classes 0 to {k - 1}")
-        rows = torch.arange(len(logits), device=logits.device)
+                raise SeewhyError(f"{self.source} has a class {found - 1}, and the classifier only classes 0 to {k - 1}")
+
+    def _asked(
+        self, logits: Logits, labels: Tensor | None, rows: Int[Tensor, "s"]
+    ) -> tuple[Int[Tensor, "r"], Int[Tensor, "r"]]:
+        """Which of the rows are asked for, each with the class to explain; several labels make several rows."""
         if self.only != "all":
-            right = correct(logits, self._labels(labels, f"only {self.only}"))
+            right = correct(logits, self._labels(labels, f"only {self.only}"))[rows]
             rows = rows[right == (self.only == "correct")]
         if self.target in ("label", "present"):
             known = self._labels(labels, f"target {self.target}")[rows]
@@ -143,7 +237,7 @@ class Question:
 
     def _labels(self, labels: Tensor | None, what: str) -> Tensor:
         if labels is None:
-            raise SeewhyError(f"{what} needs the true classes, which {self._source} does not have")
+            raise SeewhyError(f"{what} needs the true classes, which {self.source} does not have")
         return labels
 
     def _regions(self, regions: Tensor, rows: Tensor, explained: Tensor) -> Tensor:
@@ -159,7 +253,7 @@ class Question:
         return torch.tensor(range(k) if self.map_classes is None else self.map_classes, device=device)
 
     @property
-    def _source(self) -> str:
+    def source(self) -> str:
         merged = ", with maps of all present classes merged," if self.target == "present" else ""
         return f"the dataset {type(self.dataset).__name__.lower()}{merged}"
 

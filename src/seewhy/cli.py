@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from seewhy import __version__, catalog
@@ -116,52 +116,72 @@ def evaluate(
     map_class: Annotated[
         list[str] | None, typer.Option("--map-class", help="Class whose maps class_masks compares; may be repeated.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="So many images.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="N images; NAME=N: for a slow metric or explainer only so many of them.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw of the metrics.")] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images and forward passes at a time.")] = 32,
-    out: Annotated[Path | None, typer.Option(help="Folder for scores.csv, table.csv and manifest.json.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; the same command goes on in it, or adds to it.")] = None,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep all maps in the run folder, for other metrics.")
+    ] = False,
+    pictures: Annotated[int, typer.Option(min=0, help="Images whose pictures the run folder gets, for the report.")] = 200,
+    devices: Annotated[int, typer.Option(min=1, help="Processes, each with a device of its own; the results are one.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of each process on a CPU; more change numbers by rounding.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command on each, as Lightning Fabric says.")] = 1,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Measure explainers on a dataset: prints a table, and writes every number with --out."""
-    from seewhy import datasets, scoreboard, zoo
+    """Measure explainers on a dataset: prints a table, and with --out writes a run folder for seewhy report."""
+    from seewhy import datasets, scoreboard, sharding, zoo
     from seewhy.evaluation import evaluate as run
 
+    images, limits = _limits(limit or [])
+    fabric = sharding.processes(devices, nodes, device, out)
     classifier = zoo.on_device(
-        zoo.load(model, weights=weights, classes=classes, options=zoo.parse_options(model_option or [])), device
+        zoo.load(model, weights=weights, classes=classes, options=zoo.parse_options(model_option or [])),
+        str(fabric.device) if fabric else device,
     )
-    dataset = datasets.dataset(data, classifier, limit, pairs(data_option or []))
+    dataset = datasets.dataset(data, classifier, images, pairs(data_option or []))
     methods, left_out = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
     given = datasets.offers(dataset, classifier, bool(map_class), target)
     metrics, more = catalog.choose_metrics(metric, pairs(metric_option or []), given, classifier)
-    for reason in (*left_out, *more):
+    first = fabric is None or fabric.global_rank == 0
+    for reason in (*left_out, *more) if first else ():
         typer.echo(f"left out: {reason}", err=True)
-    with _progress(quiet) as progress:
+    details = {
+        **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
+        **{"device": device, "left out": [*left_out, *more]},
+    }
+    with _progress(quiet or not first) as bar:
         result = run(
             classifier,
             methods,
             metrics,
             dataset,
+            out=out,
             target=target,
             scored=scored,
             only=only,
             map_classes=map_class or (),
-            limit=limit,
+            limit=images,
+            limits=limits,
             batch_size=batch_size,
             seed=seed,
-            track=lambda batches, n: progress.track(batches, total=n, description="evaluating"),
+            keep_maps=keep_maps,
+            pictures=pictures,
+            threads=threads,
+            fabric=fabric,
+            details=details,
+            progress=_Bar(bar),
         )
-    details = {
-        **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "data": data},
-        **{"target": target, "scored": scored, "only": only, "seed": seed, "device": device},
-        **{"images": len({row.image_id for row in result.rows}), "batch_size": batch_size, "map_classes": map_class},
-        "dataset": {f: str(v) for f, v in vars(dataset).items()},
-    }
-    files = scoreboard.write(out, result, methods, details) if out else []
+    if not first:
+        return
     _print(scoreboard.table(result))
-    if not quiet:
-        for file in files:
-            typer.echo(file)
+    for line in scoreboard.failed(result):
+        typer.echo(line, err=True)
+    if out and not quiet:
+        typer.echo(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
 
 
 @app.command("list")
@@ -207,6 +227,29 @@ def _print(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
+def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
+    """``["200", "r_srg=5"]``: how many images, and how many for the slow ones."""
+    numbers = {name: number for name, _, number in (text.rpartition("=") for text in texts)}
+    for name, number in numbers.items():
+        if not number.isdecimal() or int(number) < 1:
+            raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {name}{'=' * bool(name)}{number}")
+    images = numbers.pop("", None)
+    return None if images is None else int(images), {name: int(number) for name, number in numbers.items()}
+
+
+class _Bar:
+    """Shows how far an evaluation is; what was done before it began does not count for the time left."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.task: TaskID | None = None
+
+    def __call__(self, done: float, total: int, failed: int) -> None:
+        if self.task is None:
+            self.task = self.bar.add_task("evaluating", total=total, completed=int(done))
+        self.bar.update(self.task, completed=done, description=f"evaluating ({failed} failed)" if failed else "evaluating")
+
+
 def _progress(quiet: bool) -> Progress:
     """A bar on stderr with the time left; nothing where stderr is no terminal."""
     console = Console(stderr=True)
@@ -216,6 +259,7 @@ def _progress(quiet: bool) -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
+        speed_estimate_period=600,
         transient=True,
         disable=quiet or not console.is_terminal,
     )

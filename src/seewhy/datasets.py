@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from seewhy.cases import MOST_CLASSES
-from seewhy.data import DATASETS, Dataset
+from seewhy.data import DATASETS, Batch, Dataset
 from seewhy.errors import SeewhyError
 from seewhy.metrics.base import Need
 from seewhy.model import Classifier
@@ -64,8 +64,8 @@ def dataset(
 
 
 def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, target: str = "predicted") -> set[Need]:
-    """What metrics can have of a dataset, going by its first image; merged maps have no explainer and no cost."""
-    first = next(iter(dataset.batches(1)))
+    """What metrics can have of a dataset, going by its first readable image; merged maps have no explainer and no cost."""
+    first = _first(dataset)
     found: set[Need] = set() if target == "present" else {"explainer", "cost"}
     if first.labels is not None:
         found.add("labels")
@@ -74,3 +74,14 @@ def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, 
     if map_classes or classifier.n_classes <= MOST_CLASSES:
         found.add("class_maps")
     return found
+
+
+def _first(dataset: Dataset) -> Batch:
+    """The first image that can be read; SeewhyError, of the first one, if none can."""
+    broken: SeewhyError | None = None
+    for index in range(len(dataset)):
+        try:
+            return dataset.batch([index])
+        except SeewhyError as error:
+            broken = broken or error
+    raise broken or SeewhyError("the dataset is empty")

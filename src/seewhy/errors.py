@@ -11,6 +11,10 @@ class SeewhyError(ValueError):
     """
 
 
+class ImageError(SeewhyError):
+    """What is wrong with one image; the next one may go well."""
+
+
 class UnsuitedError(SeewhyError):
     """A method that is not defined for this network; whoever asked for every method can go on without it."""
 

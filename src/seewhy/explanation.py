@@ -224,7 +224,7 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
     names: set[str] = set()
     with staged(folder) as staging:
         entries = [entry for group in pictures for entry in _write_picture(staging, group, names)]
-        manifest = {**details, **environment(), "explanations": entries}
+        manifest = {**details, "schema": 1, **environment(), "explanations": entries}
         (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         files = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == "manifest.json", name))
     return [Path(folder) / name for name in files]

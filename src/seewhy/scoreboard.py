@@ -1,22 +1,15 @@
-"""The table of an evaluation, for a terminal and for files."""
+"""The table of an evaluation for a terminal, and the interval of each figure."""
 
-import csv
-import io
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
-from pathlib import Path
-from typing import Any
+from math import isnan, nan
 
 from rich.table import Table
 from rich.text import Text
 from torch import from_numpy
 
+from seewhy.cases import Failure
 from seewhy.evaluation import Evaluation
-from seewhy.explainers import Explainer
 from seewhy.metrics import Metric
 from seewhy.metrics.base import Reduces
-from seewhy.results import environment, staged
 from seewhy.statistics import Estimate, figure_interval, mean_interval
 
 WIDE = 8
@@ -28,7 +21,8 @@ ARROW = {True: " ↑", False: " ↓", None: ""}
 
 def table(evaluation: Evaluation) -> Table:
     """Explainers and metrics; an arrow says which way is better, and the best figure is bold."""
-    figures, metrics = evaluation.table(), evaluation.metrics
+    metrics = evaluation.metrics
+    figures = {e: {name: row.get(name, nan) for name in metrics} for e, row in evaluation.table().items()}
     headings = {name: name + ARROW[m.higher_is_better] for name, m in metrics.items()}
     best = {name: _best([row[name] for row in figures.values()], m) for name, m in metrics.items()}
 
@@ -52,7 +46,8 @@ def table(evaluation: Evaluation) -> Table:
 
 
 def _best(values: list[float], metric: Metric) -> float | None:
-    if metric.higher_is_better is None:
+    values = [value for value in values if not isnan(value)]
+    if metric.higher_is_better is None or not values:
         return None
     return max(values) if metric.higher_is_better else min(values)
 
@@ -62,7 +57,7 @@ def interval(evaluation: Evaluation, explainer: str, name: str, seed: int = 0) -
     metric, scores = evaluation.metrics[name], evaluation.scores(explainer, name)
     if not scores.isfinite().all() or metric.family == "cost":  # one measurement stands in every row of its batch
         return None
-    images, numbers = evaluation.images(explainer, name), scores.numpy()
+    images, numbers = evaluation.image_ids(explainer, name), scores.numpy()
     if isinstance(metric, Reduces):
         reduce, trials = metric.reduce, max(200, min(2_000, NUMBERS // scores.numel()))
         found = figure_interval(numbers, lambda drawn: reduce(from_numpy(drawn)), trials=trials, seed=seed, images=images)
@@ -71,44 +66,13 @@ def interval(evaluation: Evaluation, explainer: str, name: str, seed: int = 0) -
     return found if found.n > 1 else None
 
 
-def write(
-    folder: str | Path, evaluation: Evaluation, explainers: Mapping[str, Explainer], details: Mapping[str, object]
-) -> list[Path]:
-    """``scores.csv`` (a row for each number), ``table.csv`` and ``manifest.json``; whole or not at all.
-
-    ``table.csv`` has each figure, and the ends of its 95 % interval; they are empty where there is none.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["explainer", *(f"{name}{end}" for name in evaluation.metrics for end in ("", " low", " high"))])
-    for explainer, figures in evaluation.table().items():
-        cells: list[float | str] = []
-        for name in evaluation.metrics:
-            found = interval(evaluation, explainer, name)
-            cells += [figures[name], *(("", "") if found is None else (found.low, found.high))]
-        writer.writerow([explainer, *cells])
-    manifest = {
-        **details,
-        **environment(),
-        "explainers": {name: _options(method) for name, method in explainers.items()},
-        "metrics": {
-            name: {"options": _metric_options(m), "reads": m.reads, "paper": m.paper, "class in the paper": m.target}
-            for name, m in evaluation.metrics.items()
-        },
-        "rows": len(evaluation.rows),
-    }
-    with staged(folder) as staging:
-        (staging / "scores.csv").write_text(evaluation.csv(), encoding="utf-8")
-        (staging / "table.csv").write_text(text.getvalue(), encoding="utf-8")
-        (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
-    return [Path(folder) / name for name in ("scores.csv", "table.csv", "manifest.json")]
-
-
-def _metric_options(metric: Metric) -> dict[str, Any]:
-    return asdict(metric) if is_dataclass(metric) and not isinstance(metric, type) else {}
-
-
-def _options(explainer: Explainer) -> dict[str, object]:
-    if not is_dataclass(explainer):
-        return {}
-    return {f.name: str(getattr(explainer, f.name)) for f in fields(explainer) if f.name != "classifier"}
+def failed(evaluation: Evaluation) -> list[str]:
+    """What went wrong, a line for each kind of failure."""
+    kinds: dict[tuple[str, str], list[Failure]] = {}
+    for failure in evaluation.failures:
+        kinds.setdefault((failure.explainer, failure.metric), []).append(failure)
+    return [
+        f"{' of '.join(p for p in (metric, explainer) if p) or 'reading'} failed on {len(several)} "
+        f"{'image' if len(several) == 1 else 'images'}: {several[0].image_id}: {several[0].error}"
+        for (explainer, metric), several in kinds.items()
+    ]

@@ -3,6 +3,7 @@
 from seewhy.data.base import DATASETS as DATASETS
 from seewhy.data.base import Batch as Batch
 from seewhy.data.base import Dataset as Dataset
+from seewhy.data.base import batches as batches
 from seewhy.data.folder import Folder as Folder
 from seewhy.data.shapes import Shapes as Shapes
 from seewhy.data.voc import VOC as VOC

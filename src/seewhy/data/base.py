@@ -1,10 +1,11 @@
 """What a dataset hands out, and the registry of datasets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from seewhy.errors import SeewhyError
 from seewhy.registry import Registry
 from seewhy.types import Images, Regions
 
@@ -29,16 +30,29 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A finite, ordered collection of images of one size."""
+    """A finite, ordered collection of images of one size, any of which can be asked for."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
 
+    @property
+    def ids(self) -> Sequence[str]:
+        """The name of each image, unique; known without reading an image."""
+        ...
+
     def __len__(self) -> int: ...
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """The images in their order, ``batch_size`` at a time."""
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The images at these places. SeewhyError says which one cannot be read, and why."""
         ...
+
+
+def batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
+    """All images in their order, ``batch_size`` at a time; each is read when its batch is asked for."""
+    if batch_size < 1:
+        raise SeewhyError(f"batch_size is {batch_size}; give at least 1")
+    for start in range(0, len(dataset), batch_size):
+        yield dataset.batch(range(start, min(start + batch_size, len(dataset))))
 
 
 DATASETS: Registry[type[Dataset]] = Registry("dataset")

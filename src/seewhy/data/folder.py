@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -111,23 +111,30 @@ class Folder:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """The pictures in their order, ``batch_size`` at a time; each is read when its batch is asked for."""
-        if batch_size < 1:
-            raise SeewhyError(f"folder: batch_size is {batch_size}; give at least 1")
-        labelled = self.entries[0].label is not None
+    @cached_property
+    def ids(self) -> list[str]:
+        """The names of the files, relative to the folder."""
+        return [_relative(entry.file, self.folder) for entry in self.entries]
+
+    @cached_property
+    def _has(self) -> tuple[bool, bool, bool]:
+        """Are there labels, regions and boxes?"""
         columns = header(self._table) if self._table is not None else []
         boxed = boxes_in(columns, self.boxes_column, self._table) is not None
-        for start in range(0, len(self), batch_size):
-            part = self.entries[start : start + batch_size]
-            images, regions, boxes = zip(*(self.sample(entry) for entry in part), strict=True)
-            yield Batch(
-                ids=[_relative(entry.file, self.folder) for entry in part],
-                images=torch.stack(images),
-                labels=torch.tensor([entry.label for entry in part]) if labelled else None,
-                regions=torch.stack(regions) if boxed or "mask" in columns else None,
-                boxes=boxes if boxed else None,
-            )
+        return self.entries[0].label is not None, boxed or "mask" in columns, boxed
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The pictures at these places, read now."""
+        part = [self.entries[i] for i in indices]
+        images, regions, boxes = zip(*(self.sample(entry) for entry in part), strict=True)
+        labelled, marked, boxed = self._has
+        return Batch(
+            ids=[self.ids[i] for i in indices],
+            images=torch.stack(images),
+            labels=torch.tensor([entry.label for entry in part]) if labelled else None,
+            regions=torch.stack(regions) if marked else None,
+            boxes=boxes if boxed else None,
+        )
 
     def sample(self, entry: Entry) -> tuple[Tensor, Tensor, Tensor]:
         """(c, h, w) the picture, (h, w) the region and (m, 4) the boxes that are left of it, as the network sees them."""

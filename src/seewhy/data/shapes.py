@@ -5,7 +5,7 @@ points anywhere else is wrong, and can be seen and measured to be wrong. With ``
 away: a network that was trained on tagged pictures looks at the tag, and an honest explanation shows it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, get_args
 
@@ -112,17 +112,18 @@ class Shapes:
         anything = int(rng.integers(len(self.classes)))
         return tagged(scene, rng, int(labels[0]) if self.shortcut == "correlated" else anything)
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """The pictures in their order, ``batch_size`` at a time; regions of the label, or of every class."""
-        if batch_size < 1:
-            raise SeewhyError(f"shapes: batch_size is {batch_size}; give at least 1")
-        for start in range(0, self.n, batch_size):
-            indices = range(start, min(start + batch_size, self.n))
-            samples = [self.sample(index) for index in indices]
-            regions = [s.regions if self.multilabel else s.regions[int(s.label)] for s in samples]
-            yield Batch(
-                ids=[f"shapes-{self.split}-{index:05d}" for index in indices],
-                images=torch.stack([s.image for s in samples]),
-                labels=torch.stack([s.label for s in samples]),
-                regions=torch.stack(regions),
-            )
+    @property
+    def ids(self) -> list[str]:
+        """shapes-SPLIT-NUMBER."""
+        return [f"shapes-{self.split}-{index:05d}" for index in range(self.n)]
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The pictures at these places; regions of the label, or of every class."""
+        samples = [self.sample(index) for index in indices]
+        regions = [s.regions if self.multilabel else s.regions[int(s.label)] for s in samples]
+        return Batch(
+            ids=[f"shapes-{self.split}-{index:05d}" for index in indices],
+            images=torch.stack([s.image for s in samples]),
+            labels=torch.stack([s.label for s in samples]),
+            regions=torch.stack(regions),
+        )

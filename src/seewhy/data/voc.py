@@ -1,6 +1,6 @@
 """Pictures with boxes in the layout of PASCAL VOC: an XML file for each picture."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -153,20 +153,21 @@ class VOC:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """The pictures in their order, ``batch_size`` at a time; each is read when its batch is asked for."""
-        if batch_size < 1:
-            raise SeewhyError(f"voc: batch_size is {batch_size}; give at least 1")
-        for start in range(0, len(self), batch_size):
-            part = self.entries[start : start + batch_size]
-            images, labels, regions, boxes = zip(*(self.sample(entry) for entry in part), strict=True)
-            yield Batch(
-                ids=[entry.file.name for entry in part],
-                images=torch.stack(images),
-                labels=torch.stack(labels),
-                regions=torch.stack(regions),
-                boxes=None if self.multilabel else boxes,
-            )
+    @cached_property
+    def ids(self) -> list[str]:
+        """The names of the pictures' files."""
+        return [entry.file.name for entry in self.entries]
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The pictures at these places, read now."""
+        images, labels, regions, boxes = zip(*(self.sample(self.entries[i]) for i in indices), strict=True)
+        return Batch(
+            ids=[self.ids[i] for i in indices],
+            images=torch.stack(images),
+            labels=torch.stack(labels),
+            regions=torch.stack(regions),
+            boxes=None if self.multilabel else boxes,
+        )
 
     def sample(self, entry: VOCEntry) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The picture, its label or labels, its region or regions, and (m, 4) all boxes that the network sees."""

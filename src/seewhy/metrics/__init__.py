@@ -7,6 +7,7 @@ from seewhy.metrics.aopc import AOPC as AOPC
 from seewhy.metrics.base import METRICS as METRICS
 from seewhy.metrics.base import Case as Case
 from seewhy.metrics.base import Cost as Cost
+from seewhy.metrics.base import HasCurve as HasCurve
 from seewhy.metrics.base import Metric as Metric
 from seewhy.metrics.base import metric as metric
 from seewhy.metrics.class_masks import ClassMasks as ClassMasks

@@ -1,6 +1,6 @@
 """What a metric may look at, what it promises, and the registry."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
@@ -183,6 +183,18 @@ class Reduces(Metric, Protocol):
     """A metric with several numbers an image."""
 
     def reduce(self, scores: Tensor) -> float: ...
+
+
+@runtime_checkable
+class HasCurve(Metric, Protocol):
+    """A metric that is the area under a curve, or a number read off one."""
+
+    axes: ClassVar[tuple[str, str]]
+    """What the two axes of the curve show."""
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        """(m) places from 0 to 1, and the values there."""
+        ...
 
 
 METRICS: Registry[type[Metric]] = Registry("metric")

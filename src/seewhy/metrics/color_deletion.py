@@ -1,5 +1,6 @@
 """Black and white deletion, and allegiance (Llorente et al., 2023)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -87,6 +88,7 @@ class BlackDeletion:
     needs: ClassVar[tuple[Need, ...]] = ()
     target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
     paper: ClassVar[str] = "llorente2023positive"
+    axes: ClassVar[tuple[str, str]] = ("share of pixels painted black", "share of images that keep their class")
 
     fractions: tuple[float, ...] = FRACTIONS
     amount: float = 1.0
@@ -96,7 +98,10 @@ class BlackDeletion:
         _check("black_deletion", self.fractions, self.amount)
 
     def score(self, case: Case) -> Scores:
-        return _area(allegiance(case, "black", self.amount, self.fractions, self.reads), self.fractions)
+        return _area(self.curve(case)[1], self.fractions)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return self.fractions, allegiance(case, "black", self.amount, self.fractions, self.reads)
 
 
 @METRICS.register("white_deletion")
@@ -129,6 +134,7 @@ class WhiteDeletion:
     needs: ClassVar[tuple[Need, ...]] = ()
     target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
     paper: ClassVar[str] = "llorente2023positive"
+    axes: ClassVar[tuple[str, str]] = ("share of pixels painted white", "share of images that keep their class")
 
     fractions: tuple[float, ...] = FRACTIONS
     amount: float = 1.0
@@ -138,4 +144,7 @@ class WhiteDeletion:
         _check("white_deletion", self.fractions, self.amount)
 
     def score(self, case: Case) -> Scores:
-        return _area(allegiance(case, "white", self.amount, self.fractions, self.reads), self.fractions)
+        return _area(self.curve(case)[1], self.fractions)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return self.fractions, allegiance(case, "white", self.amount, self.fractions, self.reads)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,7 +14,7 @@ from seewhy.maps import Reading, read
 from seewhy.masking import Baseline, Game
 from seewhy.metrics.base import Case
 from seewhy.players import Division, Players, divide
-from seewhy.types import Logits, Scores
+from seewhy.types import Logits
 
 Score = Literal["probability", "logit"]
 Ties = Literal["random", "position"]
@@ -94,17 +95,18 @@ def divide_case(case: Case, division: Division, size: int) -> Players:
     return case.share(("players", division, size), lambda: divide(case.images, division, size))
 
 
-def alike(case: Case, division: Division, size: int, score: Callable[[Case], Scores]) -> Scores:
-    """``score`` of the images of equal numbers of players at a time, so that none depends on the others of its batch."""
+def alike(case: Case, division: Division, size: int, score: Callable[[Case], Tensor]) -> Tensor:
+    """``score``, (n,) or (n, m), of images with equal numbers of players at a time: none depends on others of its batch."""
     counts = divide_case(case, division, size).counts
     if len(counts.unique()) <= 1:
         return score(case)
-    scores = case.attributions.new_zeros(len(counts))
+    parts, order = [], []
     for count in counts.unique():
         rows = (counts == count).nonzero()[:, 0]
         part = case.share(("rows of", division, size, int(count)), partial(case.rows, rows))
-        scores[rows] = score(part).to(scores)
-    return scores
+        parts.append(score(part).to(case.attributions))
+        order.append(rows)
+    return torch.cat(parts)[torch.cat(order).argsort()]
 
 
 def ranked(worth: Float[Tensor, "n p"], ties: Ties, seeds: Sequence[int]) -> Int[Tensor, "n p"]:
@@ -132,3 +134,13 @@ def area(ks: Sequence[int], values: Float[Tensor, "n m"]) -> Float[Tensor, "n"]:
     """Trapezoid over the share of players in [0, 1]."""
     x = values.new_tensor(ks) / max(ks)
     return torch.trapezoid(values, x, dim=1)
+
+
+EVEN = tuple(i / 40 for i in range(41))
+"""Shares of the players at which a curve is drawn."""
+
+
+def drawn(ks: Sequence[int], values: Float[Tensor, "n m"]) -> Float[Tensor, "n 41"]:
+    """A curve over ``ks`` players at even shares of them, by straight lines; before the first size, its value."""
+    x = np.asarray(ks) / max(ks)
+    return torch.from_numpy(np.stack([np.interp(EVEN, x, row) for row in values.double().cpu().numpy()]))

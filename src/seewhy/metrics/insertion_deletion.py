@@ -1,11 +1,15 @@
 """Insertion and deletion (RISE: Petsiuk et al., 2018)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from jaxtyping import Float
+from torch import Tensor
+
 from seewhy.masking import Baseline
 from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.curves import Score, Ties, alike, area, curves, read_out, sizes
+from seewhy.metrics.curves import EVEN, Score, Ties, alike, area, curves, drawn, read_out, sizes
 from seewhy.players import Division
 from seewhy.types import Scores
 
@@ -45,6 +49,7 @@ class Deletion:
     reads: ClassVar[str] = "order"
     target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
     paper: ClassVar[str] = "petsiuk2018rise"
+    axes: ClassVar[tuple[str, str]] = ("share of pixels removed, highest first", "probability")
 
     steps: int = 224
     baseline: Baseline = "mean_color"
@@ -54,12 +59,15 @@ class Deletion:
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
-        return alike(case, self.players, self.size, self._score)
+        return alike(case, self.players, self.size, lambda part: area(*self._curve(part)))
 
-    def _score(self, case: Case) -> Scores:
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, alike(case, self.players, self.size, lambda part: drawn(*self._curve(part)))
+
+    def _curve(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
         pair = curves(case, self.players, self.size, self.baseline, self.ties)
         ks = sizes(pair.players.p, self.steps)
-        return area(ks, read_out(case, pair.removed(ks), self.value))
+        return ks, read_out(case, pair.removed(ks), self.value)
 
 
 @METRICS.register("insertion")
@@ -97,6 +105,7 @@ class Insertion:
     reads: ClassVar[str] = "order"
     target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
     paper: ClassVar[str] = "petsiuk2018rise"
+    axes: ClassVar[tuple[str, str]] = ("share of pixels shown, highest first", "probability")
 
     steps: int = 224
     baseline: Baseline = "rise_blur"
@@ -106,9 +115,12 @@ class Insertion:
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
-        return alike(case, self.players, self.size, self._score)
+        return alike(case, self.players, self.size, lambda part: area(*self._curve(part)))
 
-    def _score(self, case: Case) -> Scores:
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, alike(case, self.players, self.size, lambda part: drawn(*self._curve(part)))
+
+    def _curve(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
         pair = curves(case, self.players, self.size, self.baseline, self.ties)
         ks = sizes(pair.players.p, self.steps)
-        return area(ks, read_out(case, pair.kept(ks), self.value))
+        return ks, read_out(case, pair.kept(ks), self.value)

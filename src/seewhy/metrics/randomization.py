@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy import zoo
-from seewhy.errors import SeewhyError, cause
+from seewhy.errors import ImageError, SeewhyError, cause
 from seewhy.explainers import Explainer
 from seewhy.maps import Reading, read
 from seewhy.metrics.base import METRICS, Case, Family, Need
@@ -243,7 +243,7 @@ def maps_of(explainer: Explainer, case: Case, network: str) -> Attribution:
     """The maps of the case's images and classes; SeewhyError if they are not finite."""
     maps = explainer.explain(case.images, case.explained)
     if not torch.isfinite(maps).all():
-        raise SeewhyError(f"{type(explainer).__name__} gives NaN or infinite maps for {network}")
+        raise ImageError(f"{type(explainer).__name__} gives NaN or infinite maps for {network}")
     return maps
 
 

@@ -1,33 +1,46 @@
 """LIF, MIF and their difference SRG, over players that are ranked by the map (Salvage, algorithm 1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.masking import Baseline
 from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.curves import Score, Ties, alike, curves, read_out, sizes
+from seewhy.metrics.curves import EVEN, Score, Ties, alike, curves, drawn, read_out, sizes
 from seewhy.players import Division
 from seewhy.types import Scores
 
 
-def mean_value(
-    case: Case, best: bool, division: Division, size: int, steps: int, baseline: Baseline, value: Score, ties: Ties
-) -> Scores:
-    """Mean of v over the sets of the best (LIF) or worst (MIF) i players, i = 1, ..., p, or ``steps`` sizes of these."""
+@dataclass(frozen=True)
+class Order:
+    """Which sets of players are looked at, and how: the options of LIF, MIF and SRG."""
 
-    def mean(part: Case) -> Scores:
-        pair = curves(part, division, size, baseline, ties)
+    division: Division
+    size: int
+    steps: int
+    baseline: Baseline
+    value: Score
+    ties: Ties
+
+    def values(self, case: Case, best: bool) -> tuple[list[int], Float[Tensor, "n m"]]:
+        """v of the best (LIF) or worst (MIF) i players, i = 1, ..., p, or ``steps`` sizes of these."""
+        pair = curves(case, self.division, self.size, self.baseline, self.ties)
         p = pair.players.p
-        ks = [k for k in (sizes(p, steps) if steps else range(p + 1)) if k > 0]
+        ks = [k for k in (sizes(p, self.steps) if self.steps else range(p + 1)) if k > 0]
         # the worst i are what is left when the best p - i are removed
         logits = pair.kept(ks) if best else pair.removed([p - k for k in ks])
-        return read_out(part, logits, value).mean(1)
+        return ks, read_out(case, logits, self.value)
 
-    return alike(case, division, size, mean)
+    def mean(self, case: Case, best: bool) -> Scores:
+        return alike(case, self.division, self.size, lambda part: self.values(part, best)[1].mean(1))
+
+    def curve(self, case: Case, best: bool) -> Float[Tensor, "n m"]:
+        return alike(case, self.division, self.size, lambda part: drawn(*self.values(part, best)))
 
 
 @METRICS.register("lif")
@@ -64,6 +77,7 @@ class LIF:
     reads: ClassVar[str] = "order"
     target: ClassVar[Literal["label", "predicted", "any"]] = "label"
     paper: ClassVar[str] = "salvage2025"
+    axes: ClassVar[tuple[str, str]] = ("share of players left, least important removed first", "probability")
 
     players: Division = "patches"
     size: int = 16
@@ -73,7 +87,14 @@ class LIF:
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
-        return mean_value(case, True, self.players, self.size, self.steps, self.baseline, self.value, self.ties)
+        return self._order.mean(case, True)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, self._order.curve(case, True)
+
+    @property
+    def _order(self) -> Order:
+        return Order(self.players, self.size, self.steps, self.baseline, self.value, self.ties)
 
 
 @METRICS.register("mif")
@@ -107,6 +128,7 @@ class MIF:
     reads: ClassVar[str] = "order"
     target: ClassVar[Literal["label", "predicted", "any"]] = "label"
     paper: ClassVar[str] = "salvage2025"
+    axes: ClassVar[tuple[str, str]] = ("share of players left, most important removed first", "probability")
 
     players: Division = "patches"
     size: int = 16
@@ -116,7 +138,14 @@ class MIF:
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
-        return mean_value(case, False, self.players, self.size, self.steps, self.baseline, self.value, self.ties)
+        return self._order.mean(case, False)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, self._order.curve(case, False)
+
+    @property
+    def _order(self) -> Order:
+        return Order(self.players, self.size, self.steps, self.baseline, self.value, self.ties)
 
 
 @METRICS.register("srg")
@@ -152,6 +181,7 @@ class SRG:
     reads: ClassVar[str] = "order"
     target: ClassVar[Literal["label", "predicted", "any"]] = "label"
     paper: ClassVar[str] = "bluecher2024decoupling"
+    axes: ClassVar[tuple[str, str]] = ("share of players left", "gain in probability of the order over its reverse")
 
     players: Division = "patches"
     size: int = 16
@@ -161,9 +191,14 @@ class SRG:
     ties: Ties = "random"
 
     def score(self, case: Case) -> Scores:
-        options = (self.players, self.size, self.steps, self.baseline, self.value, self.ties)
-        lif, mif = (mean_value(case, best, *options) for best in (True, False))
-        return lif - mif
+        return self._order.mean(case, True) - self._order.mean(case, False)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, self._order.curve(case, True) - self._order.curve(case, False)
+
+    @property
+    def _order(self) -> Order:
+        return Order(self.players, self.size, self.steps, self.baseline, self.value, self.ties)
 
 
 @METRICS.register("pixel_flipping")

@@ -1,5 +1,6 @@
 """ROAD, remove and debias (Rong et al., 2022): deletion with pixels that are filled in from their neighbors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.metrics.base import METRICS, Case, Family, Need
 from seewhy.metrics.curves import Ties, ranked
-from seewhy.types import Attribution, Scores
+from seewhy.types import Scores
 
 NEIGHBORS = {(dy, dx): 1 / 6 if dy == 0 or dx == 0 else 1 / 12 for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx}
 """Weights of the eight neighbors; they sum to 1. At the border those that exist are scaled up to that."""
@@ -57,6 +58,7 @@ class ROAD:
     reads: ClassVar[str] = "order"
     target: ClassVar[Literal["label", "predicted", "any"]] = "label"
     paper: ClassVar[str] = "rong2022consistent"
+    axes: ClassVar[tuple[str, str]] = ("share of pixels filled in, highest first", "share of images that keep their class")
 
     shares: tuple[float, ...] = SHARES
     noise: float = 0.01
@@ -66,7 +68,11 @@ class ROAD:
         _check("road", self.shares)
 
     def score(self, case: Case) -> Scores:
-        return stays(case, case.attributions, self.shares, self.noise, self.ties)
+        return self.curve(case)[1].mean(1)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        key = ("road", self.shares, self.noise, self.ties)
+        return self.shares, case.share(key, lambda: stays(case, 1, self.shares, self.noise, self.ties))
 
 
 @METRICS.register("road_least")
@@ -99,6 +105,7 @@ class ROADLeast:
     reads: ClassVar[str] = "order"
     target: ClassVar[Literal["label", "predicted", "any"]] = "label"
     paper: ClassVar[str] = "rong2022consistent"
+    axes: ClassVar[tuple[str, str]] = ("share of pixels filled in, lowest first", "share of images that keep their class")
 
     shares: tuple[float, ...] = SHARES
     noise: float = 0.01
@@ -108,14 +115,19 @@ class ROADLeast:
         _check("road_least", self.shares)
 
     def score(self, case: Case) -> Scores:
-        return stays(case, -case.attributions, self.shares, self.noise, self.ties)
+        return self.curve(case)[1].mean(1)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        key = ("road_least", self.shares, self.noise, self.ties)
+        return self.shares, case.share(key, lambda: stays(case, -1, self.shares, self.noise, self.ties))
 
 
-def stays(case: Case, maps: Attribution, shares: tuple[float, ...], noise: float, ties: Ties) -> Scores:
-    """(n,) share of the ``shares`` at which the class is still predicted when the highest pixels of ``maps`` are filled in.
+def stays(case: Case, sign: Literal[1, -1], shares: tuple[float, ...], noise: float, ties: Ties) -> Float[Tensor, "n m"]:
+    """(n, m) ones and zeros: is the class still predicted when the highest pixels of ``sign`` times the maps are filled in?
 
     A multi-label classifier predicts every class of a probability above one half.
     """
+    maps = sign * case.attributions
     p = maps[0].numel()
     rank = ranked(maps.flatten(1), ties, case.seeds).argsort(1)
     generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
@@ -128,7 +140,7 @@ def stays(case: Case, maps: Attribution, shares: tuple[float, ...], noise: float
         logits = case.run(torch.where(gone[:, None], filled + grain, case.images).clamp(0, 1))
         own = logits.gather(1, case.scored[:, None])[:, 0]
         found.append(own > 0 if case.classifier.multilabel else logits.argmax(1) == case.scored)
-    return torch.stack(found, 1).to(case.attributions).mean(1)
+    return torch.stack(found, 1).to(case.attributions)
 
 
 def _check(name: str, shares: tuple[float, ...]) -> None:

@@ -1,0 +1,412 @@
+"""A running evaluation on disk: what is done is never done again, and what is there is never spoiled.
+
+While it runs, each process appends one line of JSON for each batch and explainer to a file of its own in ``progress/``. At
+the end the lines become the tables of the run folder, in an order that depends on neither batches nor processes nor
+interruptions.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from errno import ENOSPC
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from filelock import FileLock, Timeout
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from seewhy.cases import Asked, Facts, Failure
+from seewhy.errors import SeewhyError
+from seewhy.measurement import Unit
+from seewhy.results import (
+    CURVES,
+    CURVES_SCHEMA,
+    IMAGES,
+    IMAGES_SCHEMA,
+    SCHEMA,
+    SCORES,
+    SCORES_SCHEMA,
+    read_manifest,
+    read_maps,
+    read_parquet,
+    replaced,
+    write_json,
+)
+
+SMALL = 112
+"""Widest side, in pixels, of the maps that are kept for the report."""
+
+
+class Record(NamedTuple):
+    """A line of the journal."""
+
+    batch: int
+    content: Facts | Unit
+
+
+class Tables(NamedTuple):
+    """What the records say, in the order of images, explainers and metrics."""
+
+    scores: pl.DataFrame
+    curves: pl.DataFrame
+    images: pl.DataFrame
+    failures: list[Failure]
+
+
+class RunFolder:
+    """The run folder while one process evaluates into it; see ``seewhy.results.Run`` for the finished one.
+
+    The first process (rank 0) opens it before the others and finishes it after them. Nothing is left of a folder into
+    which no record was written.
+
+    Args:
+        folder: where; the folders above it are made too.
+        asked: what makes numbers comparable: a folder of another question is refused.
+        explainers, metrics: what the manifest says of each: its options, and what the report needs.
+        rank: number of this process.
+
+    Raises:
+        SeewhyError: another process has the folder; it belongs to another question or version; it cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        asked: Mapping[str, Any],
+        explainers: Mapping[str, Mapping[str, Any]],
+        metrics: Mapping[str, Mapping[str, Any]],
+        rank: int = 0,
+    ) -> None:
+        self.folder, self.rank = Path(folder), rank
+        self._asking = {"explainers": list(explainers), "metrics": list(metrics)}
+        progress = self.folder / "progress"
+        self._lock, self._lines = FileLock(progress / f"rank-{rank}.lock"), progress / f"rank-{rank}.jsonl"
+        self._made = [p for p in (self.folder, *self.folder.absolute().parents) if not p.exists()]
+        with self._safely():
+            progress.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._safely():
+                self._take()
+            old = read_manifest(self.folder)
+            self._written = old is not None
+            self.manifest = _joined(self.folder, old, asked, explainers, metrics, self._asking)
+            with self._safely():
+                _cut_torn_line(self._lines)
+            self._scan()
+        except BaseException:
+            self._written = True  # what is there is not ours to remove
+            self.close()
+            raise
+
+    def _take(self) -> None:
+        """One evaluation at a time, also where the first process of another is gone and its others are not."""
+        try:
+            self._lock.acquire(timeout=0)
+            others = sorted(self._lines.parent.glob("*.lock")) if self.rank == 0 else []
+            for other in others:
+                if other != Path(self._lock.lock_file):
+                    with FileLock(other, timeout=0):
+                        pass
+        except Timeout:
+            raise SeewhyError(f"another process evaluates into {self.folder}: wait for it, or give another folder") from None
+
+    def _scan(self) -> None:
+        """Which metrics each batch and explainer has, and of which batches the images are known."""
+        self.done: dict[tuple[int, str], set[str]] = {}
+        self.known: set[int] = set()
+        for record in self.records():
+            if isinstance(record.content, Facts):
+                self.known.add(record.batch)
+            else:
+                self.done.setdefault((record.batch, record.content.explainer), set()).update(record.content.values)
+
+    def has(self, batch: int, explainer: str) -> set[str]:
+        """The metrics that need not be asked again."""
+        return {*self.manifest["done"].get(explainer, ()), *self.done.get((batch, explainer), ())}
+
+    def knows(self, batch: int) -> bool:
+        """Are the facts of its images recorded?"""
+        return bool(self.manifest["done"]) or batch in self.known
+
+    def append(self, record: Record) -> None:
+        """One line; a process that is killed leaves it whole or cut off, and then it does not count."""
+        content = record.content
+        line = json.dumps([record.batch, type(content).__name__, vars(content)], default=vars) + "\n"
+        with self._safely():
+            if not self._written:
+                write_json(self.folder / "manifest.json", self.manifest)
+                self._written = True
+            with self._lines.open("ab") as file:
+                file.write(line.encode())
+
+    def records(self) -> Iterator[Record]:
+        """What all processes have recorded; a line that was cut off by a kill is not there."""
+        for file in sorted(self._lines.parent.glob("*.jsonl")):
+            with file.open("rb") as lines:
+                for line in lines:
+                    if line.endswith(b"\n"):
+                        yield _record(line)
+
+    def kept(self, batch: int, explainer: str, asked: Asked) -> Tensor | None:
+        """(r, h, w) the maps that were kept of exactly these images and classes."""
+        file = self.folder / "maps" / explainer / f"{batch:06d}.npz"
+        if not file.is_file():
+            return None
+        found = read_maps(file)
+        same = found["index"].tolist() == asked.index and found["explained"].tolist() == asked.explained.tolist()
+        return torch.from_numpy(found["maps"]) if same else None
+
+    def keep(self, batch: int, explainer: str, asked: Asked, maps: Tensor) -> None:
+        """All maps of a unit as they are."""
+        self._save_maps(self.folder / "maps" / explainer / f"{batch:06d}.npz", asked, maps.detach().cpu().numpy())
+
+    def picture(self, batch: int, explainer: str, asked: Asked, maps: Tensor) -> None:
+        """The images of a unit and its maps for the report: small, and up to a factor for each map."""
+        with self._safely():
+            (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
+            for index, image in zip(asked.index, asked.images, strict=True):
+                file = self.folder / "pictures" / f"{index:06d}.jpg"
+                if not file.exists():
+                    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+                    shown = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+                    replaced(file, partial(shown.save, format="JPEG", quality=90))
+        maps = maps.detach().float()
+        scale = min(1.0, SMALL / max(maps.shape[-2:]))
+        size = [max(1, round(side * scale)) for side in maps.shape[-2:]]
+        small = F.interpolate(maps[:, None], size=size, mode="area")[:, 0]
+        top = small.abs().amax((1, 2), keepdim=True)
+        small = small / torch.where(top > 0, top, 1)
+        self._save_maps(self.folder / "pictures" / explainer / f"{batch:06d}.npz", asked, small.half().cpu().numpy())
+
+    def _save_maps(self, file: Path, asked: Asked, maps: Any) -> None:
+        def write(part: Path) -> None:
+            with part.open("wb") as opened:
+                np.savez_compressed(opened, index=asked.index, explained=asked.explained.cpu().numpy(), maps=maps)
+
+        with self._safely():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            replaced(file, write)
+
+    def finish(self, details: Mapping[str, Any]) -> Tables:
+        """All records, and those of earlier evaluations, as the tables of the folder; all that was asked is done now."""
+        records = list(self.records())
+        explainers, metrics = list(self.manifest["explainers"]), list(self.manifest["metrics"])
+        found = tables(records, explainers, metrics, self._earlier())
+        if not len(found.scores):
+            self._written = False
+            return found
+        self.manifest = {
+            **{key: value for key, value in self.manifest.items() if key != "asking"},
+            **details,
+            "complete": True,
+            "done": _both(self.manifest["done"], self._asking),
+            "rows": len(found.scores),
+            "failures": [vars(failure) for failure in found.failures],
+            "curves": {**self.manifest["curves"], **_places(records)},
+            "seconds": _spent(self.manifest["seconds"], records),
+        }
+        with self._safely():
+            for name, frame in ((SCORES, found.scores), (CURVES, found.curves), (IMAGES, found.images)):
+                replaced(self.folder / name, frame.write_parquet)
+            write_json(self.folder / "manifest.json", self.manifest)
+            shutil.rmtree(self._lines.parent, ignore_errors=True)
+        return found
+
+    def _earlier(self) -> Tables | None:
+        if not (self.folder / SCORES).is_file():
+            return None
+        scores, curves, images = (read_parquet(self.folder / name) for name in (SCORES, CURVES, IMAGES))
+        return Tables(scores, curves, images, [Failure(**failure) for failure in self.manifest["failures"]])
+
+    @contextmanager
+    def _safely(self) -> Iterator[None]:
+        """What the file system refuses is said in one line."""
+        try:
+            yield
+        except OSError as error:
+            why = error.strerror or str(error)
+            kept = "; what was done is kept: mend that and give the same command again" if error.errno == ENOSPC else ""
+            raise SeewhyError(f"cannot write to {self.folder}: {why}{kept}") from None
+
+    def close(self) -> None:
+        """Let others have the folder; if nothing was written, it is as if it had never been asked for."""
+        self._lock.release()
+        if self._written or self.rank > 0:
+            return
+        shutil.rmtree(self._lines.parent, ignore_errors=True)
+        if self._made:
+            (self.folder / "manifest.json").unlink(missing_ok=True)
+        for made in self._made:
+            with suppress(OSError):
+                made.rmdir()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _joined(
+    folder: Path,
+    old: dict[str, Any] | None,
+    asked: Mapping[str, Any],
+    explainers: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    asking: Mapping[str, list[str]],
+) -> dict[str, Any]:
+    """The manifest of what was asked before and is asked now; SeewhyError where these do not go together."""
+    new = json.loads(json.dumps({"asked": asked, "explainers": explainers, "metrics": metrics}, default=str))
+    begun = {"schema": SCHEMA, "complete": False, "asking": asking}
+    if old is None:
+        return {**begun, **new, "done": {}, "failures": [], "curves": {}, "seconds": {}}
+    for key, before in old["asked"].items():
+        now = new["asked"].get(key)
+        if before != now:
+            change = f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same"
+            raise SeewhyError(f"{folder} has a run of another question ({key} is {change}): give another folder")
+    for kind in ("explainers", "metrics"):
+        for name in old[kind].keys() & new[kind].keys():
+            if old[kind][name] != new[kind][name]:
+                raise SeewhyError(f"{folder} has {name} with other options: give another folder, or {name} another name")
+        missing = [name for name in old.get("asking", {}).get(kind, []) if name not in new[kind]]
+        if missing:
+            raise SeewhyError(
+                f"{folder} has a run that was interrupted, with the {kind} {', '.join(missing)}: ask for them too"
+            )
+    return {**old, **begun, "explainers": old["explainers"] | new["explainers"], "metrics": old["metrics"] | new["metrics"]}
+
+
+def _cut_torn_line(file: Path) -> None:
+    """A line that a kill cut off would spoil the next one."""
+    if file.exists():
+        content = file.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(file, content.rfind(b"\n") + 1)
+
+
+def _record(line: bytes) -> Record:
+    batch, kind, content = json.loads(line)
+    content["failures"] = [Failure(**failure) for failure in content["failures"]]
+    return Record(batch, Facts(**content) if kind == "Facts" else Unit(**content))
+
+
+def _both(done: Mapping[str, list[str]], asking: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """For each explainer the metrics that it has, once what is asked for is done too."""
+    return {**done, **{e: sorted({*done.get(e, ()), *asking["metrics"]}) for e in asking["explainers"]}}
+
+
+def _places(records: Iterable[Record]) -> dict[str, list[float]]:
+    """Where the curves of each metric are known."""
+    units = (record.content for record in records if isinstance(record.content, Unit))
+    return {name: places for unit in units for name, (places, _) in unit.curves.items()}
+
+
+def _spent(before: Mapping[str, Mapping[str, float]], records: Iterable[Record]) -> dict[str, dict[str, float]]:
+    """Seconds by explainer, for its maps, and by metric."""
+    spent = {kind: dict(before.get(kind, {})) for kind in ("explainers", "metrics")}
+    for record in records:
+        if isinstance(record.content, Unit):
+            for name, seconds in record.content.seconds.items():
+                kind, key = ("metrics", name) if name else ("explainers", record.content.explainer)
+                spent[kind][key] = spent[kind].get(key, 0.0) + seconds
+    return spent
+
+
+# -- tables -------------------------------------------------------------------------------------------------------------
+
+
+def tables(records: Iterable[Record], explainers: Sequence[str], metrics: Sequence[str], earlier: Tables | None) -> Tables:
+    """Scores, curves, images and failures of the records and of earlier evaluations, each once."""
+    scores, curves, images, failures = [], [], [], []
+    if earlier is not None:
+        scores, curves, images = [earlier.scores], [earlier.curves], [earlier.images]
+        failures = earlier.failures
+    for record in records:
+        content = record.content
+        failures = failures + content.failures
+        if isinstance(content, Facts):
+            columns = {key: value for key, value in vars(content).items() if key != "failures"}
+            images.append(pl.DataFrame(columns, schema=IMAGES_SCHEMA))
+            continue
+        for name, rows in content.values.items():
+            scores.append(_scores(content, name, rows))
+        for name, (_, rows) in content.curves.items():
+            curves.append(_curves(content, name, rows))
+    key = ["index", "explained", "explainer", "metric"]
+    return Tables(
+        _ordered(scores, SCORES_SCHEMA, key, explainers, metrics),
+        _ordered(curves, CURVES_SCHEMA, key, explainers, metrics),
+        _concatenated(images, IMAGES_SCHEMA).unique("index", keep="last").sort("index"),
+        sorted(set(failures)),
+    )
+
+
+def _scores(unit: Unit, name: str, rows: Sequence[list[float] | None]) -> pl.DataFrame:
+    """The numbers of one metric; where it has several for an image they are called name[0], name[1], ..."""
+    there = [(i, j, value) for i, numbers in enumerate(rows) if numbers is not None for j, value in enumerate(numbers)]
+    several = any(numbers is not None and len(numbers) > 1 for numbers in rows)
+    return pl.DataFrame(
+        {
+            **_who(unit, [i for i, _, _ in there]),
+            "scored": [unit.scored[i] for i, _, _ in there],
+            "metric": [f"{name}[{j}]" if several else name for _, j, _ in there],
+            "value": [value for _, _, value in there],
+        },
+        schema_overrides=SCORES_SCHEMA,
+    ).select(*SCORES_SCHEMA)
+
+
+def _curves(unit: Unit, name: str, rows: Sequence[list[float] | None]) -> pl.DataFrame:
+    there = [i for i, values in enumerate(rows) if values is not None]
+    return pl.DataFrame(
+        {**_who(unit, there), "metric": [name] * len(there), "values": [rows[i] for i in there]},
+        schema_overrides=CURVES_SCHEMA,
+    ).select(*CURVES_SCHEMA)
+
+
+def _who(unit: Unit, rows: Sequence[int]) -> dict[str, Any]:
+    return {
+        "index": [unit.index[i] for i in rows],
+        "image_id": [unit.image_id[i] for i in rows],
+        "explainer": [unit.explainer] * len(rows),
+        "explained": [unit.explained[i] for i in rows],
+    }
+
+
+def _concatenated(frames: Sequence[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
+    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+
+def _ordered(
+    frames: Sequence[pl.DataFrame],
+    schema: dict[str, Any],
+    key: Sequence[str],
+    explainers: Sequence[str],
+    metrics: Sequence[str],
+) -> pl.DataFrame:
+    """By image, class, explainer and metric; of equal keys the last."""
+    frame = _concatenated(frames, schema)
+    parts = frame["metric"].unique().to_list()
+    order = sorted(parts, key=lambda text: (metrics.index(_whole(text, metrics)), len(text), text))
+    ranks = {"explainer": {e: i for i, e in enumerate(explainers)}, "metric": {m: i for i, m in enumerate(order)}}
+    places = [pl.col(c).replace_strict(r, return_dtype=pl.Int32).alias(f"{c} place") for c, r in ranks.items()]
+    return (
+        frame.unique(key, keep="last", maintain_order=True)
+        .with_columns(places)
+        .sort("index", "explained", "explainer place", "metric place")
+        .drop("explainer place", "metric place")
+    )
+
+
+def _whole(text: str, metrics: Sequence[str]) -> str:
+    """The metric that a row belongs to: "class_masks" of "class_masks[3]"."""
+    return text if text in metrics else text.rpartition("[")[0]

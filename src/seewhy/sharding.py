@@ -1,0 +1,42 @@
+"""Several processes for one evaluation: Lightning Fabric starts them, or finds those that torchrun or SLURM started."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from seewhy.errors import SeewhyError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+def processes(devices: int, nodes: int, device: str, out: Path | None) -> "Fabric | None":
+    """The processes of an evaluation, launched; None for a single one.
+
+    On GPUs each has one of its own.
+
+    Args:
+        devices: processes on this machine.
+        nodes: machines.
+        device: cpu or cuda.
+        out: the run folder in which they meet.
+
+    Raises:
+        SeewhyError: no run folder; a device that cannot be shared out; fewer GPUs than asked for.
+    """
+    if devices * nodes == 1:
+        return None
+    if out is None:
+        raise SeewhyError("several processes meet in a run folder: give --out")
+    if device not in ("cpu", "cuda"):
+        raise SeewhyError(f"--devices shares out cpu or cuda, not {device}")
+    if device == "cuda" and torch.cuda.device_count() < devices:
+        raise SeewhyError(f"--devices {devices}, but there are {torch.cuda.device_count()} GPUs here")
+    from lightning.fabric import Fabric
+
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it greets every process
+    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp")
+    fabric.launch()
+    return fabric
