@@ -546,3 +546,28 @@ def test_prefix_tokens_are_read_off_the_network() -> None:
         assert torch.equal(
             classifier.as_grid(outputs["norm"], images), outputs["norm"][:, 1 + extra :].transpose(1, 2).view(1, 12, 4, 4)
         )
+
+
+def test_a_network_that_views_its_features_is_asked_in_the_layout_that_it_needs() -> None:
+    """Channels last is faster, but ``view`` after a convolution cannot read it."""
+
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 16 * 16, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x).view(len(x), -1))
+
+    classifier, images = Classifier(Views().eval(), input_size=(16, 16)), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(classifier.logits(classifier.laid_out(images)), classifier.logits(images))
+
+
+def test_convolutions_are_given_channels_last() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    classifier, images = Classifier(module, input_size=(16, 16)), torch.rand(2, 3, 16, 16)
+    fast = classifier.laid_out(images)
+    assert fast.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(fast, images)
+    torch.testing.assert_close(classifier.logits(fast), classifier.logits(images))

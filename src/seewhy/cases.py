@@ -173,7 +173,7 @@ class Question:
 
     def _logits(self, images: Tensor) -> Logits:
         with frozen(self.classifier.module), torch.no_grad():
-            return self.classifier.logits(images)
+            return self.classifier.logits(self.classifier.laid_out(images))
 
     def _facts(
         self,

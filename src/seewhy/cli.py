@@ -117,7 +117,7 @@ def evaluate(
         list[str] | None, typer.Option("--map-class", help="Class whose maps class_masks compares; may be repeated.")
     ] = None,
     limit: Annotated[
-        list[str] | None, typer.Option(help="N images; NAME=N: for a slow metric or explainer only so many of them.")
+        list[str] | None, typer.Option(help="N images; NAME=N or EXPLAINER/METRIC=N: for slow ones only so many of them.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw of the metrics.")] = 0,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images and forward passes at a time.")] = 32,

@@ -156,8 +156,8 @@ def evaluate(
         only: "all" images, or those that are classified "correct" or "wrong".
         map_classes: for metrics that compare the maps of several classes: which; every one of up to 20 by default.
         limit: so many images, spread evenly over the dataset.
-        limits: for slow metrics or explainers, by name: only so many of these images, spread evenly too. A smaller limit
-            takes some of the images of a larger one.
+        limits: for slow metrics or explainers, by name, or both, "rise/max_sensitivity": only so many of these images,
+            spread evenly too. A smaller limit takes some of the images of a larger one.
         batch_size: images, and forward passes, at a time.
         seed: of every random draw of the metrics.
         keep_maps: write the maps to the run folder, where another evaluation reads them instead of making them again.
@@ -182,8 +182,8 @@ def evaluate(
         if number is not None and number < 1:
             raise SeewhyError(f"{'limit of ' if what in (limits or {}) else ''}{what} is {number}; give at least 1")
     for name in limits or {}:
-        if name not in methods and name not in measures:
-            raise SeewhyError(f"a limit for {name}, which is no explainer or metric of this evaluation")
+        if name not in {*methods, *measures, *(f"{e}/{m}" for e in methods for m in measures)}:
+            raise SeewhyError(f"a limit for {name}, which is no explainer, metric or EXPLAINER/METRIC of this evaluation")
     study = tuple(classifier.class_index(c) for c in map_classes) or None
     question = Question(classifier, dataset, methods, target, scored, only, study, batch_size, seed)
     n = len(dataset)
@@ -302,7 +302,7 @@ class Work:
             if not metrics or not mine.index:
                 continue
             kept = folder.kept(number, name, mine) if folder else None
-            unit, maps = measured(self.question, mine, name, metrics, self._wanted(place), kept)
+            unit, maps = measured(self.question, mine, name, metrics, self._wanted(place, name), kept)
             if folder and maps is not None:
                 shown = [i for i, index in enumerate(mine.index) if place[index] < self.pictures]
                 if shown:
@@ -335,9 +335,11 @@ class Work:
         limit = self.limits.get(name)
         return asked if limit is None else asked.rows([i for i, index in enumerate(asked.index) if place[index] < limit])
 
-    def _wanted(self, place: Mapping[int, int]) -> Callable[[str, int], bool]:
-        """Is an image within the limit of a metric?"""
-        return lambda name, index: place[index] < self.limits.get(name, len(place))
+    def _wanted(self, place: Mapping[int, int], explainer: str) -> Callable[[str, int], bool]:
+        """Is an image within the limits of a metric?"""
+        every = len(place)
+        limits = {m: min(self.limits.get(m, every), self.limits.get(f"{explainer}/{m}", every)) for m in self.metrics}
+        return lambda name, index: place[index] < limits[name]
 
     def asked(self) -> dict[str, object]:
         """What makes the numbers of two evaluations comparable, for the manifest."""
@@ -367,6 +369,7 @@ class Work:
                 "class_specific": method.class_specific,
                 "paper": method.paper,
                 "limit": self.limits.get(name),
+                "limits": {m: self.limits[f"{name}/{m}"] for m in self.metrics if f"{name}/{m}" in self.limits},
                 "options": _options(method, ("classifier",)),
             }
             for name, method in self.question.methods.items()

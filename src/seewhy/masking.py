@@ -101,6 +101,6 @@ class RemovePixels:
         def logits(rows: Int[Tensor, "r"], kept: Bool[Tensor, "r p"]) -> Float[Tensor, "r k"]:
             mask = players.pixels(rows, kept)[:, None]
             with frozen(self.classifier.module), torch.no_grad():
-                return self.classifier.logits(torch.where(mask, images[rows], removed[rows]))
+                return self.classifier.logits(self.classifier.laid_out(torch.where(mask, images[rows], removed[rows])))
 
         return logits

@@ -98,6 +98,24 @@ class Classifier:
         """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
         return self._read(self.module(self.normalize(images)), len(images))
 
+    def laid_out(self, images: Images) -> Images:
+        """The images in the memory layout in which the network is fastest without gradients; the same numbers.
+
+        Channels last: convolutions take up to half as long on a CPU. With gradients the ties of max-pooling would be broken
+        otherwise, so there it is not used.
+        """
+        return images.contiguous(memory_format=self._fastest)
+
+    @cached_property
+    def _fastest(self) -> torch.memory_format:
+        """Channels last, unless the module needs the other, as one does that calls ``view`` after a convolution."""
+        try:
+            with frozen(self.module), torch.no_grad():
+                self.module(self._probe_image.contiguous(memory_format=torch.channels_last))
+        except RuntimeError:
+            return torch.contiguous_format
+        return torch.channels_last
+
     def probabilities(self, images: Images) -> Probabilities:
         """(n, k) in [0, 1]: softmax over the classes, or one sigmoid each if ``multilabel``."""
         return self.to_probabilities(self.logits(images))

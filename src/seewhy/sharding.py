@@ -36,7 +36,8 @@ def processes(devices: int, nodes: int, device: str, out: Path | None) -> "Fabri
         raise SeewhyError(f"--devices {devices}, but there are {torch.cuda.device_count()} GPUs here")
     from lightning.fabric import Fabric
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it greets every process
+    for part in ("fabric", "pytorch"):  # they greet every process
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return fabric

@@ -109,7 +109,9 @@ class Case:
     def run(self, images: Images) -> Logits:
         """Logits of any images, ``batch_size`` at a time, without a graph."""
         with frozen(self.classifier.module), torch.no_grad():
-            logits = torch.cat([self.classifier.logits(part) for part in images.split(self.batch_size)])
+            logits = torch.cat(
+                [self.classifier.logits(part) for part in self.classifier.laid_out(images).split(self.batch_size)]
+            )
         return logits if logits.dtype == torch.float64 else logits.float()
 
     def probability(self, logits: Logits, rows: Tensor | None = None) -> Scores:
