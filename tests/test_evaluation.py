@@ -236,7 +236,7 @@ def test_intervals_of_figures() -> None:
     assert several.n == 6
     scores = result.scores("random", "masked_classification").numpy()
     reduce = metric("masked_classification").reduce  # type: ignore[attr-defined]
-    assert result.images("random", "masked_classification") == owner
+    assert result.image_ids("random", "masked_classification") == owner
     assert figure == figure_interval(scores, lambda drawn: reduce(torch.from_numpy(drawn)), images=owner)
     single = evaluate(TINY["cnn"](), ["random"], ["complexity"], Fixed(LABELS), limit=1)
     assert interval(single, "random", "complexity") is None

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from seewhy.data import Batch, Dataset
 from seewhy.errors import ImageError, SeewhyError
-from seewhy.explainers import Explainer, ExplainsClasses
+from seewhy.explainers import Explainer
+from seewhy.explainers.base import maps_of_classes
 from seewhy.maps import min_max
 from seewhy.metrics import Case
 from seewhy.metrics.base import Need
 from seewhy.metrics.cost import measure
 from seewhy.model import Classifier, frozen
-from seewhy.types import Attribution, ClassAttribution, Classes, Images, Logits, Targets
+from seewhy.types import Attribution, Classes, Images, Logits, Targets
 
 TARGETS = ("label", "predicted", "second", "least", "present")
 """Targets by name; any other is a class."""
@@ -152,6 +153,7 @@ class Question:
         if not torch.isfinite(maps).all():
             raise ImageError(f"{name} gives NaN or infinite values: leave the method out")
         classes = self._studied(maps.device) if "class_maps" in needs else None
+        merged = asked.present is not None  # where a metric can have the explainer, it asks for the images that it needs
         return Case(
             self.classifier,
             asked.images,
@@ -161,9 +163,9 @@ class Question:
             labels=asked.labels,
             regions=asked.regions,
             boxes=asked.boxes,
-            explainer=None if asked.present is not None else explainer,  # it makes no merged maps
+            explainer=None if merged else explainer,  # it makes no merged maps
             cost=cost,
-            class_maps=None if classes is None else maps_of_classes(explainer, asked.images, classes),
+            class_maps=maps_of_classes(explainer, asked.images, classes) if classes is not None and merged else None,
             map_classes=classes,
             whole=asked.logits,
             seed=self.seed,
@@ -281,10 +283,3 @@ def present_classes(labels: Tensor | None, row: int) -> Classes:
 def merged_map(explainer: Explainer, image: Tensor, classes: Classes) -> Attribution:
     """(1, h, w): the maximum of the min-max maps of several classes."""
     return min_max(maps_of_classes(explainer, image, classes)[0]).amax(0, keepdim=True)
-
-
-def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:
-    """(n, j, h, w), in one pass where the method can."""
-    if isinstance(explainer, ExplainsClasses):
-        return explainer.explain_classes(images, classes)
-    return torch.stack([explainer.explain(images, c.expand(len(images))) for c in classes], 1)

@@ -231,7 +231,7 @@ def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
     """``["200", "r_srg=5"]``: how many images, and how many for the slow ones."""
     numbers = {name: number for name, _, number in (text.rpartition("=") for text in texts)}
     for name, number in numbers.items():
-        if not number.isdecimal() or int(number) < 1:
+        if not number.isdecimal() or int(number) < (0 if "/" in name else 1):
             raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {name}{'=' * bool(name)}{number}")
     images = numbers.pop("", None)
     return None if images is None else int(images), {name: int(number) for name, number in numbers.items()}

@@ -179,7 +179,7 @@ def evaluate(
     if only not in ("all", "correct", "wrong"):
         raise SeewhyError(f"only is all, correct or wrong; not {only!r}")
     for what, number in {"limit": limit, "batch_size": batch_size, "threads": threads, **(limits or {})}.items():
-        if number is not None and number < 1:
+        if number is not None and number < (0 if "/" in what else 1):
             raise SeewhyError(f"{'limit of ' if what in (limits or {}) else ''}{what} is {number}; give at least 1")
     for name in limits or {}:
         if name not in {*methods, *measures, *(f"{e}/{m}" for e in methods for m in measures)}:

@@ -68,7 +68,8 @@ def measured(
     n = len(asked.index)
     classes = asked.explained.tolist(), asked.scored.tolist()
     unit = Unit(explainer, asked.index, asked.ids, *classes, {name: [None] * n for name in metrics}, {}, [], {})
-    needs = frozenset(need for metric in metrics.values() for need in metric.needs)
+    asking = [metric for name, metric in metrics.items() if any(wanted(name, index) for index in asked.index)]
+    needs = frozenset(need for metric in asking for need in metric.needs)
     start = perf_counter()
     parts = list(_parts(question, asked, explainer, kept, needs, unit))
     unit.seconds[""] = perf_counter() - start

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
+import torch
+
 from seewhy.errors import SeewhyError
 from seewhy.gradients import Point
 from seewhy.model import Classifier
@@ -64,3 +66,10 @@ def options_of(method: type[Any]) -> dict[str, object]:
     options = {f.name: f.default if f.default is not MISSING else None for f in fields(method)}
     options.pop("classifier", None)
     return options
+
+
+def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:
+    """(n, j, h, w), in one pass where the method can."""
+    if isinstance(explainer, ExplainsClasses):
+        return explainer.explain_classes(images, classes)
+    return torch.stack([explainer.explain(images, c.expand(len(images))) for c in classes], 1)

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
+from seewhy.explainers.base import maps_of_classes
 from seewhy.masking import Baseline, RemovePixels, Value
 from seewhy.model import Classifier, frozen
 from seewhy.options import checked
 from seewhy.registry import Registry, did_you_mean
-from seewhy.types import Attribution, Images, Logits, Regions, Scores, Targets
+from seewhy.types import Attribution, ClassAttribution, Images, Logits, Regions, Scores, Targets
 
 T = TypeVar("T")
 Family = Literal["masking", "ordering", "localization", "specificity", "complexity", "robustness", "randomization", "cost"]
@@ -55,7 +56,8 @@ class Case:
         boxes: n tensors (m, 4) of left, top, right, bottom in pixels, right and bottom excluded.
         explainer: what made the maps, for metrics that ask it again.
         cost: what the maps cost.
-        class_maps: (n, j, h, w) maps of several classes, and ``map_classes`` (j,) which; for the metrics of specificity.
+        class_maps: (n, j, h, w) maps of several classes, and ``map_classes`` (j,) which; for the metrics of specificity. The
+            explainer is asked for them where they are not given.
         whole: (n, k) logits of the images, if they are known.
         value: v(S), the value of a set of players that are kept; pixels removed by a baseline unless given.
         seed: of every random draw. Row i depends on image i and the seed, not on its place in the batch.
@@ -136,6 +138,13 @@ class Case:
         """A seed for each image, from its own pixels (of 8 bits) and ``seed``: the same alone and in any batch."""
         pixels = (self.images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         return [(crc32(image.tobytes()) + 1_000_003 * self.seed) % 2**32 for image in pixels]
+
+    def several_maps(self) -> ClassAttribution | None:
+        """The maps of ``map_classes``; None if they are neither given nor can be made."""
+        explainer, classes = self.explainer, self.map_classes
+        if self.class_maps is not None or explainer is None or classes is None:
+            return self.class_maps
+        return self.share("class_maps", lambda: maps_of_classes(explainer, self.images, classes).detach())
 
     def rows(self, rows: Tensor) -> "Case":
         """Some images of the case, with all that is known of them."""
@@ -221,7 +230,7 @@ def metric_options(kind: type[Any]) -> dict[str, object]:
 def score(name: str, measure: Metric, case: Case) -> Tensor:
     """``measure.score(case)`` behind the door: SeewhyError where the case lacks what the metric needs."""
     for need in measure.needs:
-        if getattr(case, need) is None:
+        if (case.several_maps() if need == "class_maps" else getattr(case, need)) is None:
             raise SeewhyError(f"{name} needs {NEEDS[need]}, which {case.source} does not have")
     return measure.score(case)
 

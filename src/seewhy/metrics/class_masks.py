@@ -92,7 +92,7 @@ def softmax(case: Case, logits: Logits) -> Scores:
 
 
 def _class_maps(case: Case) -> tuple[Tensor, Tensor]:
-    maps, classes = case.class_maps, case.map_classes
+    maps, classes = case.several_maps(), case.map_classes
     if maps is None or classes is None:
         raise SeewhyError("class_masks needs the maps of several classes: give class_maps and map_classes to the case")
     n, h, w = case.attributions.shape
