@@ -1,0 +1,151 @@
+"""Pictures of a run with maps over them, inside their own addresses; and which images are shown."""
+
+import base64
+from collections.abc import Sequence
+from functools import cached_property
+from io import BytesIO
+from typing import NamedTuple, cast
+
+import numpy as np
+import polars as pl
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seewhy import overlay
+from seewhy.errors import SeewhyError
+from seewhy.report.likeness import Maps
+from seewhy.report.readings import Key, Reading, explainers_of
+from seewhy.results import Run
+
+TILE = 160
+"""Shorter side of a picture, in pixels."""
+QUALITY = 66
+CLASSES = 8
+"""At most so many classes are shown."""
+EXTREMES = 3
+
+
+class Shown(NamedTuple):
+    """An image of the sample: the class it stands for, all its classes, and the row whose maps are shown."""
+
+    key: Key
+    image_id: str
+    label: int
+    labels: list[int]
+    predicted: int
+    probability: float
+
+
+class Sample(NamedTuple):
+    """``correct``: whether all are classified correctly; None where labels are not known. ``classes``: with a picture."""
+
+    shown: list[Shown]
+    correct: bool | None
+    classes: int
+
+
+class Extreme(NamedTuple):
+    """A row and its score."""
+
+    key: Key
+    score: float
+
+
+class Gallery:
+    """The pictures and small maps that a run has kept."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._made: dict[tuple[int, int, str], str] = {}
+
+    @cached_property
+    def maps(self) -> dict[str, Maps]:
+        """By explainer."""
+        return {name: self.run.maps(name) for name in explainers_of(self.run)}
+
+    @cached_property
+    def keys(self) -> list[Key]:
+        """Rows with a picture and the map of an explainer."""
+        found = {key for maps in self.maps.values() for key in maps}
+        return [Key(*key) for key in sorted(found) if self.run.has_picture(key[0])]
+
+    def picture(self, index: int) -> str:
+        """The address of an image as the network saw it."""
+        return self._address((index, -1, ""))
+
+    def overlay(self, key: Key, explainer: str) -> str | None:
+        """The address of an image with a map over it; None where the map was not kept."""
+        return self._address((*key, explainer)) if key in self.maps.get(explainer, {}) else None
+
+    def _read(self, index: int) -> Image.Image:
+        try:
+            return self.run.picture(index)
+        except OSError as error:
+            raise SeewhyError(f"a picture of {self.run.folder} cannot be read ({error}): delete it from pictures/") from None
+
+    def _address(self, what: tuple[int, int, str]) -> str:
+        if what not in self._made:
+            index, explained, explainer = what
+            picture = self._read(index)
+            if explainer:
+                values = torch.from_numpy(self.maps[explainer][index, explained])
+                shown = overlay.overlay(_pixels(picture), values, TILE)
+            else:
+                shown = overlay.enlarge(picture, TILE)
+            self._made[what] = address(shown)
+        return self._made[what]
+
+
+def address(picture: Image.Image) -> str:
+    """The picture inside its own address."""
+    content = BytesIO()
+    picture.save(content, "WEBP", quality=QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    """(3, h, w) in [0, 1]."""
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255)
+
+
+def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
+    """For each class one image at random: of those that are classified correctly, or of all where none is."""
+    explained: dict[int, list[int]] = {}
+    for key in keys:
+        explained.setdefault(key.image, []).append(key.explained)
+    known = run.images.filter(pl.col("index").is_in(list(explained)))
+    right = known.filter(pl.col("correct").fill_null(False))
+    labeled = bool(known["correct"].is_not_null().any())
+    by_class: dict[int, list[dict[str, object]]] = {}
+    for row in (right if len(right) else known).sort("index").iter_rows(named=True):
+        for label in row["labels"] or [row["predicted"]]:
+            by_class.setdefault(label, []).append(row)
+    random = np.random.default_rng(seed)
+    classes = sorted(by_class)
+    chosen = sorted(random.choice(classes, CLASSES, replace=False).tolist()) if len(classes) > CLASSES else classes
+    shown: list[Shown] = []
+    for label in chosen:
+        fresh = [row for row in by_class[label] if row["index"] not in {s.key.image for s in shown}]
+        if fresh:
+            row = fresh[int(random.integers(len(fresh)))]
+            shown.append(_shown(row, label, explained))
+    return Sample(shown, bool(len(right)) if labeled else None, len(classes))
+
+
+def _shown(row: dict[str, object], label: int, explained: dict[int, list[int]]) -> Shown:
+    index = int(str(row["index"]))
+    classes = explained[index]
+    key = Key(index, label if label in classes else classes[0])
+    labels = list(cast(list[int], row["labels"]))
+    return Shown(key, str(row["image_id"]), label, labels, int(str(row["predicted"])), float(str(row["probability"])))
+
+
+def extremes(reading: Reading, keys: Sequence[Key], higher_is_better: bool) -> tuple[list[Extreme], list[Extreme]]:
+    """The best and the worst rows of one explainer, of those with a picture; of equal scores the first. No row is both."""
+    among = set(keys)
+    rows = [Extreme(key, float(score)) for key, score in zip(reading.keys, reading.column, strict=True) if key in among]
+    rows.sort(key=lambda row: (-row.score if higher_is_better else row.score, row.key))
+    best = rows[: min(EXTREMES, -(-len(rows) // 2))]
+    worst = rows[::-1][: min(EXTREMES, len(rows) - len(best))]
+    return best, worst
