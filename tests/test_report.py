@@ -442,3 +442,16 @@ def test_labels_stand_in_the_order_of_the_lines(tmp_path):
     a, b = curve_charts(run)[0].series
     assert a.end_y == b.end_y
     assert a.label_y > b.label_y, "b is above a"
+
+
+def test_the_images_with_the_least_agreement_are_different_images_and_pairs():
+    random = np.random.default_rng(0)
+    keys = [(image, explained) for image in range(5) for explained in (0, 1)]
+    maps = {name: {key: random.normal(size=(28, 28)).astype(np.float32) for key in keys} for name in "abc"}
+    lowest = likeness(maps).lowest(list("abc"))
+    assert len(lowest) == 3, "of three pairs"
+    assert len({d.key.image for d in lowest}) == 3
+    assert len({(d.first, d.second) for d in lowest}) == 3
+    assert [d.correlation for d in lowest] == sorted(d.correlation for d in lowest)
+    twice = {"a": {(0, 0): maps["a"][0, 0], (0, 1): maps["a"][0, 1]}, "b": maps["b"], "c": maps["c"]}
+    assert len(likeness(twice).lowest(list("abc"))) == 1, "two rows of one image"

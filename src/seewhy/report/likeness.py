@@ -54,9 +54,9 @@ class Likeness(NamedTuple):
             row, pair = divmod(place, len(pairs))
             if not np.isfinite(values[row, pair]) or len(found) == most:
                 break
-            if self.keys[row].index in images or pair in used:
+            if self.keys[row].image in images or pair in used:
                 continue
-            images.add(self.keys[row].index)
+            images.add(self.keys[row].image)
             used.add(pair)
             first, second = (self.explainers[i] for i in pairs[pair])
             found.append(Disagreement(self.keys[row], first, second, float(values[row, pair])))
