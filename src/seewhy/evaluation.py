@@ -252,10 +252,11 @@ class Work:
     progress: Progress | None
 
     def run(self, append: Callable[[Record], None], folder: RunFolder | None, rank: int, world: int) -> None:
-        """Do the share of one process: every ``world``-th batch that is not done yet."""
+        """Do the share of one process: of the batches that are not done yet."""
         size, order = self.question.batch_size, spread_order(len(self.images))
         place = {index: order[i] for i, index in enumerate(self.images)}
-        numbers = range(rank, -(-len(self.images) // size), world)
+        n_batches = -(-len(self.images) // size)
+        numbers = range(rank * n_batches // world, (rank + 1) * n_batches // world)  # in one piece: limits are spread evenly
         share = {number: self.images[number * size : (number + 1) * size] for number in numbers}
         missing = {number: self._missing(number, folder) for number in share}
         left = [number for number in share if any(missing[number].values()) or not (folder and folder.knows(number))]
@@ -460,4 +461,11 @@ def _options(item: object, without: Sequence[str]) -> dict[str, object]:
     if not is_dataclass(item):
         return {}
     values = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in without}
-    return {key: v if isinstance(v, int | float | str | bool | None) else str(v) for key, v in values.items()}
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _plain(value: object) -> object:
+    """For JSON."""
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, int | float | str | bool | None) else str(value)

@@ -296,7 +296,10 @@ def _cut_torn_line(file: Path) -> None:
 def _record(line: bytes) -> Record:
     batch, kind, content = json.loads(line)
     content["failures"] = [Failure(**failure) for failure in content["failures"]]
-    return Record(batch, Facts(**content) if kind == "Facts" else Unit(**content))
+    if kind == "Facts":
+        return Record(batch, Facts(**content))
+    content["curves"] = {name: tuple(curve) for name, curve in content["curves"].items()}
+    return Record(batch, Unit(**content))
 
 
 def _both(done: Mapping[str, list[str]], asking: Mapping[str, list[str]]) -> dict[str, list[str]]:
