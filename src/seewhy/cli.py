@@ -184,6 +184,22 @@ def evaluate(
         typer.echo(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
 
 
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of seewhy evaluate --out.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page, FILE.html; report.html in the first run folder by default.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a page of runs, and its tables as Markdown, LaTeX and csv."""
+    from seewhy.report import write_report
+
+    for file in write_report(runs, out):
+        if not quiet:
+            typer.echo(file)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[Kind | None, typer.Argument(help="What to list; everything by default.")] = None,
@@ -269,6 +285,9 @@ def main() -> None:
     """Run the command; a mistake of the user's is one line on stderr and status 2."""
     try:
         app(prog_name="seewhy")
+    except KeyboardInterrupt:
+        typer.echo("seewhy: stopped; the same command with the same --out goes on where it was", err=True)
+        sys.exit(130)
     except SeewhyError as error:
         typer.echo(f"seewhy: {' '.join(str(error).split())}", err=True)
         sys.exit(2)

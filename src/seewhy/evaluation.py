@@ -294,13 +294,10 @@ class Work:
     ) -> Iterator[Record]:
         """The records that a batch lacks: what is known of its images, and a unit for each explainer."""
         facts, asked = self._asked_of(images)
-        if not (folder and folder.knows(number)):
-            yield Record(number, facts)
-        if asked is None:
-            return
+        news = [] if folder and folder.knows(number) else [Record(number, facts)]
         for name, metrics in missing.items():
-            mine = self._within(asked, name, place)
-            if not metrics or not mine.index:
+            mine = self._within(asked, name, place) if asked else None
+            if not metrics or not mine or not mine.index:
                 continue
             kept = folder.kept(number, name, mine) if folder else None
             unit, maps = measured(self.question, mine, name, metrics, self._wanted(place, name), kept)
@@ -310,7 +307,10 @@ class Work:
                     folder.picture(number, name, mine.rows(shown), maps[shown])
                 if self.keep_maps and kept is None:
                     folder.keep(number, name, mine, maps)
+            yield from news  # not before something was measured: a mistake in what was asked leaves nothing behind
+            news = []
             yield Record(number, unit)
+        yield from news
 
     def _asked_of(self, images: list[int]) -> tuple[Facts, Asked | None]:
         """Read and classify; where the batch cannot be read, each image that can."""

@@ -92,17 +92,17 @@ class RunFolder:
         self._made = [p for p in (self.folder, *self.folder.absolute().parents) if not p.exists()]
         with self._safely():
             progress.mkdir(parents=True, exist_ok=True)
+        self._written = True
         try:
             with self._safely():
                 self._take()
             old = read_manifest(self.folder)
-            self._written = old is not None
+            self._written, self._fresh = old is not None, old is None
             self.manifest = _joined(self.folder, old, asked, explainers, metrics, self._asking)
             with self._safely():
                 _cut_torn_line(self._lines)
             self._scan()
         except BaseException:
-            self._written = True  # what is there is not ours to remove
             self.close()
             raise
 
@@ -238,15 +238,17 @@ class RunFolder:
 
     def close(self) -> None:
         """Let others have the folder; if nothing was written, it is as if it had never been asked for."""
-        self._lock.release()
-        if self._written or self.rank > 0:
+        if not self._lock.is_locked:
             return
-        shutil.rmtree(self._lines.parent, ignore_errors=True)
-        if self._made:
-            (self.folder / "manifest.json").unlink(missing_ok=True)
-        for made in self._made:
-            with suppress(OSError):
-                made.rmdir()
+        self._lock.release()
+        if self.rank == 0 and not (self._written and any(self._lines.parent.glob("*.jsonl"))):
+            shutil.rmtree(self._lines.parent, ignore_errors=True)
+        if self.rank == 0 and not self._written:
+            if self._fresh:
+                (self.folder / "manifest.json").unlink(missing_ok=True)
+            for made in self._made:
+                with suppress(OSError):
+                    made.rmdir()
 
     def __enter__(self) -> "RunFolder":
         return self
