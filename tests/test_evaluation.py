@@ -1,6 +1,5 @@
 """Explainers x metrics x batches -> rows: targets, what is scored, what is kept, and the command line."""
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +20,8 @@ from seewhy.data import Batch, Shapes, batches
 from seewhy.errors import SeewhyError
 from seewhy.metrics import METRICS, Case, metric
 from seewhy.metrics.base import metric_options
-from seewhy.scoreboard import interval
 from seewhy.results import open_run
+from seewhy.scoreboard import interval
 from seewhy.statistics import figure_interval, mean_interval
 
 

@@ -17,6 +17,9 @@ from seewhy.metrics import Case as Case
 from seewhy.metrics import Metric as Metric
 from seewhy.metrics import metric as metric
 from seewhy.model import Classifier as Classifier
+from seewhy.report import write_report as write_report
+from seewhy.results import Run as Run
+from seewhy.results import open_run as open_run
 from seewhy.sources import MODELS as MODELS
 from seewhy.zoo import load as load
 
