@@ -25,11 +25,12 @@ from torch import Tensor
 
 from seewhy.data import Batch, Folder, Shapes
 from seewhy.errors import SeewhyError
-from seewhy.evaluation import Evaluation, evaluate, spread_order
+from seewhy.evaluation import Evaluation, evaluate
 from seewhy.explainers import explainer
 from seewhy.metrics import Case
 from seewhy.model import Classifier
 from seewhy.results import open_run
+from seewhy.work import spread_order
 
 N = 11
 METRICS = ["deletion", "relevance_mass", "complexity"]

@@ -8,15 +8,14 @@ interruptions.
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import ENOSPC
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from filelock import FileLock, Timeout
 from PIL import Image
@@ -28,37 +27,19 @@ from seewhy.errors import SeewhyError
 from seewhy.measurement import Unit
 from seewhy.results import (
     CURVES,
-    CURVES_SCHEMA,
     IMAGES,
-    IMAGES_SCHEMA,
     SCHEMA,
     SCORES,
-    SCORES_SCHEMA,
     read_manifest,
     read_maps,
     read_parquet,
     replaced,
     write_json,
 )
+from seewhy.tables import Record, Tables, tables, told
 
 SMALL = 112
 """Widest side, in pixels, of the maps that are kept for the report."""
-
-
-class Record(NamedTuple):
-    """A line of the journal."""
-
-    batch: int
-    content: Facts | Unit
-
-
-class Tables(NamedTuple):
-    """What the records say, in the order of images, explainers and metrics."""
-
-    scores: pl.DataFrame
-    curves: pl.DataFrame
-    images: pl.DataFrame
-    failures: list[Failure]
 
 
 class RunFolder:
@@ -197,9 +178,8 @@ class RunFolder:
 
     def finish(self, details: Mapping[str, Any]) -> Tables:
         """All records, and those of earlier evaluations, as the tables of the folder; all that was asked is done now."""
-        records = list(self.records())
         explainers, metrics = list(self.manifest["explainers"]), list(self.manifest["metrics"])
-        found = tables(records, explainers, metrics, self._earlier())
+        found = tables(self.records(), explainers, metrics, self._earlier())
         if not len(found.scores):
             self._written = False
             return found
@@ -210,8 +190,8 @@ class RunFolder:
             "done": _both(self.manifest["done"], self._asking),
             "rows": len(found.scores),
             "failures": [vars(failure) for failure in found.failures],
-            "curves": {**self.manifest["curves"], **_places(records)},
-            "seconds": _spent(self.manifest["seconds"], records),
+            "curves": found.places,
+            "seconds": found.seconds,
         }
         with self._safely():
             for name, frame in ((SCORES, found.scores), (CURVES, found.curves), (IMAGES, found.images)):
@@ -224,7 +204,7 @@ class RunFolder:
         if not (self.folder / SCORES).is_file():
             return None
         scores, curves, images = (read_parquet(self.folder / name) for name in (SCORES, CURVES, IMAGES))
-        return Tables(scores, curves, images, [Failure(**failure) for failure in self.manifest["failures"]])
+        return Tables(scores, curves, images, *told(self.manifest))
 
     @contextmanager
     def _safely(self) -> Iterator[None]:
@@ -307,111 +287,3 @@ def _record(line: bytes) -> Record:
 def _both(done: Mapping[str, list[str]], asking: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """For each explainer the metrics that it has, once what is asked for is done too."""
     return {**done, **{e: sorted({*done.get(e, ()), *asking["metrics"]}) for e in asking["explainers"]}}
-
-
-def _places(records: Iterable[Record]) -> dict[str, list[float]]:
-    """Where the curves of each metric are known."""
-    units = (record.content for record in records if isinstance(record.content, Unit))
-    return {name: places for unit in units for name, (places, _) in unit.curves.items()}
-
-
-def _spent(before: Mapping[str, Mapping[str, float]], records: Iterable[Record]) -> dict[str, dict[str, float]]:
-    """Seconds by explainer, for its maps, and by metric."""
-    spent = {kind: dict(before.get(kind, {})) for kind in ("explainers", "metrics")}
-    for record in records:
-        if isinstance(record.content, Unit):
-            for name, seconds in record.content.seconds.items():
-                kind, key = ("metrics", name) if name else ("explainers", record.content.explainer)
-                spent[kind][key] = spent[kind].get(key, 0.0) + seconds
-    return spent
-
-
-# -- tables -------------------------------------------------------------------------------------------------------------
-
-
-def tables(records: Iterable[Record], explainers: Sequence[str], metrics: Sequence[str], earlier: Tables | None) -> Tables:
-    """Scores, curves, images and failures of the records and of earlier evaluations, each once."""
-    scores, curves, images, failures = [], [], [], []
-    if earlier is not None:
-        scores, curves, images = [earlier.scores], [earlier.curves], [earlier.images]
-        failures = earlier.failures
-    for record in records:
-        content = record.content
-        failures = failures + content.failures
-        if isinstance(content, Facts):
-            columns = {key: value for key, value in vars(content).items() if key != "failures"}
-            images.append(pl.DataFrame(columns, schema=IMAGES_SCHEMA))
-            continue
-        for name, rows in content.values.items():
-            scores.append(_scores(content, name, rows))
-        for name, (_, rows) in content.curves.items():
-            curves.append(_curves(content, name, rows))
-    key = ["index", "explained", "explainer", "metric"]
-    return Tables(
-        _ordered(scores, SCORES_SCHEMA, key, explainers, metrics),
-        _ordered(curves, CURVES_SCHEMA, key, explainers, metrics),
-        _concatenated(images, IMAGES_SCHEMA).unique("index", keep="last").sort("index"),
-        sorted(set(failures)),
-    )
-
-
-def _scores(unit: Unit, name: str, rows: Sequence[list[float] | None]) -> pl.DataFrame:
-    """The numbers of one metric; where it has several for an image they are called name[0], name[1], ..."""
-    there = [(i, j, value) for i, numbers in enumerate(rows) if numbers is not None for j, value in enumerate(numbers)]
-    several = any(numbers is not None and len(numbers) > 1 for numbers in rows)
-    return pl.DataFrame(
-        {
-            **_who(unit, [i for i, _, _ in there]),
-            "scored": [unit.scored[i] for i, _, _ in there],
-            "metric": [f"{name}[{j}]" if several else name for _, j, _ in there],
-            "value": [value for _, _, value in there],
-        },
-        schema_overrides=SCORES_SCHEMA,
-    ).select(*SCORES_SCHEMA)
-
-
-def _curves(unit: Unit, name: str, rows: Sequence[list[float] | None]) -> pl.DataFrame:
-    there = [i for i, values in enumerate(rows) if values is not None]
-    return pl.DataFrame(
-        {**_who(unit, there), "metric": [name] * len(there), "values": [rows[i] for i in there]},
-        schema_overrides=CURVES_SCHEMA,
-    ).select(*CURVES_SCHEMA)
-
-
-def _who(unit: Unit, rows: Sequence[int]) -> dict[str, Any]:
-    return {
-        "index": [unit.index[i] for i in rows],
-        "image_id": [unit.image_id[i] for i in rows],
-        "explainer": [unit.explainer] * len(rows),
-        "explained": [unit.explained[i] for i in rows],
-    }
-
-
-def _concatenated(frames: Sequence[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
-    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
-
-
-def _ordered(
-    frames: Sequence[pl.DataFrame],
-    schema: dict[str, Any],
-    key: Sequence[str],
-    explainers: Sequence[str],
-    metrics: Sequence[str],
-) -> pl.DataFrame:
-    """By image, class, explainer and metric; of equal keys the last."""
-    frame = _concatenated(frames, schema)
-    parts = frame["metric"].unique().to_list()
-    order = sorted(parts, key=lambda text: (metrics.index(_whole(text, metrics)), len(text), text))
-    ranks = {"explainer": {e: i for i, e in enumerate(explainers)}, "metric": {m: i for i, m in enumerate(order)}}
-    places = [pl.col(c).replace_strict(r, return_dtype=pl.Int32).alias(f"{c} place") for c, r in ranks.items()]
-    return (
-        frame.unique(key, keep="last", maintain_order=True)
-        .with_columns(places)
-        .sort("index", "explained", "explainer place", "metric place")
-        .drop("explainer place", "metric place")
-    )
-
-
-def _whole(text: str, metrics: Sequence[str]) -> str:
-    """The metric that a row belongs to: "class_masks" of "class_masks[3]"."""
-    return text if text in metrics else text.rpartition("[")[0]
