@@ -216,14 +216,14 @@ def list_(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the picture and the page.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the picture and the pages.")] = Path("out/demo"),
     quiet: Quiet = False,
 ) -> None:
-    """Everything on the built-in data, without a download: one picture and one page that needs no network."""
+    """Everything on the built-in data, without a download: one picture, one page, and a report; no network is needed."""
     from seewhy import demo as showcase
 
     with _progress(quiet) as progress:
-        files = showcase.run(out, progress)
+        files = [*showcase.run(out, progress), *showcase.measure(out, progress)]
     if not quiet:
         for path in files:
             typer.echo(path)
