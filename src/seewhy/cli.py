@@ -14,6 +14,7 @@ from rich.table import Table
 
 from seewhy import __version__, catalog
 from seewhy.errors import SeewhyError
+from seewhy.memory import keep_freed
 from seewhy.options import pairs
 
 app = typer.Typer(
@@ -149,32 +150,38 @@ def evaluate(
     first = fabric is None or fabric.global_rank == 0
     for reason in (*left_out, *more) if first else ():
         typer.echo(f"left out: {reason}", err=True)
+    if first and devices * nodes > -(-len(dataset) // batch_size):
+        typer.echo(f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True)
     details = {
         **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
         **{"device": device, "left out": [*left_out, *more]},
     }
-    with _progress(quiet or not first) as bar:
-        result = run(
-            classifier,
-            methods,
-            metrics,
-            dataset,
-            out=out,
-            target=target,
-            scored=scored,
-            only=only,
-            map_classes=map_class or (),
-            limit=images,
-            limits=limits,
-            batch_size=batch_size,
-            seed=seed,
-            keep_maps=keep_maps,
-            pictures=pictures,
-            threads=threads,
-            fabric=fabric,
-            details=details,
-            progress=_Bar(bar),
-        )
+    try:
+        with _progress(quiet or not first) as bar:
+            result = run(
+                classifier,
+                methods,
+                metrics,
+                dataset,
+                out=out,
+                target=target,
+                scored=scored,
+                only=only,
+                map_classes=map_class or (),
+                limit=images,
+                limits=limits,
+                batch_size=batch_size,
+                seed=seed,
+                keep_maps=keep_maps,
+                pictures=pictures,
+                threads=threads,
+                fabric=fabric,
+                details=details,
+                progress=_Bar(bar),
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
+        raise typer.Exit(130) from None
     if not first:
         return
     _print(scoreboard.table(result))
@@ -283,11 +290,9 @@ def _progress(quiet: bool) -> Progress:
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line on stderr and status 2."""
+    keep_freed()
     try:
         app(prog_name="seewhy")
-    except KeyboardInterrupt:
-        typer.echo("seewhy: stopped; the same command with the same --out goes on where it was", err=True)
-        sys.exit(130)
     except SeewhyError as error:
         typer.echo(f"seewhy: {' '.join(str(error).split())}", err=True)
         sys.exit(2)

@@ -78,7 +78,10 @@ class RunFolder:
             with self._safely():
                 self._take()
             old = read_manifest(self.folder)
-            self._written, self._fresh = old is not None, old is None
+            self._written, self._fresh, self._begun = old is not None, old is None, False
+            if old is not None and old["complete"] and rank == 0:  # killed after the tables: they have these lines
+                for file in progress.glob("*.jsonl"):
+                    file.unlink()
             self.manifest = _joined(self.folder, old, asked, explainers, metrics, self._asking)
             with self._safely():
                 _cut_torn_line(self._lines)
@@ -114,19 +117,23 @@ class RunFolder:
         return {*self.manifest["done"].get(explainer, ()), *self.done.get((batch, explainer), ())}
 
     def knows(self, batch: int) -> bool:
-        """Are the facts of its images recorded?"""
-        return bool(self.manifest["done"]) or batch in self.known
+        """Are the facts of its images recorded, by this evaluation?"""
+        return batch in self.known
 
     def append(self, record: Record) -> None:
         """One line; a process that is killed leaves it whole or cut off, and then it does not count."""
         content = record.content
         line = json.dumps([record.batch, type(content).__name__, vars(content)], default=vars) + "\n"
         with self._safely():
-            if not self._written:
-                write_json(self.folder / "manifest.json", self.manifest)
-                self._written = True
+            self._begin()
             with self._lines.open("ab") as file:
                 file.write(line.encode())
+
+    def _begin(self) -> None:
+        """Before anything else is written it is said whose folder this is."""
+        if not self._begun:
+            write_json(self.folder / "manifest.json", self.manifest)
+            self._written = self._begun = True
 
     def records(self) -> Iterator[Record]:
         """What all processes have recorded; a line that was cut off by a kill is not there."""
@@ -152,6 +159,7 @@ class RunFolder:
     def picture(self, batch: int, explainer: str, asked: Asked, maps: Tensor) -> None:
         """The images of a unit and its maps for the report: small, and up to a factor for each map."""
         with self._safely():
+            self._begin()
             (self.folder / "pictures").mkdir(parents=True, exist_ok=True)
             for index, image in zip(asked.index, asked.images, strict=True):
                 file = self.folder / "pictures" / f"{index:06d}.jpg"
@@ -173,6 +181,7 @@ class RunFolder:
                 np.savez_compressed(opened, index=asked.index, explained=asked.explained.cpu().numpy(), maps=maps)
 
         with self._safely():
+            self._begin()
             file.parent.mkdir(parents=True, exist_ok=True)
             replaced(file, write)
 
@@ -186,6 +195,7 @@ class RunFolder:
         self.manifest = {
             **{key: value for key, value in self.manifest.items() if key != "asking"},
             **details,
+            "history": [*self.manifest["history"], dict(details)],
             "complete": True,
             "done": _both(self.manifest["done"], self._asking),
             "rows": len(found.scores),
@@ -249,7 +259,7 @@ def _joined(
     new = json.loads(json.dumps({"asked": asked, "explainers": explainers, "metrics": metrics}, default=str))
     begun = {"schema": SCHEMA, "complete": False, "asking": asking}
     if old is None:
-        return {**begun, **new, "done": {}, "failures": [], "curves": {}, "seconds": {}}
+        return {**begun, **new, "done": {}, "history": [], "failures": [], "curves": {}, "seconds": {}}
     for key, before in old["asked"].items():
         now = new["asked"].get(key)
         if before != now:

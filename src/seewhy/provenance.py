@@ -21,6 +21,8 @@ def about_question(q: Question, images: Sequence[int], threads: int) -> dict[str
         "weights": fingerprint(q.classifier.module),
         "dataset": {"name": type(q.dataset).__name__.lower(), **_options(q.dataset, ("path", "classes", "view"))},
         "images": f"{len(ids)} with the names {sha256(chr(10).join(ids).encode()).hexdigest()[:16]}",
+        "files": getattr(q.dataset, "digest", None),
+        "device": str(next((p.device.type for p in q.classifier.module.parameters()), "cpu")),
         "target": q.target,
         "scored": q.scored,
         "only": q.only,

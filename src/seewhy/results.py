@@ -59,7 +59,7 @@ class Run:
     scores.parquet            a line for each number: index, image_id, explainer, explained, scored, metric, value
     curves.parquet            index, image_id, explainer, explained, metric, values; the places are in the manifest
     images.parquet            index, image_id, predicted, probability, labels, correct
-    pictures/INDEX.jpg        the first ``pictures`` images as the network saw them
+    pictures/INDEX.jpg        ``pictures`` images, spread evenly, as the network saw them
     pictures/EXPLAINER/*.npz  their maps, raw, at most 112 pixels wide: index, explained, maps
     maps/EXPLAINER/*.npz      with --keep-maps: all maps, as they are
     ========================  =========================================================================================

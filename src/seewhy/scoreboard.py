@@ -28,7 +28,8 @@ def table(evaluation: Evaluation) -> Table:
 
     def cell(explainer: str, name: str) -> Text:
         value = figures[explainer][name]
-        return Text(f"{value:.4g}", style="bold" if len(figures) > 1 and value == best[name] else "")
+        style = "bold" if len(figures) > 1 and value == best[name] else ""
+        return Text("–" if isnan(value) else f"{value:.4g}", style=style)
 
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     shown.add_column("metric" if len(metrics) > WIDE else "explainer", no_wrap=True)

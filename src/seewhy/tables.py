@@ -59,11 +59,13 @@ def tables(records: Iterable[Record], explainers: Sequence[str], metrics: Sequen
         for name, spent in content.seconds.items():
             kind, key = ("metrics", name) if name else ("explainers", content.explainer)
             seconds[kind][key] = seconds[kind].get(key, 0.0) + spent
+    known = images.frame().unique("index", keep="last").sort("index")
+    mended = set(known["index"])
     return Tables(
         _ordered(scores.frame(), explainers, metrics),
         _ordered(curves.frame(), explainers, metrics),
-        images.frame().unique("index", keep="last").sort("index"),
-        sorted(set(failures)),
+        known,
+        sorted({failure for failure in failures if failure.explainer or failure.index not in mended}),
         places,
         seconds,
     )

@@ -44,7 +44,7 @@ class Work:
         numbers = range(rank * n_batches // world, (rank + 1) * n_batches // world)  # in one piece: limits are spread evenly
         share = {number: self.images[number * size : (number + 1) * size] for number in numbers}
         missing = {number: self._missing(number, folder) for number in share}
-        left = [number for number in share if any(missing[number].values()) or not (folder and folder.knows(number))]
+        left = [number for number in share if any(missing[number].values())]
         total, failed = sum(map(len, share.values())), 0
         before = float(total - sum(len(share[number]) for number in left))
         luck: dict[bool, Counter[tuple[str, str]]] = {True: Counter(), False: Counter()}

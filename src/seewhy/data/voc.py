@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from math import isfinite
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
@@ -157,6 +158,12 @@ class VOC:
     def ids(self) -> list[str]:
         """The names of the pictures' files."""
         return [entry.file.name for entry in self.entries]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the objects and of the sizes of the pictures' files: another one, other data."""
+        lines = (f"{entry.file.name} {entry.objects} {entry.file.stat().st_size}" for entry in self.entries)
+        return sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The pictures at these places, read now."""
