@@ -189,13 +189,15 @@ def test_masks_that_show_or_hide_the_class() -> None:
     labels = torch.tensor([0, 1])
     case = Case(network, images, labels, labels, maps, labels=labels)
     metric = MaskedClassification()
-    assert metric.score(case).tolist() == [[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]]
+    assert metric.score(case).tolist() == [[0.5, 0, 0], [0.5, 0, 0]]  # micro: the mean over two classes
     hidden = metric.score(replace(case, attributions=maps.flip(0)))
-    assert hidden.tolist() == [[0, 0, 0, 1, 1, 0], [0, 0, 1, 0, 0, 1]]
+    assert hidden.tolist() == [[0, 0.5, 0.5], [0, 0.5, 0.5]]
+    by_class = MaskedClassification(average="macro").score(replace(case, attributions=maps.flip(0)))
+    assert by_class.tolist() == [[0, 0, 0, 1, 1, 0], [0, 0, 1, 0, 0, 1]]
     assert (reduced(metric, metric.score(case)), reduced(metric, hidden)) == (1, 0)
     # the whole images are white: both classes are level, and each is predicted by half
     level = MaskedClassification(on="image").score(case)
-    assert level[0].tolist() == [0.5, 0, 0, 0.5, 0.5, 0]
+    assert level[0].tolist() == [0.25, 0.25, 0.25]
     assert reduced(MaskedClassification(on="image"), level) == 0.5
 
 

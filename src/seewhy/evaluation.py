@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -64,15 +65,36 @@ class Evaluation:
         return [Row(*row) for row in self.frame.select(*Row._fields).iter_rows()]
 
     def of(self, explainer: str, name: str) -> pl.DataFrame:
-        """The lines of one explainer and metric, in the order of the images; with several numbers a line has a list."""
-        parts = self.frame.filter((pl.col("explainer") == explainer) & pl.col("metric").is_in(self._parts(name)))
+        """index, image_id, explained, scored and the list of values of one explainer and metric, in the order of images."""
+        return self._by_name.get((explainer, name), self._no_lines)
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], pl.DataFrame]:
+        """The lines of each explainer and metric; a metric with several numbers for an image has them in a list."""
+        whole = {text: text if text in self.metrics else text.rpartition("[")[0] for text in self.frame["metric"].unique()}
+        named = self.frame.with_columns(pl.col("metric").replace_strict(whole, return_dtype=pl.String))
+        parts = named.partition_by("explainer", "metric", as_dict=True, maintain_order=True)
         who = ["index", "image_id", "explained", "scored"]
-        return parts.group_by(who, maintain_order=True).agg(pl.col("value"))
+        return {
+            (str(explainer), str(name)): part.group_by(who, maintain_order=True).agg(pl.col("value"))
+            for (explainer, name), part in parts.items()
+        }
+
+    @property
+    def _no_lines(self) -> pl.DataFrame:
+        return self.frame.clear().select(
+            "index", "image_id", "explained", "scored", pl.col("value").cast(pl.List(pl.Float64))
+        )
 
     def scores(self, explainer: str, name: str) -> Tensor:
         """(n,) or (n, m) numbers of one explainer and metric, in the order of the images."""
         found = torch.tensor(self.of(explainer, name)["value"].to_list(), dtype=torch.float64)
-        return found if self._several(name) else found.reshape(-1)
+        several = name not in self._names and found.ndim > 1
+        return found if several else found.reshape(-1)
+
+    @cached_property
+    def _names(self) -> set[str]:
+        return {*self.frame["metric"].unique()}
 
     def image_ids(self, explainer: str, name: str) -> list[str]:
         """Whose each row of ``scores`` is; with several labels an image has several."""
@@ -96,14 +118,6 @@ class Evaluation:
         writer.writerow(Row._fields)
         writer.writerows(self.rows)
         return text.getvalue()
-
-    def _parts(self, name: str) -> list[str]:
-        return [
-            m for m in self.frame["metric"].unique() if m == name or (m.startswith(f"{name}[") and m not in self.metrics)
-        ]
-
-    def _several(self, name: str) -> bool:
-        return any(part != name for part in self._parts(name))
 
 
 def evaluate(

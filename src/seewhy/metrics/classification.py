@@ -75,6 +75,8 @@ class MaskedClassification:
             logits = case.run(faded(case, masks_of(case, "map", self.scale), self.baseline))
         predicted, present = self._predicted(case, logits), present_classes(case).to(logits.dtype)
         counts = [predicted * present, predicted * (1 - present), (1 - predicted) * present]
+        if self.average == "micro":  # the classes are summed anyway, and a thousand of them are many numbers to keep
+            counts = [count.mean(1, keepdim=True) for count in counts]
         return torch.cat(counts, 1).to(case.attributions.dtype)
 
     def reduce(self, scores: Tensor) -> float:
