@@ -182,7 +182,9 @@ def test_a_file_in_the_place_of_the_folder_is_an_error_at_once(tmp_path: Path) -
 
 
 def test_the_demo_ends_with_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "MEASURED", {"explainers": ["grad_cam", "random"], "metrics": ["relevance_mass", "average_drop"]})
+    monkeypatch.setattr(
+        demo, "MEASURED", {"explainers": ["grad_cam", "random"], "metrics": ["relevance_mass", "average_drop"]}
+    )
     with Progress(disable=True) as progress:
         files = demo.measure(tmp_path, progress)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(file.name for file in files)

@@ -129,7 +129,7 @@ def test_scores_that_are_not_finite_are_left_out_and_said(tmp_path):
     text = report(folder).text
     assert "n = 9, 1 not finite" in text
     assert "all is not in the table: it has no finite score" in text
-    assert "gain is compared on the 9 images" in text
+    assert "gain is compared on 9 images" in text
 
 
 def test_the_rows_of_one_image_are_drawn_together(tmp_path):
@@ -140,9 +140,20 @@ def test_the_rows_of_one_image_are_drawn_together(tmp_path):
 
 
 def test_an_explainer_with_fewer_images_is_compared_on_them(tmp_path):
-    found = board(write_run(tmp_path / "run", {"gain": {"a": HIGH, "b": NEAR[:4]}}))
-    assert (found.cells["a"].figure.n, found.cells["b"].figure.n, found.shared) == (10, 4, 4)
-    assert found.leader == "a", "0.875 and 0.8625 on the first four"
+    found = board(write_run(tmp_path / "run", {"gain": {"a": HIGH, "b": NEAR[:6]}}))
+    assert (found.cells["a"].figure.n, found.cells["b"].figure.n, found.shared) == (10, 6, 6)
+    assert found.leader == "a"
+
+
+def test_one_with_few_images_does_not_leave_the_others_only_these(tmp_path):
+    """It has no rank, and is compared with the best on what both have: on four images nothing can be told apart."""
+    low = [value - 0.5 for value in HIGH]
+    found = board(write_run(tmp_path / "run", {"gain": {"a": HIGH, "b": low, "few": low[:4]}}))
+    assert found.shared == 10
+    assert {name: cell.standing for name, cell in found.cells.items()} == {"a": "best", "b": "", "few": "level"}
+    assert [found.cells[name].rank is None for name in ("a", "b", "few")] == [False, False, True]
+    better = board(write_run(tmp_path / "other", {"gain": {"a": low, "b": low, "few": HIGH[:4]}}))
+    assert better.leader in ("a", "b"), "the best is one of those that were seen on most images"
 
 
 # -- tables -------------------------------------------------------------------------------------------------------------

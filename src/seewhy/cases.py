@@ -141,7 +141,7 @@ class Question:
         needs: what the metrics need beside images and maps.
         """
         explainer, cost = self.methods[name], None
-        if "cost" in needs:
+        if "cost" in needs and asked.present is None:  # merged maps have no cost, and the metric says so
             maps, cost = measure(explainer, asked.images, asked.explained)
         elif kept is not None:
             maps = kept.to(asked.images.device)

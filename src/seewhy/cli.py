@@ -182,6 +182,14 @@ def evaluate(
     except KeyboardInterrupt:
         typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
         raise typer.Exit(130) from None
+    except RuntimeError as error:
+        if fabric is None or ("gloo" not in str(error).lower() and "connection" not in str(error).lower()):
+            raise
+        raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
+    except SeewhyError:
+        if first:
+            raise
+        raise typer.Exit(2) from None  # the first process says it
     if not first:
         return
     _print(scoreboard.table(result))

@@ -188,6 +188,12 @@ def evaluate(
     for what, number in {"limit": limit, "batch_size": batch_size, "threads": threads, **(limits or {})}.items():
         if number is not None and number < (0 if "/" in what else 1):
             raise SeewhyError(f"{'limit of ' if what in (limits or {}) else ''}{what} is {number}; give at least 1")
+    for name in methods:  # each has a folder of its own
+        if name in ("", ".", "..") or any(letter in "/\\" or not letter.isprintable() for letter in name):
+            raise SeewhyError(f"an explainer cannot be called {name!r}: its maps could not be written")
+    for name in measures:
+        if name.endswith("]") and name.rpartition("[")[0] in measures:
+            raise SeewhyError(f"a metric cannot be called {name!r} beside one with numbers")
     for name in limits or {}:
         if name not in {*methods, *measures, *(f"{e}/{m}" for e in methods for m in measures)}:
             raise SeewhyError(f"a limit for {name}, which is no explainer, metric or EXPLAINER/METRIC of this evaluation")
@@ -212,6 +218,23 @@ def evaluate(
     return Evaluation(measures, found.scores, found.curves, found.images, found.failures)
 
 
+About = tuple[dict[str, object], dict[str, dict[str, object]], dict[str, dict[str, object]]]
+
+
+def _opened(out: str | Path, about: About, fabric: "Fabric | None", rank: int) -> RunFolder:
+    """The first process opens the folder before the others; if it cannot, all stop with what it says."""
+    folder, error = None, ""
+    try:
+        folder = RunFolder(out, *about) if rank == 0 else None
+    except SeewhyError as mistake:
+        error = str(mistake)
+    if fabric:
+        error = fabric.broadcast(error)
+    if error:
+        raise SeewhyError(error)
+    return folder or RunFolder(out, *about, rank=rank)
+
+
 def _into_folder(
     out: str | Path, work: Work, fabric: "Fabric | None", rank: int, world: int, details: Mapping[str, object]
 ) -> Tables:
@@ -222,10 +245,7 @@ def _into_folder(
         about_explainers(work.question.methods, work.limits),
         about_metrics(work.metrics, work.limits),
     )
-    folder = RunFolder(out, *about) if rank == 0 else None
-    if fabric:
-        fabric.barrier()
-    folder = folder or RunFolder(out, *about, rank=rank)
+    folder = _opened(out, about, fabric, rank)
     with folder:
         work.run(folder.append, folder, rank, world)
         if fabric:

@@ -74,6 +74,7 @@ class RunFolder:
         with self._safely():
             progress.mkdir(parents=True, exist_ok=True)
         self._written = True
+        self._kept = [p for p in (self.folder / "maps", self.folder / "pictures") if not p.exists()]
         try:
             with self._safely():
                 self._take()
@@ -139,9 +140,13 @@ class RunFolder:
         """What all processes have recorded; a line that was cut off by a kill is not there."""
         for file in sorted(self._lines.parent.glob("*.jsonl")):
             with file.open("rb") as lines:
-                for line in lines:
+                for number, line in enumerate(lines, 1):
                     if line.endswith(b"\n"):
-                        yield _record(line)
+                        try:
+                            yield _record(line)
+                        except (ValueError, KeyError, TypeError) as error:
+                            what = f"{file}, line {number}, is damaged ({type(error).__name__})"
+                            raise SeewhyError(f"{what}: delete the line, its work is done again") from None
 
     def kept(self, batch: int, explainer: str, asked: Asked) -> Tensor | None:
         """(r, h, w) the maps that were kept of exactly these images and classes."""
@@ -149,8 +154,9 @@ class RunFolder:
         if not file.is_file():
             return None
         found = read_maps(file)
-        same = found["index"].tolist() == asked.index and found["explained"].tolist() == asked.explained.tolist()
-        return torch.from_numpy(found["maps"]) if same else None
+        place = {key: i for i, key in enumerate(zip(found["index"].tolist(), found["explained"].tolist(), strict=True))}
+        rows = [place.get(key, -1) for key in zip(asked.index, asked.explained.tolist(), strict=True)]
+        return None if -1 in rows else torch.from_numpy(found["maps"][rows])
 
     def keep(self, batch: int, explainer: str, asked: Asked, maps: Tensor) -> None:
         """All maps of a unit as they are."""
@@ -191,6 +197,8 @@ class RunFolder:
         found = tables(self.records(), explainers, metrics, self._earlier())
         if not len(found.scores):
             self._written = False
+            for made in self._kept:
+                shutil.rmtree(made, ignore_errors=True)
             return found
         self.manifest = {
             **{key: value for key, value in self.manifest.items() if key != "asking"},
@@ -211,7 +219,7 @@ class RunFolder:
         return found
 
     def _earlier(self) -> Tables | None:
-        if not (self.folder / SCORES).is_file():
+        if not self.manifest["done"]:
             return None
         scores, curves, images = (read_parquet(self.folder / name) for name in (SCORES, CURVES, IMAGES))
         return Tables(scores, curves, images, *told(self.manifest))
@@ -265,6 +273,12 @@ def _joined(
         if before != now:
             change = f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same"
             raise SeewhyError(f"{folder} has a run of another question ({key} is {change}): give another folder")
+    for name in old["explainers"].keys() & new["explainers"].keys():
+        before, now = (about["explainers"][name]["limits"] for about in (old, new))
+        for pair in [m for m in new["metrics"] if m in old["metrics"]]:
+            if before.get(pair) != now.get(pair):
+                raise SeewhyError(f"{folder} has {name}/{pair} with another limit: give the same, or another folder")
+        old["explainers"][name]["limits"] = new["explainers"][name]["limits"] = {**before, **now}
     for kind in ("explainers", "metrics"):
         for name in old[kind].keys() & new[kind].keys():
             if old[kind][name] != new[kind][name]:

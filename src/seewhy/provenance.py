@@ -20,7 +20,7 @@ def about_question(q: Question, images: Sequence[int], threads: int) -> dict[str
         "classifier": described_classifier(q.classifier),
         "weights": fingerprint(q.classifier.module),
         "dataset": {"name": type(q.dataset).__name__.lower(), **_options(q.dataset, ("path", "classes", "view"))},
-        "images": f"{len(ids)} with the names {sha256(chr(10).join(ids).encode()).hexdigest()[:16]}",
+        "images": f"{len(ids)} with the names {_digest(chr(10).join(ids).encode())}",
         "files": getattr(q.dataset, "digest", None),
         "device": str(next((p.device.type for p in q.classifier.module.parameters()), "cpu")),
         "target": q.target,
@@ -78,7 +78,7 @@ def described_classifier(classifier: Classifier) -> dict[str, object]:
         "mean": list(classifier.mean),
         "std": list(classifier.std),
         "crop": classifier.crop,
-        "classes": classifier.n_classes,
+        "classes": f"{classifier.n_classes} with the names {_digest(chr(10).join(classifier.classes).encode())}",
         "multilabel": classifier.multilabel,
     }
 
@@ -103,4 +103,13 @@ def _plain(value: object) -> object:
     """For JSON."""
     if isinstance(value, tuple | list):
         return [_plain(part) for part in value]
-    return value if isinstance(value, int | float | str | bool | None) else str(value)
+    if isinstance(value, torch.Tensor):
+        return f"tensor {tuple(value.shape)} {_digest(value.detach().cpu().contiguous().numpy().tobytes())}"
+    if isinstance(value, int | float | str | bool | None):
+        return value
+    text = str(value)
+    return type(value).__name__ if " at 0x" in text else text  # an address differs from run to run
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]

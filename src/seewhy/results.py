@@ -1,9 +1,11 @@
 """Results on disk, written whole or not at all, and what they depend on."""
 
 import json
+import os
 import platform
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -138,7 +141,7 @@ def read_maps(file: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(file, allow_pickle=False) as opened:
             return {name: opened[name] for name in ("index", "explained", "maps")}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise SeewhyError(f"{file} cannot be read ({error}): delete it, its maps are then made again") from None
 
 
@@ -149,7 +152,7 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 def replaced(file: Path, write: Callable[[Path], object]) -> None:
     """``write(part)`` a file beside it, which then takes its place."""
-    part = file.with_name(f".{file.name}.part")
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     write(part)
     part.replace(file)
 

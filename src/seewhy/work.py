@@ -43,7 +43,7 @@ class Work:
         n_batches = -(-len(self.images) // size)
         numbers = range(rank * n_batches // world, (rank + 1) * n_batches // world)  # in one piece: limits are spread evenly
         share = {number: self.images[number * size : (number + 1) * size] for number in numbers}
-        missing = {number: self._missing(number, folder) for number in share}
+        missing = {number: self._missing(number, images, place, folder) for number, images in share.items()}
         left = [number for number in share if any(missing[number].values())]
         total, failed = sum(map(len, share.values())), 0
         before = float(total - sum(len(share[number]) for number in left))
@@ -60,10 +60,16 @@ class Work:
                 before += len(images)
                 self._tell(before, total, failed)
 
-    def _missing(self, number: int, folder: RunFolder | None) -> dict[str, dict[str, Metric]]:
-        """For each explainer the metrics that a batch does not have yet."""
-        has = {name: folder.has(number, name) if folder else set() for name in self.question.methods}
-        return {name: {m: measure for m, measure in self.metrics.items() if m not in has[name]} for name in has}
+    def _missing(
+        self, number: int, images: list[int], place: Mapping[int, int], folder: RunFolder | None
+    ) -> dict[str, dict[str, Metric]]:
+        """For each explainer the metrics that are asked for an image of the batch and that it does not have yet."""
+        found = {}
+        for name in self.question.methods:
+            has, wanted = folder.has(number, name) if folder else set(), self._wanted(place, name)
+            asking = (m for m in self.metrics if m not in has and any(wanted(m, index) for index in images))
+            found[name] = {m: self.metrics[m] for m in asking}
+        return found
 
     def _tell(self, done: float, total: int, failed: int) -> None:
         if self.progress:
@@ -81,8 +87,8 @@ class Work:
         facts, asked = self._asked_of(images)
         news = [] if folder and folder.knows(number) else [Record(number, facts)]
         for name, metrics in missing.items():
-            mine = self._within(asked, name, place) if asked else None
-            if not metrics or not mine or not mine.index:
+            mine = self._within(asked, name, metrics, place) if asked and metrics else None
+            if mine is None or not mine.index:
                 continue
             kept = folder.kept(number, name, mine) if folder else None
             unit, maps = measured(self.question, mine, name, metrics, self._wanted(place, name), kept)
@@ -116,15 +122,17 @@ class Work:
         facts, asked = self.question.ask(found, images)
         return replace(facts, failures=[*unread, *facts.failures]), asked
 
-    def _within(self, asked: Asked, name: str, place: Mapping[int, int]) -> Asked:
-        """The rows that are within the limit of an explainer."""
-        limit = self.limits.get(name)
-        return asked if limit is None else asked.rows([i for i, index in enumerate(asked.index) if place[index] < limit])
+    def _within(self, asked: Asked, name: str, metrics: Mapping[str, Metric], place: Mapping[int, int]) -> Asked:
+        """The rows that a metric is asked for, or all within the explainer's limit if the maps are kept."""
+        wanted, limit = self._wanted(place, name), self.limits.get(name, len(place))
+        whole = self.keep_maps
+        keep = [(whole and place[i] < limit) or any(wanted(metric, i) for metric in metrics) for i in asked.index]
+        return asked if all(keep) else asked.rows([i for i, fine in enumerate(keep) if fine])
 
     def _wanted(self, place: Mapping[int, int], explainer: str) -> Callable[[str, int], bool]:
-        """Is an image within the limits of a metric?"""
-        every = len(place)
-        limits = {m: min(self.limits.get(m, every), self.limits.get(f"{explainer}/{m}", every)) for m in self.metrics}
+        """Is an image within the limits of an explainer and a metric?"""
+        most = min(len(place), self.limits.get(explainer, len(place)))
+        limits = {m: min(most, *(self.limits.get(key, most) for key in (m, f"{explainer}/{m}"))) for m in self.metrics}
         return lambda name, index: place[index] < limits[name]
 
 

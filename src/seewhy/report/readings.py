@@ -1,6 +1,6 @@
 """What a run folder says of each explainer by each metric: the numbers behind every table and chart."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -78,9 +78,18 @@ class Measure:
         """Has each row one number?"""
         return self.reduce is None
 
-    def common(self) -> list[Key]:
-        """The rows that every explainer has, in their order."""
-        first, *others = self.readings.values()
+    @property
+    def field(self) -> list[str]:
+        """The explainers that are compared with each other: those with at least half of the most rows.
+
+        One that was too slow for more than a few images would leave the others only these to be compared on.
+        """
+        most = max(len(reading.keys) for reading in self.readings.values())
+        return [name for name, reading in self.readings.items() if 2 * len(reading.keys) >= most]
+
+    def common(self, names: Sequence[str]) -> list[Key]:
+        """The rows that all of some explainers have, in their order."""
+        first, *others = (self.readings[name] for name in names)
         shared = set(first.keys).intersection(*(reading.keys for reading in others))
         return [key for key in first.keys if key in shared]
 
