@@ -527,3 +527,19 @@ def test_images_without_finite_logits_are_failures() -> None:
     found = evaluate(classifier, {"watched": Watched()}, ["complexity"], Pictures(), batch_size=4)
     assert [(f.image_id, f.error[:40]) for f in found.failures] == [("image 2", "Sick returns NaN or infinite logits: che")]
     assert len(found.rows) == N - 1
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "..", "", "a\\b", "a\nb"])
+def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SeewhyError, match="an explainer cannot be called"):
+        measured(tmp_path / "run", methods={name: Watched()}, keep_maps=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_of_maps_is_named(tmp_path: Path) -> None:
+    methods = {"mine": Watched()}
+    measured(tmp_path / "run", methods=methods, metrics=["complexity"], keep_maps=True)
+    file = tmp_path / "run" / "maps" / "mine" / "000001.npz"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(SeewhyError, match=r"000001.npz cannot be read .*: delete it"):
+        measured(tmp_path / "run", methods=methods, metrics=["sparseness"])
