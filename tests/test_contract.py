@@ -12,6 +12,7 @@ CHEAP: dict[str, dict[str, object]] = {
     "smooth_grad": {"samples": 3},
     "integrated_gradients": {"steps": 3},
     "gradient_shap": {"samples": 3},
+    "opti_cam": {"steps": 3},
 }
 
 

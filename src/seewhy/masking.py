@@ -72,6 +72,27 @@ def _rise_kernel() -> list[list[float]]:
     return gaussian_filter(point, 5).tolist()
 
 
+def blend(images: Images, masks: Float[Tensor, "n h w"], removed: Images) -> Images:
+    """Each image under its mask: the image where the mask is 1, ``removed`` where it is 0."""
+    return removed + masks[:, None] * (images - removed)
+
+
+def masked_logits(
+    classifier: Classifier, images: Images, masks: Float[Tensor, "n m h w"], removed: Images, batch_size: int
+) -> Float[Tensor, "n m k"]:
+    """Logits of every image under each of its m masks, ``batch_size`` masked images at a time.
+
+    Masks that all images share are given as an expanded view. Call it within ``classifier.at_work``.
+    """
+    n, m = masks.shape[:2]
+    rows = torch.arange(n, device=images.device).repeat_interleave(m)
+    logits = [
+        classifier.logits(classifier.laid_out(blend(images[i], masks[i, j], removed[i])))
+        for i, j in zip(rows.split(batch_size), torch.arange(m, device=rows.device).repeat(n).split(batch_size), strict=True)
+    ]
+    return torch.cat(logits).unflatten(0, (n, m))
+
+
 Game = Callable[[Int[Tensor, "r"], Bool[Tensor, "r p"]], Logits]
 """v(S) of some images: rows (r,) says which image, kept (r, p) which of its players stay; logits (r, k) come out."""
 

@@ -1,7 +1,8 @@
 """The classifier that is explained."""
 
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -14,6 +15,7 @@ from seewhy import network, probe
 from seewhy.data.pictures import View
 from seewhy.errors import SeewhyError
 from seewhy.network import Captured, Record, frozen
+from seewhy.precision import Precision, computing
 from seewhy.registry import did_you_mean
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
@@ -96,7 +98,13 @@ class Classifier:
 
     def logits(self, images: Images) -> Logits:
         """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
-        return self._read(self.module(self.normalize(images)), len(images))
+        return self._read(self.module(self.normalize(images)), len(images)).to(images.dtype)
+
+    @contextmanager
+    def at_work(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
+        """Where a method runs the network many times: frozen, in ``precision``, with or without a graph to the images."""
+        with frozen(self.module), computing(self.module, precision), torch.set_grad_enabled(gradients):
+            yield
 
     def laid_out(self, images: Images) -> Images:
         """The images in the memory layout in which the network is fastest without gradients; the same numbers.

@@ -19,6 +19,7 @@ from seewhy.explainers.input_x_gradient import InputXGradient as InputXGradient
 from seewhy.explainers.integrated_gradients import IntegratedGradients as IntegratedGradients
 from seewhy.explainers.layer_cam import LayerCAM as LayerCAM
 from seewhy.explainers.negative_saliency import NegativeSaliency as NegativeSaliency
+from seewhy.explainers.opti_cam import OptiCAM as OptiCAM
 from seewhy.explainers.positive_saliency import PositiveSaliency as PositiveSaliency
 from seewhy.explainers.random import Random as Random
 from seewhy.explainers.saliency import Saliency as Saliency
