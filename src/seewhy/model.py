@@ -107,10 +107,10 @@ class Classifier:
             yield
 
     def laid_out(self, images: Images) -> Images:
-        """The images in the memory layout in which the network is fastest without gradients; the same numbers.
+        """The images in the memory layout in which the network is fastest; the same numbers.
 
-        Channels last: convolutions take up to half as long on a CPU. With gradients the ties of max-pooling would be broken
-        otherwise, so there it is not used.
+        Channels last: convolutions take up to half as long on a CPU. The gradient differs only where max-pooling meets ties,
+        which it may break in either way.
         """
         return images.contiguous(memory_format=self._fastest)
 

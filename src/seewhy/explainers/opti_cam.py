@@ -132,7 +132,8 @@ class OptiCAM:
         """Minus the objective F of each image."""
 
         def score(mask: Attribution) -> Scores:
-            return select(self.classifier, self.classifier.logits(blend(images, mask, removed)), targets, self.selector)
+            masked = self.classifier.laid_out(blend(images, mask, removed))
+            return select(self.classifier, self.classifier.logits(masked), targets, self.selector)
 
         match self.objective:
             case "mask":
