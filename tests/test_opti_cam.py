@@ -200,7 +200,9 @@ def test_an_image_stops_when_its_own_loss_stands_still() -> None:
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-9)
     lengths = []
     for i in range(3):
-        runs = [OptiCAM(classifier, steps=s, tolerance=0.0).explain(images[i : i + 1], targets[i : i + 1]) for s in range(61)]
+        runs = [
+            OptiCAM(classifier, steps=s, tolerance=0.0).explain(images[i : i + 1], targets[i : i + 1]) for s in range(61)
+        ]
         lengths.append(next(s for s, run in enumerate(runs) if torch.allclose(run, alone[i], rtol=0, atol=1e-9)))
     assert len(set(lengths)) > 1, "all images stopped together, which proves nothing"
     assert max(lengths) < 60, "none stopped early"

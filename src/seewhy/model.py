@@ -103,7 +103,9 @@ class Classifier:
     @contextmanager
     def at_work(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
         """Where a method runs the network many times: frozen, in ``precision``, with or without a graph to the images."""
-        with frozen(self.module), computing(self.module, precision), torch.set_grad_enabled(gradients):
+        exact = (*self.heads, *filter(None, [self.class_map_layer])) if precision == "bf16" else ()
+        heads = [self.module.get_submodule(name) for name in exact]
+        with frozen(self.module), computing(self.module, precision, heads), torch.set_grad_enabled(gradients):
             yield
 
     def laid_out(self, images: Images) -> Images:

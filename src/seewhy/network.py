@@ -247,20 +247,14 @@ def replay(module: nn.Module, recorded: Record, features: Tensor, images: Tensor
     answers.setdefault(watched, []).append(partial(with_first_tensor, recorded.output, features.clone()))
     with ExitStack() as stack:
         for m, queue in answers.items():
-            stack.enter_context(_answering(m, iter(queue)))
+            stack.enter_context(answering(m, _in_turn(iter(queue), m.forward)))
         return module(images.repeat_interleave(repeat, 0) if repeat > 1 else images)
 
 
 @contextmanager
-def _answering(module: nn.Module, answers: Iterator[Callable[[], object]]) -> Generator[None]:
-    """Inside the block ``module`` returns the answers one by one, and works again when they are used up."""
+def answering(module: nn.Module, forward: Callable[..., object]) -> Generator[None]:
+    """Inside the block ``forward`` answers in place of the module's own."""
     own = module.__dict__.get("forward")
-    original = module.forward
-
-    def forward(*args: object, **kwargs: object) -> object:
-        answer = next(answers, None)
-        return original(*args, **kwargs) if answer is None else answer()
-
     module.__dict__["forward"] = forward
     try:
         yield
@@ -268,6 +262,16 @@ def _answering(module: nn.Module, answers: Iterator[Callable[[], object]]) -> Ge
         del module.__dict__["forward"]
         if own is not None:
             module.__dict__["forward"] = own
+
+
+def _in_turn(answers: Iterator[Callable[[], object]], original: Callable[..., object]) -> Callable[..., object]:
+    """Gives the answers one by one, and is the original when they are used up."""
+
+    def forward(*args: object, **kwargs: object) -> object:
+        answer = next(answers, None)
+        return original(*args, **kwargs) if answer is None else answer()
+
+    return forward
 
 
 def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

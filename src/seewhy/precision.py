@@ -1,13 +1,14 @@
 """Running a borrowed network in bfloat16, and giving it back as it was."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seewhy.errors import SeewhyError
+from seewhy.network import answering
 
 Precision = Literal["fp32", "bf16"]
 """"fp32" is the network's own precision (float64 stays float64); "bf16" computes convolutions and matrix products in
@@ -15,10 +16,11 @@ bfloat16, which some hardware runs several times faster, and all else as ``torch
 
 
 @contextmanager
-def computing(module: nn.Module, precision: Precision) -> Generator[None]:
+def computing(module: nn.Module, precision: Precision, heads: Sequence[nn.Module] = ()) -> Generator[None]:
     """Inside the block the network computes in ``precision``; its weights afterwards are the very same tensors.
 
-    Autocast alone would convert the weights at every pass, since it keeps converted ones only where they are trained.
+    Autocast alone would convert the weights at every pass, since it keeps converted ones only where they are trained. The
+    ``heads`` stay exact: logits in bfloat16 have three digits, and a mask that is a little better could not be told.
     """
     if precision == "fp32":
         yield
@@ -27,14 +29,26 @@ def computing(module: nn.Module, precision: Precision) -> Generator[None]:
     if first is not None and first.dtype == torch.float64:
         raise SeewhyError("precision='bf16' is for networks in float32, and this one is in float64: use precision='fp32'")
     device = "cpu" if first is None else first.device.type
-    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m not in heads]
     weights = {id(p): (p, p.data) for m in layers for p in m.parameters(recurse=False)}
     try:
         for p, data in weights.values():
             layout = torch.channels_last if data.ndim == 4 else torch.contiguous_format
             p.data = data.to(torch.bfloat16, memory_format=layout)
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16), ExitStack() as stack:
+            for head in heads:
+                stack.enter_context(answering(head, _exact(head.forward, device)))
             yield
     finally:
         for p, data in weights.values():
             p.data = data
+
+
+def _exact(forward: Callable[..., object], device: str) -> Callable[..., object]:
+    """The same function of inputs in single precision."""
+
+    def run(*inputs: object) -> object:
+        with torch.autocast(device, enabled=False):
+            return forward(*(x.float() if isinstance(x, Tensor) else x for x in inputs))
+
+    return run

@@ -148,7 +148,7 @@ class OptiCAM:
 
 def combined(features: FeatureMap, u: Float[Tensor, "n d"]) -> CoarseMap:
     """S(x; u) on the layer's grid, eq. 8 with h the identity."""
-    with torch.autocast(u.device.type, enabled=False):  # weights that differ by less than bfloat16 can tell are what is sought
+    with torch.autocast(u.device.type, enabled=False):  # bfloat16 could not tell weights apart that differ by little
         return torch.einsum("nd,ndhw->nhw", u.softmax(1), features)
 
 
