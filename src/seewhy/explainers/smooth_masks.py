@@ -1,0 +1,133 @@
+"""What optimized masks are made of: published lengths, coarse grids, blurs and their pyramids, smooth maxima."""
+
+from functools import cache
+from math import ceil
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad, pixel_shuffle
+
+from seewhy.types import Attribution, CoarseMap, Images
+
+Size = tuple[int, int]
+
+
+def size_of(images: Images) -> Size:
+    return images.shape[-2], images.shape[-1]
+
+
+def scaled(length: float, size: Size) -> float:
+    """A length that was published for images of 224 pixels, in pixels of an image whose shorter side is another."""
+    return length * min(size) / 224
+
+
+def coarse_size(size: Size, cells: int) -> Size:
+    """Of a grid with about ``cells`` cells along the shorter side of the image, and never more than pixels."""
+    cells = min(cells, *size)
+    return round(size[0] * cells / min(size)), round(size[1] * cells / min(size))
+
+
+def blur(images: Images, sigma: float, reach: int | None = None) -> Images:
+    """Gaussian blur, mirrored at the border, so that no dark frame appears. Always in the images' own precision.
+
+    Args:
+        sigma: in pixels.
+        reach: in pixels, where the kernel ends; None is 4 sigma. Never beyond what mirroring allows.
+    """
+    reach = ceil(4 * sigma) if reach is None else reach
+    if not sigma or not reach:
+        return images
+    rows, columns = (_blurring(s, sigma, min(reach, s - 1)).to(images) for s in size_of(images))
+    with torch.autocast(images.device.type, enabled=False):
+        return rows @ images @ columns.T
+
+
+@cache
+def _blurring(side: int, sigma: float, reach: int) -> Tensor:
+    """The matrix that blurs one axis."""
+    offsets = torch.arange(-reach, reach + 1)
+    weights = (-0.5 * (offsets.double() / sigma) ** 2).exp()
+    sources = (torch.arange(side)[:, None] + offsets).abs()
+    mirrored = torch.where(sources >= side, 2 * (side - 1) - sources, sources)
+    matrix = torch.zeros(side, side, dtype=torch.float64)
+    return matrix.scatter_add_(1, mirrored, (weights / weights.sum()).expand(side, -1))
+
+
+def pyramid(images: Images, sigma: float, levels: int) -> Float[Tensor, "n levels c h w"]:
+    """The images under ``levels`` blurs, from that of ``sigma`` pixels down to none."""
+    return torch.stack([blur(images, sigma * (1 - level / (levels - 1))) for level in range(levels)], 1)
+
+
+def perturbed(blurs: Float[Tensor, "n levels c h w"], masks: Attribution) -> Images:
+    """Each pixel at the level of the pyramid that its mask says, linearly between two: the image where the mask is 1."""
+    height = masks * (blurs.shape[1] - 1)
+    level = height.detach().floor().clamp(0, blurs.shape[1] - 2)
+    index = level.long()[:, None, None].expand(-1, 1, blurs.shape[2], -1, -1)
+    lower, upper = blurs.gather(1, index).squeeze(1), blurs.gather(1, index + 1).squeeze(1)
+    return lower + (height - level)[:, None] * (upper - lower)
+
+
+def smooth_maximum(points: CoarseMap, size: Size, step: int, sigma: float, coldness: float) -> Attribution:
+    """m(u) = smax_v K(u - v) points(v), with the soft maximum smax f = sum f exp(coldness f) / sum exp(coldness f).
+
+    A point stands in the middle of its cell of ``step`` x ``step`` pixels. Its bump is K = 1 up to sigma / 2, then falls
+    as exp(-2 (d / sigma - 1/2)^2); a pixel looks at the points up to 1 + ceil(sigma / step) cells away.
+    """
+    phases = cast(Tensor, cast(Any, _SmoothMaximum).apply(points, _kernel(step, sigma).to(points), coldness))
+    masks = pixel_shuffle(phases, step)[:, 0]
+    top, left = (masks.shape[1] - size[0]) // 2, (masks.shape[2] - size[1]) // 2
+    return masks[:, top : top + size[0], left : left + size[1]]
+
+
+@cache
+def _kernel(step: int, sigma: float) -> Tensor:
+    """K for each offset of a cell, row by row, and each pixel of a cell, row by row."""
+    radius = 1 + ceil(sigma / step)
+    pixel = torch.arange(step, dtype=torch.float64) - (step - 1) / 2
+    apart = pixel - step * torch.arange(-radius, radius + 1, dtype=torch.float64)[:, None]  # (offsets, step)
+    distance = (apart[:, None, :, None] ** 2 + apart[None, :, None, :] ** 2).sqrt()
+    kernel = (-2 * (distance / sigma - 0.5).clamp_min(0) ** 2).exp()
+    return kernel.flatten(2).flatten(0, 1)
+
+
+class _SmoothMaximum(torch.autograd.Function):
+    """Offset by offset, so that memory holds a few masks and not one for each of the offsets.
+
+    Pixels are arranged by their place in the cell, (n, step^2, gh, gw): all of a place see the same kernel.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, kernel: Tensor, coldness: float) -> Tensor:
+        total, weighted = (points.new_zeros(len(points), kernel.shape[1], *points.shape[1:]) for _ in range(2))
+        for f, _ in _bumps(points, kernel):
+            e = (coldness * f).exp_()
+            total += e
+            weighted.addcmul_(f, e)
+        highest = weighted / total
+        ctx.save_for_backward(points, kernel, total, highest)
+        ctx.coldness = coldness
+        return highest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
+        points, kernel, total, highest = ctx.saved_tensors
+        share = gradients[0] / total
+        radius = int(len(kernel) ** 0.5) // 2
+        found = pad(torch.zeros_like(points), [radius] * 4)
+        for k, (f, (y, x)) in enumerate(_bumps(points, kernel)):
+            e = (ctx.coldness * f).exp_()
+            slope = (f - highest).mul_(ctx.coldness).add_(1).mul_(e).mul_(share)  # of smax by f
+            found[:, y : y + points.shape[1], x : x + points.shape[2]] += (slope * kernel[k][:, None, None]).sum(1)
+        return found[:, radius : radius + points.shape[1], radius : radius + points.shape[2]], None, None
+
+
+def _bumps(points: Tensor, kernel: Tensor) -> Any:
+    """f = K(u - v) points(v) for each offset of the cell of v, and where that cell lies in the padded grid."""
+    across = int(len(kernel) ** 0.5)
+    padded = pad(points, [across // 2] * 4)
+    for k in range(len(kernel)):
+        y, x = k // across, k % across
+        cells = padded[:, None, y : y + points.shape[1], x : x + points.shape[2]].contiguous()
+        yield kernel[k][:, None, None] * cells, (y, x)
