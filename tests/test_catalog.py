@@ -37,3 +37,14 @@ def test_an_option_goes_to_the_methods_that_have_it() -> None:
     assert methods["integrated_gradients"].steps == 7
     with pytest.raises(SeewhyError, match="no option 'steps' in saliency"):
         choose(["saliency"], TINY["cnn"](), {"steps": "7"})
+
+
+def test_a_method_may_have_options_of_its_own_and_keeps_them_as_its_name() -> None:
+    names = ['opti_cam:steps=3,layer=["2","6"]', "opti_cam", "opti_cam:steps=4"]
+    methods, _ = choose(names, TINY["cnn"](), {"steps": "7", "batch_size": "5"})
+    assert list(methods) == names
+    assert [m.steps for m in methods.values()] == [3, 7, 4]  # type: ignore[attr-defined]
+    assert [m.batch_size for m in methods.values()] == [5, 5, 5]  # type: ignore[attr-defined]
+    assert methods[names[0]].layer == ("2", "6")  # type: ignore[attr-defined]
+    with pytest.raises(SeewhyError, match=r"opti_cam has no option 'step'.*'steps'"):
+        choose(["opti_cam:step=3"], TINY["cnn"](), {})

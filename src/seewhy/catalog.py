@@ -106,20 +106,23 @@ def choose(
 ) -> tuple[dict[str, Explainer], list[str]]:
     """The named explainers, each with those of the ``options``, as text, that it has; and why others were left out.
 
-    "all" stands for every one that is defined for the network. Raises SeewhyError for an unknown name, for an option that
-    none of them has, and for a value that one cannot take.
+    A name may have options of its own, "opti_cam:steps=50,learning_rate=0.3", and keeps them as its name. "all" stands for
+    every one that is defined for the network. Raises SeewhyError for an unknown name, for an option that none of them has,
+    and for a value that one cannot take.
     """
-    wanted = list(EXPLAINERS) if "all" in names else list(dict.fromkeys(names))
-    known = {name: set(options_of(EXPLAINERS[name])) for name in wanted}
+    split = {text: text.partition(":") for text in names if text != "all"}
+    wanted = {label: (name, pairs(_parts(own))) for label, (name, _, own) in split.items()}
+    every: dict[str, tuple[str, dict[str, str]]] = {name: (name, {}) for name in EXPLAINERS} if "all" in names else {}
+    known = {name: set(options_of(EXPLAINERS[name])) for name, _ in {**every, **wanted}.values()}
     _every_option_is_known(options, known)
-    own = {name: {key: text for key, text in options.items() if key in known[name]} for name in wanted}
     chosen: dict[str, Explainer] = {}
     left_out = []
-    for name in wanted:
+    for label, (name, own) in {**every, **wanted}.items():
+        shared = {key: text for key, text in options.items() if key in known[name]}
         try:
-            chosen[name] = explainer(name, classifier, **from_text(EXPLAINERS[name], own[name]))
+            chosen[label] = explainer(name, classifier, **from_text(EXPLAINERS[name], {**shared, **own}))
         except UnsuitedError as error:
-            if "all" not in names:
+            if label in wanted:
                 raise
             left_out.append(str(error))
     return chosen, left_out

@@ -56,8 +56,8 @@ def from_text(kind: type[Any], texts: Mapping[str, str]) -> dict[str, object]:
 def _read(text: str, hint: Any) -> object:
     if text in ("null", "None"):
         return None
-    with suppress(ValueError):
-        return _taken(text, hint, 0)
+    with suppress(ValueError):  # a list where text will do as well, as for layers
+        return _taken(json.loads(text), hint, 0) if text.startswith("[") else _taken(text, hint, 0)
     try:
         return json.loads({"True": "true", "False": "false"}.get(text, text))
     except json.JSONDecodeError:
