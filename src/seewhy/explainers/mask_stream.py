@@ -1,6 +1,7 @@
 """The random masks of RISE and RELAX, drawn in fixed rounds: any number of them takes the memory of one batch."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -57,7 +58,9 @@ class MaskStream:
             down, right = (torch.randint(ceil(s / self.cells), (ROUND,), generator=generator) for s in sides)
             for some in torch.arange(min(ROUND, self.samples - first)).split(batch_size):
                 y, x = (cropped(*ways) for ways in ((rows, down[some], sides[0]), (columns, right[some], sides[1])))
-                yield y @ grids[some].to(image) @ x.mT
+                with exact(image):
+                    masks = y @ grids[some].to(image) @ x.mT
+                yield masks
 
 
 def given(masks: Masks, image: Float[Tensor, "c h w"], batch_size: int) -> Iterator[Masks]:
@@ -65,6 +68,11 @@ def given(masks: Masks, image: Float[Tensor, "c h w"], batch_size: int) -> Itera
     for drawn in masks.split(ROUND):
         for some in drawn.split(batch_size):
             yield some.to(image)
+
+
+def exact(image: Tensor) -> AbstractContextManager[None]:
+    """Where a method's own matrix products are made: in their own type, also while the network runs in bfloat16."""
+    return torch.autocast(image.device.type, enabled=False)
 
 
 def masked(image: Float[Tensor, "c h w"], masks: Masks, removed: Float[Tensor, "c h w"]) -> Images:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.explainers.mask_stream import ROUND, Border, Masks, MaskStream, Normalization, given, masked, pearson
+from seewhy.explainers.mask_stream import ROUND, Border, Masks, MaskStream, Normalization, exact, given, masked, pearson
 from seewhy.masking import Baseline, baseline_images
 from seewhy.model import Classifier
 from seewhy.precision import Precision
@@ -117,7 +117,8 @@ class RISE:
             scores = self._scores(image, removed, masks)[:, classes] * going
             for j in range(halves):
                 mine = slice((j - count) % halves, None, halves)
-                sums[j].addmm_(scores[mine].T, masks[mine].flatten(1))
+                with exact(image):
+                    sums[j].addmm_(scores[mine].T, masks[mine].flatten(1))
                 weights[j] += masks[mine].flatten(1).sum(0)
             count += len(masks)
             used += going * len(masks)
