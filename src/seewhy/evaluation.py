@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,7 @@ from seewhy.journal import RunFolder
 from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
 from seewhy.model import Classifier
-from seewhy.provenance import about_explainers, about_metrics, about_question
+from seewhy.provenance import about_explainers, about_metrics, about_question, files_but_for
 from seewhy.results import environment, open_run
 from seewhy.tables import Record, Tables, tables, told
 from seewhy.work import Progress, Work
@@ -221,18 +221,22 @@ def evaluate(
 About = tuple[dict[str, object], dict[str, dict[str, object]], dict[str, dict[str, object]]]
 
 
-def _opened(out: str | Path, about: About, fabric: "Fabric | None", rank: int) -> RunFolder:
+class ShareError(SeewhyError):
+    """What one process of several met in its own share: the first does not know of it."""
+
+
+def _opened(out: str | Path, about: About, fabric: "Fabric | None", rank: int, dataset: Dataset) -> RunFolder:
     """The first process opens the folder before the others; if it cannot, all stop with what it says."""
-    folder, error = None, ""
+    folder, error, but_for = None, "", partial(files_but_for, dataset)
     try:
-        folder = RunFolder(out, *about) if rank == 0 else None
+        folder = RunFolder(out, *about, files_but_for=but_for) if rank == 0 else None
     except SeewhyError as mistake:
         error = str(mistake)
     if fabric:
         error = fabric.broadcast(error)
     if error:
         raise SeewhyError(error)
-    return folder or RunFolder(out, *about, rank=rank)
+    return folder or RunFolder(out, *about, rank=rank, files_but_for=but_for)
 
 
 def _into_folder(
@@ -245,9 +249,14 @@ def _into_folder(
         about_explainers(work.question.methods, work.limits),
         about_metrics(work.metrics, work.limits),
     )
-    folder = _opened(out, about, fabric, rank)
+    folder = _opened(out, about, fabric, rank, work.question.dataset)
     with folder:
-        work.run(folder.append, folder, rank, world)
+        try:
+            work.run(folder.append, folder, rank, world)
+        except SeewhyError as error:
+            if rank:
+                raise ShareError(f"process {rank}: {error}") from None
+            raise
         if fabric:
             fabric.barrier()
         if rank == 0:

@@ -8,7 +8,7 @@ interruptions.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import ENOSPC
 from functools import partial
@@ -53,6 +53,7 @@ class RunFolder:
         asked: what makes numbers comparable: a folder of another question is refused.
         explainers, metrics: what the manifest says of each: its options, and what the report needs.
         rank: number of this process.
+        files_but_for: a digest of the files of all images but some: pictures that could not be read may be mended.
 
     Raises:
         SeewhyError: another process has the folder; it belongs to another question or version; it cannot be written.
@@ -65,8 +66,9 @@ class RunFolder:
         explainers: Mapping[str, Mapping[str, Any]],
         metrics: Mapping[str, Mapping[str, Any]],
         rank: int = 0,
+        files_but_for: Callable[[Collection[int]], str | None] = lambda _: None,
     ) -> None:
-        self.folder, self.rank = Path(folder), rank
+        self.folder, self.rank, self._files_but_for = Path(folder), rank, files_but_for
         self._asking = {"explainers": list(explainers), "metrics": list(metrics)}
         progress = self.folder / "progress"
         self._lock, self._lines = FileLock(progress / f"rank-{rank}.lock"), progress / f"rank-{rank}.jsonl"
@@ -83,6 +85,8 @@ class RunFolder:
             if old is not None and old["complete"] and rank == 0:  # killed after the tables: they have these lines
                 for file in progress.glob("*.jsonl"):
                     file.unlink()
+            if old is not None and self._only_mended(old, asked.get("files")):
+                old["asked"]["files"] = asked["files"]
             self.manifest = _joined(self.folder, old, asked, explainers, metrics, self._asking)
             with self._safely():
                 _cut_torn_line(self._lines)
@@ -104,18 +108,33 @@ class RunFolder:
             raise SeewhyError(f"another process evaluates into {self.folder}: wait for it, or give another folder") from None
 
     def _scan(self) -> None:
-        """Which metrics each batch and explainer has, and of which batches the images are known."""
-        self.done: dict[tuple[int, str], set[str]] = {}
+        """Which metrics each batch and explainer has, for which images, and of which batches the images are known."""
+        self.done: dict[tuple[int, str], dict[str, frozenset[int]]] = {}
         self.known: set[int] = set()
-        for record in self.records():
-            if isinstance(record.content, Facts):
-                self.known.add(record.batch)
+        self.unread = {failure["index"] for failure in self.manifest["failures"] if not failure["explainer"]}
+        for batch, content in self.records():
+            if isinstance(content, Facts):
+                self.known.add(batch)
+                self.unread.update(failure.index for failure in content.failures)
             else:
-                self.done.setdefault((record.batch, record.content.explainer), set()).update(record.content.values)
+                done, rows = self.done.setdefault((batch, content.explainer), {}), frozenset(content.index)
+                done.update({metric: rows | done.get(metric, rows) for metric in content.values})
+        self._half = {batch for batch, _ in self.done} - self.known
+
+    def _only_mended(self, old: Mapping[str, Any], files: object) -> bool:
+        """Have the files of images that could not be read changed, and no others?"""
+        unread = {failure["index"] for failure in old.get("failures", ()) if not failure["explainer"]}
+        if not unread or old["asked"].get("files") == files:
+            return False
+        return old.get("files read") is not None and old["files read"] == self._files_but_for(unread)
 
     def has(self, batch: int, explainer: str) -> set[str]:
         """The metrics that need not be asked again."""
         return {*self.manifest["done"].get(explainer, ()), *self.done.get((batch, explainer), ())}
+
+    def unsettled(self, batch: int, images: Collection[int]) -> bool:
+        """Are there images that could not be read, and perhaps can be now? Or was the line deleted that knows of them?"""
+        return batch in self._half or not self.unread.isdisjoint(images)
 
     def knows(self, batch: int) -> bool:
         """Are the facts of its images recorded, by this evaluation?"""
@@ -144,7 +163,7 @@ class RunFolder:
                     if line.endswith(b"\n"):
                         try:
                             yield _record(line)
-                        except (ValueError, KeyError, TypeError) as error:
+                        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                             what = f"{file}, line {number}, is damaged ({type(error).__name__})"
                             raise SeewhyError(f"{what}: delete the line, its work is done again") from None
 
@@ -160,7 +179,8 @@ class RunFolder:
 
     def keep(self, batch: int, explainer: str, asked: Asked, maps: Tensor) -> None:
         """All maps of a unit as they are."""
-        self._save_maps(self.folder / "maps" / explainer / f"{batch:06d}.npz", asked, maps.detach().cpu().numpy())
+        file = self.folder / "maps" / explainer / f"{batch:06d}.npz"
+        self._save_maps(file, asked.index, asked.explained.cpu().numpy(), maps.detach().cpu().numpy())
 
     def picture(self, batch: int, explainer: str, asked: Asked, maps: Tensor) -> None:
         """The images of a unit and its maps for the report: small, and up to a factor for each map."""
@@ -179,12 +199,14 @@ class RunFolder:
         small = F.interpolate(maps[:, None], size=size, mode="area")[:, 0]
         top = small.abs().amax((1, 2), keepdim=True)
         small = small / torch.where(top > 0, top, 1)
-        self._save_maps(self.folder / "pictures" / explainer / f"{batch:06d}.npz", asked, small.half().cpu().numpy())
+        file = self.folder / "pictures" / explainer / f"{batch:06d}.npz"
+        index, explained = np.array(asked.index), asked.explained.cpu().numpy()
+        self._save_maps(file, *_with_others(file, index, explained, small.half().cpu().numpy()))
 
-    def _save_maps(self, file: Path, asked: Asked, maps: Any) -> None:
+    def _save_maps(self, file: Path, index: Any, explained: Any, maps: Any) -> None:
         def write(part: Path) -> None:
             with part.open("wb") as opened:
-                np.savez_compressed(opened, index=asked.index, explained=asked.explained.cpu().numpy(), maps=maps)
+                np.savez_compressed(opened, index=index, explained=explained, maps=maps)
 
         with self._safely():
             self._begin()
@@ -194,7 +216,7 @@ class RunFolder:
     def finish(self, details: Mapping[str, Any]) -> Tables:
         """All records, and those of earlier evaluations, as the tables of the folder; all that was asked is done now."""
         explainers, metrics = list(self.manifest["explainers"]), list(self.manifest["metrics"])
-        found = tables(self.records(), explainers, metrics, self._earlier())
+        found = tables(self.records(), explainers, metrics, self._earlier(), self._all_again())
         if not len(found.scores):
             self._written = False
             for made in self._kept:
@@ -208,6 +230,7 @@ class RunFolder:
             "done": _both(self.manifest["done"], self._asking),
             "rows": len(found.scores),
             "failures": [vars(failure) for failure in found.failures],
+            "files read": self._files_but_for({failure.index for failure in found.failures if not failure.explainer}),
             "curves": found.places,
             "seconds": found.seconds,
         }
@@ -217,6 +240,11 @@ class RunFolder:
             write_json(self.folder / "manifest.json", self.manifest)
             shutil.rmtree(self._lines.parent, ignore_errors=True)
         return found
+
+    def _all_again(self) -> bool:
+        """Is all asked for that was done before?"""
+        explainers, metrics = ({*self._asking[kind]} for kind in ("explainers", "metrics"))
+        return all(e in explainers and metrics.issuperset(done) for e, done in self.manifest["done"].items())
 
     def _earlier(self) -> Tables | None:
         if not self.manifest["done"]:
@@ -275,7 +303,7 @@ def _joined(
             raise SeewhyError(f"{folder} has a run of another question ({key} is {change}): give another folder")
     for name in old["explainers"].keys() & new["explainers"].keys():
         before, now = (about["explainers"][name]["limits"] for about in (old, new))
-        for pair in [m for m in new["metrics"] if m in old["metrics"]]:
+        for pair in [m for m in new["metrics"] if m in _pairs(old, name)]:
             if before.get(pair) != now.get(pair):
                 raise SeewhyError(f"{folder} has {name}/{pair} with another limit: give the same, or another folder")
         old["explainers"][name]["limits"] = new["explainers"][name]["limits"] = {**before, **now}
@@ -289,6 +317,24 @@ def _joined(
                 f"{folder} has a run that was interrupted, with the {kind} {', '.join(missing)}: ask for them too"
             )
     return {**old, **begun, "explainers": old["explainers"] | new["explainers"], "metrics": old["metrics"] | new["metrics"]}
+
+
+def _with_others(file: Path, index: Any, explained: Any, maps: Any) -> tuple[Any, Any, Any]:
+    """Index, class and map of each row, and of those that the file has of other images: another metric wanted more."""
+    try:
+        there = read_maps(file)
+    except SeewhyError:  # none yet, or a damaged one
+        return index, explained, maps
+    own = {*zip(index.tolist(), explained.tolist(), strict=True)}
+    keys = zip(there["index"].tolist(), there["explained"].tolist(), strict=True)
+    others = [i for i, key in enumerate(keys) if key not in own]
+    if not others or there["maps"].shape[1:] != maps.shape[1:]:
+        return index, explained, maps
+    joined = [
+        np.concatenate([a, there[name][others]]) for a, name in ((index, "index"), (explained, "explained"), (maps, "maps"))
+    ]
+    order = np.lexsort((joined[1], joined[0]))
+    return joined[0][order], joined[1][order], joined[2][order]
 
 
 def _cut_torn_line(file: Path) -> None:
@@ -306,6 +352,12 @@ def _record(line: bytes) -> Record:
         return Record(batch, Facts(**content))
     content["curves"] = {name: tuple(curve) for name, curve in content["curves"].items()}
     return Record(batch, Unit(**content))
+
+
+def _pairs(old: Mapping[str, Any], explainer: str) -> set[str]:
+    """The metrics that an explainer was asked for, whether or not that is done."""
+    asking = old.get("asking", {})
+    return {*old["done"].get(explainer, ()), *(asking["metrics"] if explainer in asking.get("explainers", ()) else ())}
 
 
 def _both(done: Mapping[str, list[str]], asking: Mapping[str, list[str]]) -> dict[str, list[str]]:

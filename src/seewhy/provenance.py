@@ -1,13 +1,16 @@
 """Where numbers come from: what the manifest says of the question, the explainers and the metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from math import isfinite
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from seewhy.cases import Question
+from seewhy.data import Dataset
 from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.metrics import METRICS, HasCurve, Metric
 from seewhy.model import Classifier
@@ -31,6 +34,22 @@ def about_question(q: Question, images: Sequence[int], threads: int) -> dict[str
         "threads": threads,
         "seed": q.seed,
     }
+
+
+def files_but_for(dataset: Dataset, some: Collection[int]) -> str | None:
+    """A digest of the files of all images but some, and of what is said of them; None where the dataset names no files.
+
+    If it is the same, and that of all files is another, then only those some have changed.
+    """
+    entries = getattr(dataset, "entries", ())
+    if not entries or not all(isinstance(getattr(entry, "file", None), Path) for entry in entries):
+        return None
+    lines = []
+    for i, (name, entry) in enumerate(zip(dataset.ids, entries, strict=True)):
+        if i not in some:  # paths, and places in files of labels, may have moved
+            said = [value for value in entry if not isinstance(value, Path | str)]
+            lines.append(f"{name} {said} {entry.file.stat().st_size}")
+    return _digest("\n".join(lines).encode())
 
 
 def about_explainers(methods: Mapping[str, Explainer], limits: Mapping[str, int]) -> dict[str, dict[str, object]]:
@@ -88,7 +107,7 @@ def fingerprint(module: torch.nn.Module) -> str:
     digest = sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
 
 
@@ -100,15 +119,29 @@ def _options(item: object, without: Sequence[str]) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """For JSON."""
+    """For JSON: readable where it is short, a digest where it is long; other values are other text."""
     if isinstance(value, tuple | list):
         return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, np.ndarray):
+        return f"array {value.shape} {value.dtype} {_digest(value.tobytes())}"
     if isinstance(value, torch.Tensor):
-        return f"tensor {tuple(value.shape)} {_digest(value.detach().cpu().contiguous().numpy().tobytes())}"
+        kind = str(value.dtype).removeprefix("torch.")
+        return f"tensor {tuple(value.shape)} {kind} {_digest(_bytes(value))}"
+    if isinstance(value, torch.nn.Module):
+        return f"{type(value).__name__} {fingerprint(value)}"
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__, **_options(value, ("classifier",))}
     if isinstance(value, int | float | str | bool | None):
         return value
     text = str(value)
     return type(value).__name__ if " at 0x" in text else text  # an address differs from run to run
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    """Of a tensor of any type, also one that numpy does not have."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def _digest(content: bytes) -> str:

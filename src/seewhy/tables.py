@@ -37,15 +37,26 @@ def told(manifest: Mapping[str, Any]) -> tuple[list[Failure], dict[str, list[flo
     return [Failure(**failure) for failure in manifest["failures"]], manifest["curves"], manifest["seconds"]
 
 
-def tables(records: Iterable[Record], explainers: Sequence[str], metrics: Sequence[str], earlier: Tables | None) -> Tables:
-    """What the records and earlier evaluations say, each thing once. The records are not held, only their numbers."""
+def tables(
+    records: Iterable[Record],
+    explainers: Sequence[str],
+    metrics: Sequence[str],
+    earlier: Tables | None,
+    again: bool = True,
+) -> Tables:
+    """What the records and earlier evaluations say, each thing once. The records are not held, only their numbers.
+
+    An image that could not be read, and now can, is no failure any more, if all that was asked ``earlier`` was asked
+    ``again``: until then it lacks numbers.
+    """
     scores, curves, images = _Column(SCORES_SCHEMA), _Column(CURVES_SCHEMA), _Column(IMAGES_SCHEMA)
-    failures, places = list[Failure](), dict[str, list[float]]()
+    failures, places, lacking = list[Failure](), dict[str, list[float]](), set[int]()
     seconds: dict[str, dict[str, float]] = {"explainers": {}, "metrics": {}}
     if earlier is not None:
         for column, frame in ((scores, earlier.scores), (curves, earlier.curves), (images, earlier.images)):
             column.add(frame)
         failures, places = [*earlier.failures], {**earlier.places}
+        lacking = set() if again else {failure.index for failure in failures if not failure.explainer}
         seconds = {kind: dict(spent) for kind, spent in earlier.seconds.items()}
     for _, content in records:
         failures += content.failures
@@ -60,12 +71,13 @@ def tables(records: Iterable[Record], explainers: Sequence[str], metrics: Sequen
             kind, key = ("metrics", name) if name else ("explainers", content.explainer)
             seconds[kind][key] = seconds[kind].get(key, 0.0) + spent
     known = images.frame().unique("index", keep="last").sort("index")
-    mended = set(known["index"])
+    mended = {*known["index"]} - lacking
+    unread = {failure.index: failure for failure in failures if not failure.explainer and failure.index not in mended}
     return Tables(
         _ordered(scores.frame(), explainers, metrics),
         _ordered(curves.frame(), explainers, metrics),
         known,
-        sorted({failure for failure in failures if failure.explainer or failure.index not in mended}),
+        sorted({*unread.values(), *(failure for failure in failures if failure.explainer)}),
         places,
         seconds,
     )

@@ -1,7 +1,7 @@
 """All the work of an evaluation, in pieces that do not depend on who does them: resumed, shared out, or in one go."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -44,7 +44,7 @@ class Work:
         numbers = range(rank * n_batches // world, (rank + 1) * n_batches // world)  # in one piece: limits are spread evenly
         share = {number: self.images[number * size : (number + 1) * size] for number in numbers}
         missing = {number: self._missing(number, images, place, folder) for number, images in share.items()}
-        left = [number for number in share if any(missing[number].values())]
+        left = [n for n in share if any(missing[n].values()) or (folder and folder.unsettled(n, share[n]))]
         total, failed = sum(map(len, share.values())), 0
         before = float(total - sum(len(share[number]) for number in left))
         luck: dict[bool, Counter[tuple[str, str]]] = {True: Counter(), False: Counter()}
@@ -61,14 +61,27 @@ class Work:
                 self._tell(before, total, failed)
 
     def _missing(
-        self, number: int, images: list[int], place: Mapping[int, int], folder: RunFolder | None
+        self,
+        number: int,
+        images: list[int],
+        place: Mapping[int, int],
+        folder: RunFolder | None,
+        mended: Collection[int] = (),
     ) -> dict[str, dict[str, Metric]]:
-        """For each explainer the metrics that are asked for an image of the batch and that it does not have yet."""
+        """For each explainer the metrics that are asked for an image of the batch and that it does not have yet.
+
+        Of a batch with images that are ``mended`` it has those that these images were there for.
+        """
         found = {}
         for name in self.question.methods:
             has, wanted = folder.has(number, name) if folder else set(), self._wanted(place, name)
-            asking = (m for m in self.metrics if m not in has and any(wanted(m, index) for index in images))
-            found[name] = {m: self.metrics[m] for m in asking}
+            rows = folder.done.get((number, name), {}) if folder else {}
+            asking = (m for m in self.metrics if any(wanted(m, index) for index in images))
+            found[name] = {
+                m: self.metrics[m]
+                for m in asking
+                if m not in has or any(index not in rows.get(m, ()) for index in mended if wanted(m, index))
+            }
         return found
 
     def _tell(self, done: float, total: int, failed: int) -> None:
@@ -85,7 +98,13 @@ class Work:
     ) -> Iterator[Record]:
         """The records that a batch lacks: what is known of its images, and a unit for each explainer."""
         facts, asked = self._asked_of(images)
-        news = [] if folder and folder.knows(number) else [Record(number, facts)]
+        unread = folder.unread.intersection(images) if folder else set()
+        mended = unread - {failure.index for failure in facts.failures}
+        if mended:  # the whole batch again: its numbers are those of a folder in which nothing ever failed
+            missing = self._missing(number, images, place, folder, mended.intersection(asked.index if asked else ()))
+        elif unread and not any(missing.values()):
+            return
+        news = [] if folder and folder.knows(number) and not mended else [Record(number, facts)]
         for name, metrics in missing.items():
             mine = self._within(asked, name, metrics, place) if asked and metrics else None
             if mine is None or not mine.index:
