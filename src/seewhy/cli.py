@@ -3,9 +3,10 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +17,9 @@ from seewhy import __version__, catalog
 from seewhy.errors import SeewhyError
 from seewhy.memory import keep_freed
 from seewhy.options import pairs
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,6 +48,9 @@ ModelOptions = Annotated[
     typer.Option("--model-option", help="key=value: mean, std, size, ..., or one of the architecture."),
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Explainers = Annotated[
+    list[str] | None, typer.Option(help="NAME or NAME:key=value,...; may be repeated; all for every one.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no lines; errors still show.")]
 
 
@@ -54,7 +61,7 @@ def explain(
     weights: Weights = None,
     classes: ClassNames = None,
     model_option: ModelOptions = None,
-    explainer: Annotated[list[str] | None, typer.Option(help="A method; may be repeated; all for every one.")] = None,
+    explainer: Explainers = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
     target: Annotated[
         str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
@@ -99,7 +106,7 @@ def evaluate(
     weights: Weights = None,
     classes: ClassNames = None,
     model_option: ModelOptions = None,
-    explainer: Annotated[list[str] | None, typer.Option(help="A method; may be repeated; all for every one.")] = None,
+    explainer: Explainers = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
     metric_option: Annotated[
         list[str] | None, typer.Option("--metric-option", help="key=value: an option of the metrics that have it.")
@@ -139,24 +146,26 @@ def evaluate(
 
     images, limits = _limits(limit or [])
     fabric = sharding.processes(devices, nodes, device, out)
-    classifier = zoo.on_device(
-        zoo.load(model, weights=weights, classes=classes, options=zoo.parse_options(model_option or [])),
-        str(fabric.device) if fabric else device,
-    )
-    dataset = datasets.dataset(data, classifier, images, pairs(data_option or []))
-    methods, left_out = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
-    given = datasets.offers(dataset, classifier, bool(map_class), target)
-    metrics, more = catalog.choose_metrics(metric, pairs(metric_option or []), given, classifier)
     first = fabric is None or fabric.global_rank == 0
-    for reason in (*left_out, *more) if first else ():
-        typer.echo(f"left out: {reason}", err=True)
-    if first and devices * nodes > -(-len(dataset) // batch_size):
-        typer.echo(f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True)
-    details = {
-        **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
-        **{"device": device, "left out": [*left_out, *more]},
-    }
-    try:
+    with _one_voice(fabric, out):
+        classifier = zoo.on_device(
+            zoo.load(model, weights=weights, classes=classes, options=zoo.parse_options(model_option or [])),
+            str(fabric.device) if fabric else device,
+        )
+        dataset = datasets.dataset(data, classifier, images, pairs(data_option or []))
+        methods, left_out = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
+        given = datasets.offers(dataset, classifier, bool(map_class), target)
+        metrics, more = catalog.choose_metrics(metric, pairs(metric_option or []), given, classifier)
+        for reason in (*left_out, *more) if first else ():
+            typer.echo(f"left out: {reason}", err=True)
+        if first and devices * nodes > -(-len(dataset) // batch_size):
+            typer.echo(
+                f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True
+            )
+        details = {
+            **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
+            **{"device": device, "left out": [*left_out, *more]},
+        }
         with _progress(quiet or not first) as bar:
             result = run(
                 classifier,
@@ -179,17 +188,6 @@ def evaluate(
                 details=details,
                 progress=_Bar(bar),
             )
-    except KeyboardInterrupt:
-        typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
-        raise typer.Exit(130) from None
-    except RuntimeError as error:
-        if fabric is None or ("gloo" not in str(error).lower() and "connection" not in str(error).lower()):
-            raise
-        raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
-    except SeewhyError:
-        if first:
-            raise
-        raise typer.Exit(2) from None  # the first process says it
     if not first:
         return
     _print(scoreboard.table(result))
@@ -256,6 +254,28 @@ def version(
 def _print(table: Table) -> None:
     """As wide as the terminal; a file or a pipe is wide enough for every column."""
     Console(width=None if sys.stdout.isatty() else 400).print(table)
+
+
+@contextmanager
+def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
+    """Of several processes that stop for the same reason one says it, the first of each machine."""
+    from seewhy.evaluation import ShareError
+
+    first = fabric is None or fabric.local_rank == 0
+    try:
+        yield
+    except KeyboardInterrupt:
+        if first:
+            typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
+        raise typer.Exit(130) from None
+    except RuntimeError as error:
+        if fabric is None or ("gloo" not in str(error).lower() and "connection" not in str(error).lower()):
+            raise
+        raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
+    except SeewhyError as error:
+        if first or isinstance(error, ShareError):
+            raise
+        raise typer.Exit(2) from None
 
 
 def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
