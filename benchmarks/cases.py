@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import seewhy
-from seewhy.explainers import ActiveSaliency, GradCAM
+from seewhy.explainers import AblationCAM, ActiveSaliency, GradCAM, ScoreCAM
 from seewhy.maps import min_max
 
 Run = Callable[[], NDArray[np.float32]]
@@ -127,6 +127,73 @@ def loop_active(module: nn.Module, x: Tensor) -> Run:
     return run
 
 
+def ours_ablation(closed_form: bool) -> Callable[[nn.Module, Tensor], Run]:
+    """The channel weights are compared; the map is made as well."""
+
+    def set_up(module: nn.Module, x: Tensor) -> Run:
+        kept: list[Tensor] = []
+
+        class Watched(AblationCAM):
+            def weights(self, images: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+                weights, features = super().weights(images, classes)
+                kept[:] = [weights]
+                return weights, features
+
+        classifier = seewhy.Classifier(module, **IDENTITY)
+        explainer = Watched(classifier, layer="layer4", relative=True, closed_form=closed_form)
+        targets = predicted(module, x)
+
+        def run() -> NDArray[np.float32]:
+            explainer.explain(x, targets)
+            return _relative(kept[0])[:, 0]
+
+        return run
+
+    return set_up
+
+
+def grad_cam_ablation(batch: int) -> Callable[[nn.Module, Tensor], Run]:
+    def set_up(module: nn.Module, x: Tensor) -> Run:
+        from pytorch_grad_cam import AblationCAM as Rival
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        kept: list[NDArray[np.float32]] = []
+
+        class Watched(Rival):
+            def get_cam_weights(self, *arguments: object) -> NDArray[np.float32]:
+                kept[:] = [super().get_cam_weights(*arguments)]
+                return kept[0]
+
+        targets = [ClassifierOutputTarget(int(c)) for c in predicted(module, x)]
+
+        def run() -> NDArray[np.float32]:
+            Watched(model=module, target_layers=[module.layer4], batch_size=batch)(input_tensor=x, targets=targets)
+            return _relative(torch.from_numpy(kept[0]))
+
+        return run
+
+    return set_up
+
+
+def ours_score(module: nn.Module, x: Tensor) -> Run:
+    classifier, targets = seewhy.Classifier(module, **IDENTITY), predicted(module, x)
+    explainer = ScoreCAM(classifier, layer="layer4", selector="logit", align_corners=True)
+    return lambda: _display(explainer.explain(x, targets))
+
+
+def grad_cam_score(batch: int) -> Callable[[nn.Module, Tensor], Run]:
+    def set_up(module: nn.Module, x: Tensor) -> Run:
+        from pytorch_grad_cam import ScoreCAM as Rival
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        rival = Rival(model=module, target_layers=[module.layer4])
+        rival.batch_size = batch
+        targets = [ClassifierOutputTarget(int(c)) for c in predicted(module, x)]
+        return lambda: rival(input_tensor=x, targets=targets)
+
+    return set_up
+
+
 def _display(maps: Tensor) -> NDArray[np.float32]:
     """The rival rescales every map to [0, 1] before it returns it."""
     return min_max(maps).numpy()
@@ -166,6 +233,29 @@ CASES: dict[str, Case] = {
         network("resnet18", 1000),
         images(1),
         {"seewhy active_saliency": ours_active, "loop of backward passes": loop_active},
+        repeats=3,
+    ),
+    "ablation_cam_one_target": Case(
+        "Channel weights of Ablation-CAM for one of 1000 classes, ResNet-18, one image of 224 x 224",
+        network("resnet18", 1000),
+        images(1),
+        {
+            "seewhy, closed form": ours_ablation(True),
+            "seewhy, run_from": ours_ablation(False),
+            "grad-cam, batches of 8": grad_cam_ablation(8),
+            "grad-cam, batches of 32": grad_cam_ablation(32),
+        },
+        repeats=3,
+    ),
+    "score_cam_one_target": Case(
+        "Score-CAM for one of 1000 classes, ResNet-18, one image of 224 x 224",
+        network("resnet18", 1000),
+        images(1),
+        {
+            "seewhy, batches of 32": ours_score,
+            "grad-cam, batches of 16": grad_cam_score(16),
+            "grad-cam, batches of 32": grad_cam_score(32),
+        },
         repeats=3,
     ),
 }
