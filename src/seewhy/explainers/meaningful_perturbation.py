@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.smooth_masks import Size, blur, coarse_size, scaled, size_of
 from seewhy.maps import upsample
-from seewhy.masking import blend
+from seewhy.masking import blend, masked_logits
 from seewhy.model import Classifier
 from seewhy.precision import Precision
 from seewhy.selectors import Selector, select
@@ -117,10 +117,13 @@ class MeaningfulPerturbation:
             return images.new_ones(len(images), *coarse)
         disks = blurred_disks(images)
         masks = 1 - disks if self.game == "delete" else disks
-        scores = torch.stack([self._score(images, removed, m.expand(len(images), -1, -1), targets) for m in masks])
-        done = scores[0] - scores >= 0.99 * (scores[0] - scores[-1])
-        done[-1] = True
-        return adaptive_avg_pool2d(masks, coarse)[done.int().argmax(0)]
+        every = masks.expand(len(images), -1, -1, -1)
+        logits = masked_logits(self.classifier, images, every, removed, self.batch_size).flatten(0, 1)
+        scores = select(self.classifier, logits, targets.repeat_interleave(len(masks)), self.selector)
+        scores = scores.unflatten(0, (len(images), len(masks)))
+        left = (scores - scores[:, -1:]) * (1 if self.game == "delete" else -1)
+        done = left <= 0.01 * left[:, :1]
+        return adaptive_avg_pool2d(masks, coarse)[done.int().argmax(1)]
 
 
 def blurred_disks(images: Images) -> Float[Tensor, "radii h w"]:
