@@ -83,7 +83,8 @@ def race(key: str, case: Case, threads: int, repeats: int | None) -> list[dict[s
         difference = float(np.abs(answer - maps[0]).max())
         if contender is not ours and not answer.std() > 0:
             raise SystemExit(f"{key}: the maps are constant, so that agreement proves nothing")
-        agreement = f"{'same' if difference <= case.same else 'differs'} (max {difference:.1e})"
+        r = float(np.corrcoef(answer.ravel(), maps[0].ravel())[0, 1])
+        agreement = f"{'same' if difference <= case.same else 'differs'} (max {difference:.1e}, correlation {r:.4f})"
         row = {
             "contender": contender.name,
             "seconds (range)": spread(contender.seconds, 3),
