@@ -562,6 +562,13 @@ def test_what_is_still_broken_costs_nothing(holed: Path, sound: Path) -> None:
     assert bytes_of(holed) == bytes_of(sound)
 
 
+def test_a_batch_that_is_still_broken_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seewhy.work.MANY", 3)
+    for _ in range(2):  # the second time no other image is read
+        found = measured(tmp_path / "run", {"a": Spy()}, data=Toys(broken=(3, 4, 5)))
+        assert [f.index for f in found.failures] == [3, 4, 5]
+
+
 def test_a_mended_image_stays_a_failure_until_all_that_it_lacks_is_asked_again(holed: Path, tmp_path: Path) -> None:
     found = measured(holed, {"a": Spy()}, ["sparseness"])
     assert [f.index for f in found.failures] == [4, 7]
@@ -578,6 +585,7 @@ def test_a_mended_image_stays_a_failure_until_all_that_it_lacks_is_asked_again(h
 @pytest.mark.parametrize("who", ["a", "b"])
 def test_an_interruption_while_the_mended_are_measured(call: int, who: str, holed: Path, sound: Path) -> None:
     interrupted(holed, {"a": Spy(), "b": Spy(), who: stop_at(call)}, METRICS, keep_maps=True)
+    shutil.rmtree(holed / "maps")  # what is measured again is explained again
     a = Spy()
     found = measured(holed, {"a": a, "b": Spy()}, METRICS, keep_maps=True)
     assert found.failures == []
