@@ -31,8 +31,8 @@ class AblationCAM:
         relative: divide the fall by the logit, as published; of a negative logit that turns the map's sign around. The
             default keeps it in units of the logit. A logit of exactly 0 divides nothing.
         closed_form: use it where it holds; the map is the same without, to rounding.
-        precision: "bf16" runs the network in bfloat16. Falls are small differences, which rounding reaches first: on photographs
-            their correlation with those of "fp32" was 0.999 after a MobileNetV2's last stage, 0.994 before.
+        precision: "bf16" runs the network in bfloat16. Falls are small differences, which rounding reaches first: on
+            photographs their correlation with those of "fp32" was 0.999 for a MobileNetV2's last stage, 0.994 for a layer before.
         batch_size: images, or images without a channel, that are run at a time.
     """
 
