@@ -200,8 +200,8 @@ class RunFolder:
         top = small.abs().amax((1, 2), keepdim=True)
         small = small / torch.where(top > 0, top, 1)
         file = self.folder / "pictures" / explainer / f"{batch:06d}.npz"
-        index, explained = np.array(asked.index), asked.explained.cpu().numpy()
-        self._save_maps(file, *_with_others(file, index, explained, small.half().cpu().numpy()))
+        places, explained = np.array(asked.index), asked.explained.cpu().numpy()
+        self._save_maps(file, *_with_others(file, places, explained, small.half().cpu().numpy()))
 
     def _save_maps(self, file: Path, index: Any, explained: Any, maps: Any) -> None:
         def write(part: Path) -> None:
