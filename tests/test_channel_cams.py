@@ -158,7 +158,8 @@ def test_score_cam_needs_a_channel() -> None:
 
 
 def test_score_cam_keeps_to_its_batch_size(images: Tensor) -> None:
-    classifier, sizes = double("cnn"), []
+    classifier, sizes = double("cnn"), list[int]()
+    explainer("score_cam", classifier).explain(images, torch.tensor([3, 1]))  # probes once
     count = classifier.module[0].register_forward_hook(lambda m, args, out: sizes.append(len(out)))
     method = cast(ExplainsClasses, explainer("score_cam", classifier, batch_size=3))
     method.explain_classes(images, torch.arange(5))
