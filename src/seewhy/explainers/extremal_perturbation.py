@@ -25,9 +25,9 @@ class ExtremalPerturbation:
     The map is a mask in [0, 1] whose mean is about the area. Lengths are for images of 224 pixels and scale with the
     shorter side. Settings are those of the released code (TorchRay); where this differs from it: the area is measured
     within the image, as the text says, where the code counts a margin around it; points stand in the middle of their
-    cells, so that a mirrored image has the mirrored mask; blurs mirror the image at its border, where the code lets black
-    in; pixels that tie at the border of the area share it, where rounding decides in the code; the mask returned is that
-    after the last step.
+    cells and go on beyond the border, so that a mirrored image has the mirrored mask and the border no advantage; blurs
+    mirror the image at its border, where the code lets black in; pixels that tie at the border of the area share it, where
+    rounding decides in the code; the mask returned is that after the last step.
 
     Args:
         classifier: what is explained.
@@ -37,7 +37,7 @@ class ExtremalPerturbation:
         selector: the reward: the target's "logit", "probability", "log_probability", or its "contrast" to the highest
             other (the paper's contrastive reward).
         game: "preserve" blurs where the mask is 0 and raises the reward, "delete" blurs where it is 1 and lowers it.
-        flip: mirror the blurred image left to right at every second step.
+        flip: mirror the blurred image left to right at every second step; not for a network that minds, say of digits.
         steps: of gradient descent.
         learning_rate: of gradient descent, whose momentum and dampening are 0.9.
         area_weight: of the area's constraint at the first step; it grows by 0.35 % a step.

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.smooth_masks import blur, coarse_size, scaled, size_of
 from seewhy.maps import upsample
@@ -75,6 +76,10 @@ class IGOSPlusPlus:
     seed: int = 0
     precision: Precision = "fp32"
     batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.edge > 0:
+            raise SeewhyError(f"edge is a squared difference above 0, not {self.edge}: give 0.01")
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)

@@ -76,7 +76,7 @@ class MeaningfulPerturbation:
         rows = zip(images.detach().split(self.batch_size), targets.split(self.batch_size), strict=True)
         with self.classifier.at_work(self.precision, gradients=True):
             kept = torch.cat([self._optimized(some, wanted) for some, wanted in rows])
-        return 1 - kept if self.game == "delete" else kept
+        return (1 - kept if self.game == "delete" else kept).clamp(0, 1)  # rounding
 
     def _optimized(self, images: Images, targets: Targets) -> Attribution:
         """The masks m after the last step, for one batch; 1 keeps a pixel."""

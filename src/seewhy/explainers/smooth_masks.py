@@ -73,9 +73,12 @@ def smooth_maximum(points: CoarseMap, size: Size, step: int, sigma: float, coldn
     """m(u) = smax_v K(u - v) points(v), with the soft maximum smax f = sum f exp(coldness f) / sum exp(coldness f).
 
     A point stands in the middle of its cell of ``step`` x ``step`` pixels. Its bump is K = 1 up to sigma / 2, then falls
-    as exp(-2 (d / sigma - 1/2)^2); a pixel looks at the points up to 1 + ceil(sigma / step) cells away.
+    as exp(-2 (d / sigma - 1/2)^2); a pixel looks at the points up to 1 + ceil(sigma / step) cells away. The outermost
+    points are repeated beyond the border: with nothing there, equal points would make a mask that is highest at the border.
     """
-    phases = cast(Tensor, cast(Any, _SmoothMaximum).apply(points, _kernel(step, sigma).to(points), coldness))
+    kernel = _kernel(step, sigma).to(points)
+    wide = pad(points[:, None], [_radius(kernel)] * 4, mode="replicate")[:, 0]
+    phases = cast(Tensor, cast(Any, _SmoothMaximum).apply(wide, kernel, coldness))
     masks = pixel_shuffle(phases, step)[:, 0]
     top, left = (masks.shape[1] - size[0]) // 2, (masks.shape[2] - size[1]) // 2
     return masks[:, top : top + size[0], left : left + size[1]]
@@ -99,35 +102,40 @@ class _SmoothMaximum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, points: Tensor, kernel: Tensor, coldness: float) -> Tensor:
-        total, weighted = (points.new_zeros(len(points), kernel.shape[1], *points.shape[1:]) for _ in range(2))
-        for f, _ in _bumps(points, kernel):
+    def forward(ctx: Any, wide: Tensor, kernel: Tensor, coldness: float) -> Tensor:
+        total = weighted = wide.new_zeros(())
+        for k in range(len(kernel)):
+            f = _bump(wide, kernel, k)
             e = (coldness * f).exp_()
-            total += e
-            weighted.addcmul_(f, e)
+            total, weighted = total + e, weighted + f * e
         highest = weighted / total
-        ctx.save_for_backward(points, kernel, total, highest)
+        ctx.save_for_backward(wide, kernel, total, highest)
         ctx.coldness = coldness
         return highest
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        points, kernel, total, highest = ctx.saved_tensors
-        share = gradients[0] / total
-        radius = int(len(kernel) ** 0.5) // 2
-        found = pad(torch.zeros_like(points), [radius] * 4)
-        for k, (f, (y, x)) in enumerate(_bumps(points, kernel)):
-            e = (ctx.coldness * f).exp_()
-            slope = (f - highest).mul_(ctx.coldness).add_(1).mul_(e).mul_(share)  # of smax by f
-            found[:, y : y + points.shape[1], x : x + points.shape[2]] += (slope * kernel[k][:, None, None]).sum(1)
-        return found[:, radius : radius + points.shape[1], radius : radius + points.shape[2]], None, None
+        wide, kernel, total, highest = ctx.saved_tensors
+        share, found = gradients[0] / total, torch.zeros_like(wide)
+        for k in range(len(kernel)):
+            f = _bump(wide, kernel, k)
+            slope = (ctx.coldness * f).exp_().mul_(share).mul_((f - highest).mul_(ctx.coldness).add_(1))  # of smax by f
+            _seen(found, kernel, k).add_((slope * kernel[k][:, None, None]).sum(1))
+        return found, None, None
 
 
-def _bumps(points: Tensor, kernel: Tensor) -> Any:
-    """f = K(u - v) points(v) for each offset of the cell of v, and where that cell lies in the padded grid."""
-    across = int(len(kernel) ** 0.5)
-    padded = pad(points, [across // 2] * 4)
-    for k in range(len(kernel)):
-        y, x = k // across, k % across
-        cells = padded[:, None, y : y + points.shape[1], x : x + points.shape[2]].contiguous()
-        yield kernel[k][:, None, None] * cells, (y, x)
+def _radius(kernel: Tensor) -> int:
+    """Of a kernel with (2 radius + 1)^2 offsets."""
+    return int(len(kernel) ** 0.5) // 2
+
+
+def _seen(wide: Tensor, kernel: Tensor, k: int) -> Tensor:
+    """The points that the cells of the image see at offset k, (n, gh, gw); a view."""
+    radius = _radius(kernel)
+    y, x = divmod(k, 2 * radius + 1)
+    return wide[:, y : y + wide.shape[1] - 2 * radius, x : x + wide.shape[2] - 2 * radius]
+
+
+def _bump(wide: Tensor, kernel: Tensor, k: int) -> Tensor:
+    """K(u - v) points(v) for the pixels u of each cell and the point v of the cell at offset k, (n, step^2, gh, gw)."""
+    return kernel[k][:, None, None] * _seen(wide, kernel, k).contiguous()[:, None]

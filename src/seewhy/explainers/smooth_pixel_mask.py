@@ -21,6 +21,7 @@ class SmoothPixelMask:
     Args:
         classifier: what is explained.
         area: part of the image that is kept, between 0 and 1.
+        flip: mirror the blurred image left to right at every second step.
         steps: of gradient descent.
         precision: "bf16" runs the network in bfloat16; the mask stays in the images' type.
         batch_size: images that are optimized at a time.
@@ -32,6 +33,7 @@ class SmoothPixelMask:
 
     classifier: Classifier
     area: float = 0.05
+    flip: bool = True
     steps: int = 800
     precision: Precision = "fp32"
     batch_size: int = 32
@@ -47,6 +49,7 @@ class SmoothPixelMask:
             self.classifier,
             areas=(self.area,),
             selector="contrast",
+            flip=self.flip,
             steps=self.steps,
             precision=self.precision,
             batch_size=self.batch_size,
