@@ -259,3 +259,7 @@ CASES: dict[str, Case] = {
         repeats=3,
     ),
 }
+
+from stream_cases import CASES as STREAM_CASES  # noqa: E402  (it imports what is above)
+
+CASES |= STREAM_CASES
