@@ -260,6 +260,7 @@ CASES: dict[str, Case] = {
     ),
 }
 
-from stream_cases import CASES as STREAM_CASES  # noqa: E402  (it imports what is above)
+from opti_cam_cases import OPTI_CAM  # noqa: E402  (they import what is above)
+from stream_cases import CASES as STREAM_CASES  # noqa: E402
 
-CASES |= STREAM_CASES
+CASES |= STREAM_CASES | OPTI_CAM

@@ -113,6 +113,25 @@ TINY: dict[str, Callable[[], Classifier]] = {
 }
 
 
+CHEAP: dict[str, dict[str, object]] = {
+    "smooth_grad": {"samples": 3},
+    "integrated_gradients": {"steps": 3},
+    "gradient_shap": {"samples": 3},
+    "opti_cam": {"steps": 3},
+    "occlusion": {"window": 6, "stride": 5},
+    "rise": {"samples": 12, "cells": 4},
+    "relax": {"samples": 12, "cells": 4},
+    "u_relax": {"samples": 12, "cells": 4},
+    "lime": {"samples": 20, "size": 8},
+    "kernel_shap": {"samples": 20, "size": 8},
+    "extremal_perturbation": {"steps": 2, "areas": (0.1, 0.3)},
+    "smooth_pixel_mask": {"steps": 2},
+    "meaningful_perturbation": {"steps": 3, "cells": 8},
+    "igos_pp": {"iterations": 1, "path_steps": 2, "cells": 6, "longest": 10.0, "selector": "logit", "sparsity": 0.0},
+}
+"""Options with which each method takes a fraction of a second, where the number of steps does not matter."""
+
+
 def tiny(module: nn.Module, multilabel: bool = False) -> Classifier:
     """The module with weights and running statistics that give every class and channel something to say."""
     generator = torch.Generator().manual_seed(0)

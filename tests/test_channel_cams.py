@@ -88,11 +88,11 @@ def score_cam(model: str, image: Tensor, c: int, f: Score, removed: Tensor, how:
     return oracles.upsampled(weighed(a, u), *image.shape[-2:])
 
 
-@pytest.mark.parametrize("options", [{}, {"selector": "logit", "baseline": 0.3}, {"weights": "raw"}])
+@pytest.mark.parametrize("options", [{}, {"selector": "probability", "baseline": 0.3}, {"weights": "raw"}])
 @pytest.mark.parametrize("model", list(TINY))
 @torch.no_grad()
 def test_score_cam_is_the_papers_algorithm(model: str, options: dict[str, Any], images: Tensor) -> None:
-    f = logit if options.get("selector") == "logit" else probability
+    f = probability if "selector" in options else logit
     method = ScoreCAM(double(model), **options, batch_size=5)
     maps = method.explain_classes(images, torch.arange(5))
     for image, found in zip(images, maps, strict=True):
@@ -119,9 +119,11 @@ def with_dead_channels(k: int = 2) -> Classifier:
 def test_a_dead_channel_costs_nothing_and_changes_nothing(weights: str, images: Tensor) -> None:
     """Its score is that of the removed image, which is asked once."""
     classifier, passes = with_dead_channels(), list[int]()
-    explainer("score_cam", classifier, weights=weights).explain(images[:1], torch.tensor([3]))  # probes once
+    explainer("score_cam", classifier, weights=weights, selector="probability").explain(
+        images[:1], torch.tensor([3])
+    )  # probes once
     count = classifier.module[0].register_forward_hook(lambda m, args, out: passes.append(len(out)))
-    maps = explainer("score_cam", classifier, weights=weights).explain(images[:1], torch.tensor([3]))
+    maps = explainer("score_cam", classifier, weights=weights, selector="probability").explain(images[:1], torch.tensor([3]))
     assert sum(passes) == 1 + 1 + 6  # the image, the removed one, and a mask for each of six channels
     count.remove()
     image, black = images[0], torch.zeros_like(images[0])

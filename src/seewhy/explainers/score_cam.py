@@ -23,12 +23,11 @@ from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, Feat
 class ScoreCAM:
     """Features, each weighted by the score of the image that it masks. Not negative.
 
-    The published forms differ. The paper's algorithm takes a softmax over the channels of what each adds to the score;
-    grad-cam and torchcam do so with logits (``selector="logit"``). The paper's text prefers probabilities, and its released
-    code weighs by them as they are (``weights="released"``). Probabilities under the softmax differ by a factor of e at
-    most, so that the map of a class is close to the sum of all channels. grad-cam masks the *normalized* image
-    (``baseline="mean_color"``) and enlarges masks otherwise (``align_corners=True``): with both, and logits, the maps are
-    equal.
+    The published forms differ. The paper's algorithm takes a softmax over the channels of what each adds to the score, which
+    is done here with logits, as in grad-cam and torchcam. Its text prefers probabilities, and its released code weighs by
+    them as they are (``selector="probability", weights="released"``): probabilities under the softmax differ by a factor of
+    e at most, and the map of any class is then close to the sum of all channels. grad-cam masks the *normalized* image
+    (``baseline="mean_color"``) and enlarges masks otherwise (``align_corners=True``): with both the maps are equal.
 
     Args:
         classifier: what is explained.
@@ -50,7 +49,7 @@ class ScoreCAM:
 
     classifier: Classifier
     layer: str | None = None
-    selector: Selector = "probability"
+    selector: Selector = "logit"
     weights: Literal["softmax", "raw", "released"] = "softmax"
     channels: int | None = None
     baseline: Baseline | float | Tensor = "black"
