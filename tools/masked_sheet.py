@@ -35,7 +35,7 @@ def drawn(classifier: Classifier, data: Dataset, methods: Sequence[str], size: i
     rows = []
     for i, image in enumerate(images):
         named, p = classifier.class_name(int(targets[i])), float(probabilities[i, targets[i]])
-        row = [Panel(enlarge(to_picture(image), size), f"{named}: {percent(p)}", bold=True)]
+        row = [Panel(enlarge(to_picture(image), size), f"{percent(p)} {named}", bold=True)]
         for attribution in (of[i] for of in maps.values()):
             masked = image * min_max(attribution[None])
             row += [

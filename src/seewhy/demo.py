@@ -25,6 +25,7 @@ from seewhy import overlay
 from seewhy.data.pictures import to_picture
 from seewhy.data.shapes import Shapes
 from seewhy.demo_evidence import (
+    BRISK,
     CHEATING,
     HONEST,
     Cheat,
@@ -193,6 +194,7 @@ def _page(
         cheat=cheat,
         several=several,
         inside=share_inside,
+        brisk=BRISK,
         classes=Shapes.classes,
         plan=plan,
         ramps=ramps,

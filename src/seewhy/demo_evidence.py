@@ -21,6 +21,17 @@ CHEATING, MULTILABEL = "shapes/cnn_shortcut", "shapes/cnn_multilabel"
 FEATURED = ("grad_cam", "hires_cam", "integrated_gradients", "smooth_grad", "saliency")
 """What the sheet, the cheat and the multi-label picture are shown with, as far as it is registered."""
 
+BRISK: dict[str, dict[str, object]] = {
+    "rise": {"samples": 1000},
+    "relax": {"samples": 1000},
+    "u_relax": {"samples": 1000},
+    "extremal_perturbation": {"steps": 100},
+    "smooth_pixel_mask": {"steps": 100},
+    "meaningful_perturbation": {"steps": 100},
+    "igos_pp": {"iterations": 5, "path_steps": 5},
+}
+"""With fewer steps than published the slow methods take some seconds a picture; the page says which."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -101,7 +112,7 @@ class Run:
         """Add the maps of more pictures; a method that does not fit the network says so instead."""
         started = perf_counter()
         try:
-            self.explainer = self.explainer or explainer(self.name, self.classifier)
+            self.explainer = self.explainer or built(self.name, self.classifier)
             self.maps += self.explainer.explain(pictures.images, pictures.labels)
         except SeewhyError as error:
             self.refusal = str(error)
@@ -110,6 +121,10 @@ class Run:
     def shares(self, pictures: Pictures) -> Tensor:
         """(m,) the part of each map's evidence that lies inside the object."""
         return share_inside(torch.stack(self.maps), pictures.objects[: len(self.maps)])
+
+
+def built(name: str, classifier: Classifier) -> Explainer:
+    return explainer(name, classifier, **BRISK.get(name, {}))
 
 
 def draw(n: int, seed: int, shortcut: Shortcut = "none", multilabel: bool = False) -> Pictures:
@@ -215,7 +230,7 @@ def catch(honest: Classifier, cheating: Classifier, plan: Plan) -> Cheat:
     for name, classifier in networks.items():
         answers = probabilities(classifier, some.images).argmax(1)
         for method in methods:
-            maps = explainer(method, classifier).explain(some.images, answers)
+            maps = built(method, classifier).explain(some.images, answers)
             on_tag, on_object = share_inside(maps, some.tags), share_inside(maps, some.objects)
             evidence[method][name] = Mean.of(on_tag), Mean.of(on_object)
     both = (right["cheating"][0] & right["honest"][0]).nonzero().flatten().tolist()
@@ -236,7 +251,7 @@ def _case(picture: Pictures, right_tag: bool, networks: Mapping[str, Classifier]
     answers = {}
     for name, classifier in networks.items():
         probability, answer = probabilities(classifier, picture.images).max(1)
-        maps = {m: explainer(m, classifier).explain(picture.images, answer)[0] for m in methods}
+        maps = {m: built(m, classifier).explain(picture.images, answer)[0] for m in methods}
         answers[name] = int(answer), float(probability), maps
     return Case(picture, right_tag, answers)
 
@@ -257,5 +272,5 @@ def multilabel(plan: Plan) -> tuple[Pictures, list[int], dict[str, Tensor]] | No
     picture = pictures[found[:1]]
     present = picture.labels[0].nonzero().flatten()
     images = picture.images.expand(len(present), -1, -1, -1)
-    maps = {m: explainer(m, classifier).explain(images, present) for m in featured(5) if EXPLAINERS[m].class_specific}
+    maps = {m: built(m, classifier).explain(images, present) for m in featured(5) if EXPLAINERS[m].class_specific}
     return picture, present.tolist(), maps
