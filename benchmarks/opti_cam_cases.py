@@ -65,6 +65,20 @@ def plain_loop(layer: str) -> Callable[[nn.Module, Tensor], Run]:
     return set_up
 
 
+def network_of(name: str) -> Callable[[], nn.Module]:
+    """With weights of the last norm that differ by channel: the mean over the channels of a fresh one is 0, up to rounding."""
+
+    def build() -> nn.Module:
+        module = network(name, 1000)()
+        for key, norm in module.named_modules():
+            if key == "blocks.11.norm1":
+                nn.init.normal_(norm.weight, 1, 0.3)
+                nn.init.normal_(norm.bias, 0, 0.3)
+        return module
+
+    return build
+
+
 def case(title: str, name: str, layer: str, n: int, repeats: int) -> Case:
     contenders = {
         "seewhy opti_cam": ours(layer, "fp32"),
@@ -73,7 +87,7 @@ def case(title: str, name: str, layer: str, n: int, repeats: int) -> Case:
     }
     return Case(
         f"Opti-CAM, {STEPS} steps, {title}, {n} images of 224 x 224",
-        network(name, 1000),
+        network_of(name),
         images(n),
         contenders,
         floor=n,

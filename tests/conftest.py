@@ -23,6 +23,12 @@ def the_same_draws() -> None:
     np.random.seed(0)
 
 
+@pytest.fixture(autouse=True)
+def memory_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line tells its process to keep freed memory; the tests that share it would measure that."""
+    monkeypatch.setattr("seewhy.cli.keep_freed", lambda: None)
+
+
 def cnn(inplace: bool = False, k: int = 5) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import CHEAP
 from PIL import Image
 from rich.progress import Progress
 
@@ -146,7 +147,8 @@ def test_the_cheat_is_measured() -> None:
     assert same.evidence["grad_cam"]["honest"] == expected
 
 
-def test_a_method_without_time_says_so() -> None:
+def test_a_method_without_time_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "BRISK", CHEAP)
     classifier = load("shapes")
     pictures = evidence.draw(4, 0)
     runs = evidence.explain_all({"CNN": classifier}, pictures, 2, -1.0, lambda: None)

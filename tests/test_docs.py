@@ -21,6 +21,7 @@ from seewhy import EXPLAINERS, cli
 from seewhy.data.pictures import to_picture
 from seewhy.data.shapes import Shapes
 from seewhy.explainers import explainer
+from seewhy.explainers.base import options_of
 from seewhy.metrics import METRICS
 from seewhy.metrics.base import metric_options
 
@@ -169,7 +170,10 @@ def test_every_command_that_is_shown_exists(page: str, line: str) -> None:
         if word.startswith("-"):
             assert word in {*known, "--help"}, f"{page}: {line}"
         if word == "--explainer":
-            assert following in {*EXPLAINERS, "all", "dimmed_saliency"}, f"{page}: {line}"
+            method, _, own = following.partition(":")
+            assert method in {*EXPLAINERS, "all", "dimmed_saliency"}, f"{page}: {line}"
+            for option in re.findall(r"(\w+)=", own):
+                assert option in options_of(EXPLAINERS[method]), f"{page}: {line}"
         if word in ("--option", "--model-option"):
             assert "=" in following, f"{page}: {line}"
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import oracles
 import pytest
@@ -144,6 +145,14 @@ CASES: list[tuple[str, dict[str, object], Oracle]] = [
     ("center", {"sigma": 0.2}, lambda m, c, x, t: oracles.center(x, 0.2)),
 ]
 WITHOUT_EQUATION = {"random"}  # noise has no equation; its distribution is tested below
+ELSEWHERE = {  # written beside the other tests of the method
+    "test_opti_cam.py": {"opti_cam"},
+    "test_channel_cams.py": {"score_cam", "ablation_cam"},
+    "test_occlusion.py": {"occlusion"},
+    "test_mask_streams.py": {"rise", "relax", "u_relax"},
+    "test_player_regression.py": {"lime", "kernel_shap"},
+    "test_optimized_masks.py": {"extremal_perturbation", "smooth_pixel_mask", "meaningful_perturbation", "igos_pp"},
+}
 
 
 def label(case: tuple[str, dict[str, object], Oracle]) -> str:
@@ -158,9 +167,12 @@ def same(actual: Tensor, expected: Tensor) -> None:
 
 
 def test_every_explainer_has_an_oracle() -> None:
-    """Whoever adds a method to the library writes its equations into ``oracles.py`` too."""
+    """Whoever adds a method to the library writes its equations into ``oracles.py`` too, or beside its other tests."""
     ours = {name for name in EXPLAINERS if EXPLAINERS[name].__module__.startswith("seewhy.")}
-    assert ours == {name for name, _, _ in CASES} | WITHOUT_EQUATION
+    assert ours == {name for name, _, _ in CASES} | WITHOUT_EQUATION | set().union(*ELSEWHERE.values())
+    for file, names in ELSEWHERE.items():
+        text = Path(__file__).with_name(file).read_text(encoding="utf-8")
+        assert all(EXPLAINERS[name].__name__ in text or f'"{name}"' in text for name in names)
 
 
 @pytest.mark.parametrize("model", list(TINY))
