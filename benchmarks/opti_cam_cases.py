@@ -66,7 +66,7 @@ def plain_loop(layer: str) -> Callable[[nn.Module, Tensor], Run]:
 
 
 def network_of(name: str) -> Callable[[], nn.Module]:
-    """With weights of the last norm that differ by channel: the mean over the channels of a fresh one is 0, up to rounding."""
+    """The last norm gets weights that differ by channel: over those of a fresh one the mean is 0, up to rounding."""
 
     def build() -> nn.Module:
         module = network(name, 1000)()
