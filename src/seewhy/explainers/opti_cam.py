@@ -105,8 +105,7 @@ class OptiCAM:
         size = (images.shape[-2], images.shape[-1])
         u = self._start(features).requires_grad_()
         adam = torch.optim.Adam([u], lr=self.learning_rate)
-        with torch.no_grad():
-            aim = select(self.classifier, self.classifier.logits(images), targets, self.selector)
+        aim = self._aim(images, targets)
         active, before = torch.arange(len(images), device=images.device), torch.full_like(aim, torch.inf)
         for _ in range(self.steps):
             mask = normalized(upsample(combined(features[active], u[active]), size), self.normalization)
@@ -127,6 +126,13 @@ class OptiCAM:
             return features.new_zeros(features.shape[:2])
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randn(features.shape[1], generator=generator).to(features).repeat(len(features), 1)
+
+    def _aim(self, images: Images, targets: Targets) -> Scores:
+        """The score of the whole image, for the objectives that want to keep it."""
+        if self.objective in ("mask", "io_mask"):
+            return images.new_zeros(len(images))
+        with torch.no_grad():
+            return select(self.classifier, self.classifier.logits(images), targets, self.selector)
 
     def _loss(self, images: Images, removed: Images, mask: Attribution, targets: Targets, aim: Scores) -> Scores:
         """Minus the objective F of each image."""
