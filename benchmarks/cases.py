@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import timm
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -43,6 +44,8 @@ class Case:
 def network(name: str, k: int) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         torch.manual_seed(0)
+        if name.startswith("torchvision/"):
+            return torchvision.models.get_model(name.partition("/")[2], num_classes=k).eval()
         return timm.create_model(name, num_classes=k).eval()
 
     return build

@@ -124,6 +124,7 @@ CHEAP: dict[str, dict[str, object]] = {
     "integrated_gradients": {"steps": 3},
     "gradient_shap": {"samples": 3},
     "opti_cam": {"steps": 3},
+    "opti_cam_fast": {"steps": 5, "learning_rate": 0.05},
     "occlusion": {"window": 6, "stride": 5},
     "rise": {"samples": 12, "cells": 4},
     "relax": {"samples": 12, "cells": 4},

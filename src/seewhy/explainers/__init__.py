@@ -27,6 +27,7 @@ from seewhy.explainers.meaningful_perturbation import MeaningfulPerturbation as 
 from seewhy.explainers.negative_saliency import NegativeSaliency as NegativeSaliency
 from seewhy.explainers.occlusion import Occlusion as Occlusion
 from seewhy.explainers.opti_cam import OptiCAM as OptiCAM
+from seewhy.explainers.opti_cam_fast import FastOptiCAM as FastOptiCAM
 from seewhy.explainers.positive_saliency import PositiveSaliency as PositiveSaliency
 from seewhy.explainers.random import Random as Random
 from seewhy.explainers.relax import Relax as Relax

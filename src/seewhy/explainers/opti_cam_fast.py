@@ -1,0 +1,113 @@
+"""Opti-CAM in a fifth of the steps: Adam moves the map, and the weights of the channels follow it."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seewhy.explainers.base import EXPLAINERS
+from seewhy.explainers.opti_cam import OptiCAM, combined, normalized
+from seewhy.maps import min_max, upsample
+from seewhy.selectors import Selector
+from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
+
+
+@EXPLAINERS.register("opti_cam_fast")
+@dataclass(frozen=True)
+class FastOptiCAM(OptiCAM):
+    r"""Opti-CAM in a fifth of its steps: each moves the map, by Adam, and the channels' weights after it. Not negative.
+
+    The masks are those of Opti-CAM, convex combinations of the feature maps; only the way to a good one is shorter. There a
+    step on the variable $u$ moves the map by as much as the channels happen to agree: slowly where they are many and alike.
+    Here Adam steps on the map $S$ itself, a number for each cell of the grid, and the weights $w = \mathrm{softmax}(u)$ are
+    tilted until their map has taken the step:
+
+    $$\Delta u_k = \langle F_k - S, v \rangle, \qquad \bigl(\mathrm{Cov}_w(F) + \lambda I\bigr)\, v = \alpha T - S,$$
+
+    where $T$ is the map that is wanted, $\mathrm{Cov}_w(F) = \sum_k w_k (F_k - S)(F_k - S)^\top$ is the covariance of the
+    feature maps over channels, and all maps have a mean of 0, since normalization removes it. $\alpha$ is the best for $S
+    \approx \alpha T$. To first order this tilt moves $S$ by the right side, as little as possible in the metric of the
+    weights (the Fisher information of a softmax). It takes no pass of the network. The mask with the best score is kept.
+
+    Args:
+        selector: the log-probability in place of the logit: it also lowers the other classes.
+        learning_rate: by how much of its range a cell of the map moves in the first step; it falls as 1 / (1 + t / 20).
+        steps: forward and backward passes of an image. After 20 the average gain is above that of ``opti_cam`` after 100.
+        damping: lambda, as a share of the mean variance: small follows the step closer, large keeps more channels.
+
+    Everything else as in ``opti_cam``.
+
+    Source: the masks, Zhang et al. (2024), equations 8 to 11; the steps are seewhy's own, measured in its documentation.
+    """
+
+    selector: Selector = "log_probability"
+    learning_rate: float = 0.2
+    steps: int = 20
+    damping: float = 0.2
+
+    def _optimized(self, images: Images, removed: Images, features: FeatureMap, targets: Targets) -> Attribution:
+        size = (images.shape[-2], images.shape[-1])
+        u = self._start(features)
+        step = torch.zeros_like(combined(features, u), requires_grad=True)
+        adam = torch.optim.Adam([step], lr=self.learning_rate, betas=(0.85, 0.98))
+        falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: 1 / (1 + t / 20))
+        aim = self._aim(images, targets)
+        best, lowest, before = u, torch.full_like(aim, torch.inf), torch.full_like(aim, torch.inf)
+        going = torch.ones_like(aim, dtype=torch.bool)
+        for _ in range(self.steps):
+            coarse = combined(features, u).requires_grad_()
+            loss = self._loss(images, removed, normalized(upsample(coarse, size), self.normalization), targets, aim)
+            (slope,) = torch.autograd.grad(loss.sum(), coarse)
+            loss = loss.detach()
+            better = going & (loss < lowest)
+            best, lowest = torch.where(better[:, None], u, best), torch.where(better, loss, lowest)
+            going, before = going & ((loss - before).abs() >= self.tolerance), loss  # each image stops for itself
+            if not going.any():
+                break
+            step.data.zero_()
+            step.grad = slope * spread(coarse.detach())
+            adam.step()
+            falling.step()
+            u = torch.where(going[:, None], tilted(features, u, min_max(coarse.detach()) + step.detach(), self.damping), u)
+        return normalized(upsample(combined(features, best), size), self.normalization)
+
+
+def spread(maps: CoarseMap) -> Float[Tensor, "n 1 1"]:
+    return maps.amax((1, 2), keepdim=True) - maps.amin((1, 2), keepdim=True)
+
+
+def tilted(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, damping: float) -> Float[Tensor, "n d"]:
+    """The variable whose map looks more like ``wanted``, up to its scale and offset: three tilts."""
+    with torch.autocast(u.device.type, enabled=False):
+        target = centered(wanted.flatten(1))
+        for _ in range(3):
+            w = u.softmax(1)
+            s = torch.einsum("nd,ndp->np", w, features.flatten(2))
+            apart = centered(features.flatten(2) - s[:, None])
+            s = centered(s)
+            alpha = ((s * target).sum(1) / (target * target).sum(1).clamp_min(1e-12)).clamp_min(0)
+            v = solved(apart, w, alpha[:, None] * target - s, damping)
+            change = torch.einsum("ndp,np->nd", apart, v)
+            # The equation holds for small changes: no weight may change by more than a factor of e^4 at once.
+            u = u + change * (4 / change.abs().amax(1, keepdim=True).clamp_min(4))
+        return u
+
+
+def centered(maps: Float[Tensor, "*n p"]) -> Float[Tensor, "*n p"]:
+    return maps - maps.mean(-1, keepdim=True)
+
+
+def solved(
+    apart: Float[Tensor, "n d p"], w: Float[Tensor, "n d"], right: Float[Tensor, "n p"], damping: float
+) -> Float[Tensor, "n p"]:
+    """v of (Cov + lambda I) v = right; through the channels where these are fewer than the cells (Woodbury)."""
+    half = apart * w.sqrt()[:, :, None]
+    # The second part holds where the weights have all but chosen one channel, and nothing varies any more.
+    ridge = damping * half.square().sum(1).mean(1) + 1e-8 * apart.square().mean((1, 2))
+    ridge = ridge.clamp_min(torch.finfo(ridge.dtype).tiny)[:, None, None]
+    right = right[:, :, None]
+    if half.shape[1] >= half.shape[2]:
+        return torch.linalg.solve(half.mT @ half + ridge * torch.eye(half.shape[2]).to(half), right)[:, :, 0]
+    channels = torch.linalg.solve(half @ half.mT + ridge * torch.eye(half.shape[1]).to(half), half @ right)
+    return ((right - half.mT @ channels) / ridge)[:, :, 0]
