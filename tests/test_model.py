@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -562,6 +562,27 @@ def test_a_network_that_views_its_features_is_asked_in_the_layout_that_it_needs(
     classifier, images = Classifier(Views().eval(), input_size=(16, 16)), torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(classifier.logits(classifier.laid_out(images)), classifier.logits(images))
+    with classifier.at_work():
+        assert classifier.module.get_submodule("conv").weight.is_contiguous()  # type: ignore[operator]
+        assert torch.equal(classifier.logits(classifier.laid_out(images)), classifier.logits(images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_are_rearranged_once_while_the_network_is_at_work(dtype: torch.dtype) -> None:
+    """A convolution would do it at every pass; afterwards they are the very same tensors, whatever happened."""
+    conv = nn.Conv2d(3, 5, 3, dtype=dtype)
+    module = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    classifier, images = Classifier(module, input_size=(16, 16)), torch.rand(2, 3, 16, 16, dtype=dtype)
+    before, expected = conv.weight.data_ptr(), classifier.logits(images).detach()
+    with suppress(KeyError), classifier.at_work():
+        assert conv.weight.is_contiguous(memory_format=torch.channels_last)
+        assert conv.weight.dtype == dtype
+        torch.testing.assert_close(classifier.logits(classifier.laid_out(images)), expected)
+        with classifier.at_work():
+            torch.testing.assert_close(classifier.logits(classifier.laid_out(images)), expected)
+        raise KeyError
+    assert conv.weight.data_ptr() == before
+    assert conv.weight.is_contiguous()
 
 
 def test_convolutions_are_given_channels_last() -> None:

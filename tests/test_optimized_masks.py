@@ -346,6 +346,7 @@ def planted(size: tuple[int, int] = (32, 32), strength: float = 1.0) -> tuple[Cl
 
 PLANTED: dict[str, tuple[float, dict[str, object]]] = {
     "extremal_perturbation": (0.3, {"steps": 60, "learning_rate": 0.05, "areas": (0.1,), "flip": False}),
+    "smooth_pixel_mask": (1.0, {"steps": 200, "area": 0.1, "flip": False}),
     "meaningful_perturbation": (0.05, {"steps": 100}),
     "igos_pp": (0.05, {"iterations": 10, "path_steps": 5}),
 }

@@ -16,7 +16,7 @@ from seewhy.maps import min_max
 from seewhy.metrics import Case
 from seewhy.metrics.base import Need
 from seewhy.metrics.cost import measure
-from seewhy.model import Classifier, frozen
+from seewhy.model import Classifier
 from seewhy.types import Attribution, Classes, Images, Logits, Targets
 
 TARGETS = ("label", "predicted", "second", "least", "present")
@@ -174,7 +174,7 @@ class Question:
         )
 
     def _logits(self, images: Tensor) -> Logits:
-        with frozen(self.classifier.module), torch.no_grad():
+        with self.classifier.at_work():
             return self.classifier.logits(self.classifier.laid_out(images))
 
     def _facts(

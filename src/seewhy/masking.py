@@ -14,7 +14,7 @@ from torch.nn.functional import conv2d
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from seewhy.errors import SeewhyError
-from seewhy.model import Classifier, frozen
+from seewhy.model import Classifier
 from seewhy.players import Players
 from seewhy.types import Images, Logits
 
@@ -121,7 +121,7 @@ class RemovePixels:
 
         def logits(rows: Int[Tensor, "r"], kept: Bool[Tensor, "r p"]) -> Float[Tensor, "r k"]:
             mask = players.pixels(rows, kept)[:, None]
-            with frozen(self.classifier.module), torch.no_grad():
+            with self.classifier.at_work():
                 return self.classifier.logits(self.classifier.laid_out(torch.where(mask, images[rows], removed[rows])))
 
         return logits

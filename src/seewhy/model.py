@@ -105,7 +105,8 @@ class Classifier:
         """Where a method runs the network many times: frozen, in ``precision``, with or without a graph to the images."""
         exact = (*self.heads, *filter(None, [self.class_map_layer])) if precision == "bf16" else ()
         heads = [self.module.get_submodule(name) for name in exact]
-        with frozen(self.module), computing(self.module, precision, heads), torch.set_grad_enabled(gradients):
+        last = self._fastest == torch.channels_last
+        with frozen(self.module), computing(self.module, precision, heads, last), torch.set_grad_enabled(gradients):
             yield
 
     def laid_out(self, images: Images) -> Images:

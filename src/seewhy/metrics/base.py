@@ -14,7 +14,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes
 from seewhy.masking import Baseline, RemovePixels, Value
-from seewhy.model import Classifier, frozen
+from seewhy.model import Classifier
 from seewhy.options import checked
 from seewhy.registry import Registry, did_you_mean
 from seewhy.types import Attribution, ClassAttribution, Images, Logits, Regions, Scores, Targets
@@ -110,7 +110,7 @@ class Case:
 
     def run(self, images: Images) -> Logits:
         """Logits of any images, ``batch_size`` at a time, without a graph."""
-        with frozen(self.classifier.module), torch.no_grad():
+        with self.classifier.at_work():
             logits = torch.cat(
                 [self.classifier.logits(part) for part in self.classifier.laid_out(images).split(self.batch_size)]
             )
