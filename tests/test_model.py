@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -565,6 +565,32 @@ def test_a_network_that_views_its_features_is_asked_in_the_layout_that_it_needs(
     with classifier.at_work():
         assert classifier.module.get_submodule("conv").weight.is_contiguous()  # type: ignore[operator]
         assert torch.equal(classifier.logits(classifier.laid_out(images)), classifier.logits(images))
+
+
+def test_a_grid_may_be_as_wide_as_there_are_classes() -> None:
+    """A last dimension of that size made it look like a map of the classes."""
+    module = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    classifier = Classifier(module.eval(), input_size=(16, 16))
+    assert classifier.class_map_layer is None
+    assert classifier.live_layer(None) == "1"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_that_views_its_weights_gets_them_as_they_are(precision: Literal["fp32", "bf16"]) -> None:
+    """As those with weight standardization do."""
+
+    class Standardized(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            w = self.weight
+            mean = w.view(len(w), -1).mean(1)[:, None, None, None]
+            return nn.functional.conv2d(x, w - mean, self.bias)
+
+    module = nn.Sequential(Standardized(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    classifier, images = Classifier(module, input_size=(16, 16)), torch.rand(2, 3, 16, 16)
+    expected = classifier.logits(images).detach()
+    with classifier.at_work(precision):
+        close = {"rtol": 0.05, "atol": 0.05} if precision == "bf16" else {}
+        torch.testing.assert_close(classifier.logits(classifier.laid_out(images)).float(), expected, **close)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import TINY
 from test_opti_cam import IMAGES, TARGETS, double
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import seewhy
@@ -38,7 +38,7 @@ def followed(features: np.ndarray[Any, Any], u: np.ndarray[Any, Any], wanted: np
         s, target = w @ level, wanted - wanted.mean()
         covariance = np.cov(level.T, aweights=w, ddof=0)
         alpha = max(np.polyfit(target, s, 1)[0], 0)
-        ridge = damping * np.trace(covariance) / len(s) + 1e-8 * np.square(level - s).mean()
+        ridge = damping * np.trace(covariance) / len(s) + np.finfo(float).eps * np.square(features).mean()
         v = np.linalg.inv(covariance + ridge * np.eye(len(s))) @ (alpha * target - s)
         change = (level - s) @ v
         u = u + change * min(1, 4 / np.abs(change).max())
@@ -101,19 +101,20 @@ def test_channels_or_cells_give_the_same_solution(d: int, p: int) -> None:
     apart = torch.randn(2, d, p, generator=generator, dtype=torch.float64)
     w = torch.rand(2, d, generator=generator, dtype=torch.float64)
     right = torch.randn(2, p, generator=generator, dtype=torch.float64)
-    v = solved(apart, w, right, 0.3)
+    least = torch.tensor([0.02, 0.5], dtype=torch.float64)
+    v = solved(apart, w, right, 0.3, least)
     for i in range(2):
         covariance = sum(w[i, k] * torch.outer(apart[i, k], apart[i, k]) for k in range(d))
         assert isinstance(covariance, Tensor)
-        ridge = 0.3 * covariance.trace() / p + 1e-8 * apart[i].square().mean()
+        ridge = 0.3 * covariance.trace() / p + least[i]
         torch.testing.assert_close(covariance @ v[i] + ridge * v[i], right[i])
 
 
-@pytest.mark.parametrize("options", [{}, {"objective": "io_mask"}, {"normalization": "sigmoid"}, {"layer": ("2", "6")}])
+@pytest.mark.parametrize("options", [{}, {"objective": "io_mask"}, {"objective": "io_diff"}, {"layer": ("2", "6")}])
 def test_more_steps_are_never_worse(options: dict[str, Any]) -> None:
     """The best mask is kept, so that the loss of the map that is returned cannot rise with the steps."""
     method = FastOptiCAM(double("cnn"), **options)
-    blank, aim = torch.zeros_like(IMAGES), torch.zeros(2, dtype=torch.float64)
+    blank, aim = torch.zeros_like(IMAGES), method._aim(IMAGES, TARGETS)
     losses = []
     for steps in (1, 2, 4, 8, 16):
         maps = FastOptiCAM(method.classifier, steps=steps, **options).explain(IMAGES, TARGETS)
@@ -150,11 +151,26 @@ def test_a_change_below_the_tolerance_ends_it() -> None:
     torch.testing.assert_close(stopped, two, rtol=0, atol=0)
 
 
-def test_features_that_do_not_vary_are_a_mask_of_zeros() -> None:
-    """Nothing can be combined, and nothing is divided by zero."""
-    features = torch.ones(2, 7, 3, 3)
-    u = torch.zeros(2, 7)
-    torch.testing.assert_close(tilted(features, u, torch.rand(2, 3, 3), 0.2), u)
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.37, -31.7])
+def test_features_that_do_not_vary_are_a_mask_of_zeros(value: float) -> None:
+    """Nothing can be combined; what differs by rounding is not blown up, and nothing is divided by zero."""
+    scales = torch.linspace(0.5, 2, 9)[:, None, None]
+    features = (value * scales).expand(2, 9, 7, 7).contiguous()
+    u = torch.zeros(2, 9)
+    wanted = torch.rand(2, 7, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(tilted(features, u, wanted, 0.2), u, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("method", [OptiCAM, FastOptiCAM])
+@pytest.mark.parametrize("side", [32, 8])
+def test_grids_that_show_nothing_are_masks_of_zeros(method: type[OptiCAM], side: int) -> None:
+    """Patches of a constant image all look alike, and a grid of one cell has no places."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    classifier = Classifier(module.eval(), mean=(0.0,) * 3, std=(1.0,) * 3, input_size=(32, 32))
+    images = torch.rand(40, 3, 1, 1, generator=torch.Generator().manual_seed(1)).expand(-1, -1, side, side)
+    maps = method(classifier, layer="1").explain(images, torch.arange(40) % 4)
+    torch.testing.assert_close(maps, torch.zeros_like(maps), rtol=0, atol=0)
 
 
 def test_weights_that_chose_one_channel_stay_finite() -> None:
@@ -178,6 +194,8 @@ def test_bf16_is_worth_the_same() -> None:
     assert (exact.mean() - rough.mean()).abs() < 0.01
 
 
-def test_a_negative_damping_is_refused() -> None:
-    with pytest.raises(SeewhyError, match="damping"):
-        seewhy.explainer("opti_cam_fast", TINY["cnn"](), damping=-0.1)
+def test_what_it_cannot_do_is_refused() -> None:
+    with pytest.raises(SeewhyError, match="damping must be at least"):
+        FastOptiCAM(TINY["cnn"](), damping=0.0)
+    with pytest.raises(SeewhyError, match="normalizes by the range, not by sigmoid: take opti_cam"):
+        FastOptiCAM(TINY["cnn"](), normalization="sigmoid")

@@ -15,9 +15,13 @@ def upsample(maps: CoarseMap, size: tuple[int, int]) -> Attribution:
 
 
 def min_max(maps: Attribution) -> Attribution:
-    """Each map to [0, 1] by its own minimum and maximum; a constant map becomes 0 (the papers divide by zero there)."""
+    """Each map to [0, 1] by its own minimum and maximum; a constant map becomes 0 (the papers divide by zero there).
+
+    So does one whose values differ in their last digits alone: enlarging a constant map leaves such.
+    """
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return torch.where(high > low, (maps - low) / torch.where(high > low, high - low, 1), 0)
+    varies = high - low > 8 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    return torch.where(varies, (maps - low) / torch.where(varies, high - low, 1), 0)
 
 
 Reading = Literal["raw", "positive", "absolute", "min_max", "clipped"]

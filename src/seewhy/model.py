@@ -119,9 +119,9 @@ class Classifier:
 
     @cached_property
     def _fastest(self) -> torch.memory_format:
-        """Channels last, unless the module needs the other, as one does that calls ``view`` after a convolution."""
+        """Channels last, unless the module needs the other, as one does that calls ``view`` on features, or on weights."""
         try:
-            with frozen(self.module), torch.no_grad():
+            with frozen(self.module), computing(self.module, "fp32", channels_last=True), torch.no_grad():
                 self.module(self._probe_image.contiguous(memory_format=torch.channels_last))
         except RuntimeError:
             return torch.contiguous_format

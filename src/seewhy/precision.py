@@ -19,7 +19,8 @@ bfloat16, which some hardware runs several times faster, and all else as ``torch
 def computing(
     module: nn.Module, precision: Precision, heads: Sequence[nn.Module] = (), channels_last: bool = False
 ) -> Generator[None]:
-    """Inside the block the network computes in ``precision``; its weights afterwards are the very same tensors.
+    """Inside the block the network computes in ``precision``; its weights afterwards are the very same tensors, if blocks
+    that share a network are closed in the reverse order of opening.
 
     Autocast alone would convert the weights at every pass, since it keeps converted ones only where they are trained. And
     where images are laid out channels last, every convolution would rearrange its weights at every pass: a third of the time
@@ -36,8 +37,7 @@ def computing(
     weights = {id(p): (p, p.data) for m in layers for p in m.parameters(recurse=False)}
     try:
         for p, data in weights.values():
-            last = data.ndim == 4 and (bf16 or channels_last)
-            layout = torch.channels_last if last else torch.preserve_format
+            layout = torch.channels_last if channels_last and data.ndim == 4 else torch.preserve_format
             p.data = data.to(torch.bfloat16 if bf16 else data.dtype, memory_format=layout)
         with ExitStack() as stack:
             if bf16:

@@ -113,7 +113,7 @@ def _is_class_map(rest: list[Call], k: int) -> bool:
     if k not in (rest[0].output.shape[1], rest[0].output.shape[-1]):
         return False
     later = [c for c in rest[1:] if c.name and not rest[0].name.startswith(f"{c.name}.")]
-    return not any(p for c in later for p in c.module.parameters(recurse=False))
+    return all(next(c.module.parameters(recurse=False), None) is None for c in later)
 
 
 def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
