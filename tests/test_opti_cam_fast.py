@@ -124,12 +124,12 @@ def test_more_steps_are_never_worse(options: dict[str, Any]) -> None:
     assert losses[-1].sum() < losses[0].sum()
 
 
-def test_twenty_steps_are_worth_a_hundred_on_the_built_in_transformer() -> None:
+def test_a_quarter_of_the_steps_is_worth_them_all_on_the_built_in_transformer() -> None:
     classifier = seewhy.load("shapes/vit")
     batch = seewhy.DATASETS["shapes"](n=24, seed=3).batch(range(24))
     fast = said(classifier, batch.images, FastOptiCAM(classifier).explain(batch.images, batch.labels), batch.labels).exp()
     slow = said(classifier, batch.images, OptiCAM(classifier).explain(batch.images, batch.labels), batch.labels).exp()
-    short = OptiCAM(classifier, steps=20).explain(batch.images, batch.labels)
+    short = OptiCAM(classifier, steps=25).explain(batch.images, batch.labels)
     assert fast.mean() > slow.mean() - 0.005
     assert fast.mean() > said(classifier, batch.images, short, batch.labels).exp().mean()
 

@@ -1,4 +1,4 @@
-"""Opti-CAM in a fifth of the steps: Adam moves the map, and the weights of the channels follow it."""
+"""Opti-CAM in a quarter of the steps: Adam moves the map, and the weights of the channels follow it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
 @EXPLAINERS.register("opti_cam_fast")
 @dataclass(frozen=True)
 class FastOptiCAM(OptiCAM):
-    r"""Opti-CAM in a fifth of its steps: each moves the map, by Adam, and the channels' weights after it. Not negative.
+    r"""Opti-CAM in a quarter of its steps: each moves the map, by Adam, and the channels' weights after it. Not negative.
 
     The masks are those of Opti-CAM, convex combinations of the feature maps; only the way to a good one is shorter. There a
     step on the variable $u$ moves the map by as much as the channels happen to agree: slowly where they are many and alike.
@@ -48,7 +48,7 @@ class FastOptiCAM(OptiCAM):
 
     selector: Selector = "log_probability"
     learning_rate: float = 0.2
-    steps: int = 20
+    steps: int = 25
     damping: float = 0.2
 
     def __post_init__(self) -> None:
