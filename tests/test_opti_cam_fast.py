@@ -183,6 +183,33 @@ def test_weights_that_chose_one_channel_stay_finite() -> None:
         assert u.isfinite().all()
 
 
+def test_many_cells_are_solved_by_several_threads() -> None:
+    """A batched LU failed here, with two threads and no fault in the matrices."""
+    generator = torch.Generator().manual_seed(0)
+    features, wanted = torch.randn(4, 512, 13, 13, generator=generator).relu(), torch.rand(4, 13, 13, generator=generator)
+    before, u = torch.get_num_threads(), torch.zeros(4, 512)
+    try:
+        torch.set_num_threads(2)
+        for _ in range(5):
+            u = tilted(features, u, wanted, 0.2)
+    finally:
+        torch.set_num_threads(before)
+    assert u.isfinite().all()
+    for a, b, c in zip(features.mean(1), combined(features, u), wanted, strict=True):
+        start, reached = (torch.corrcoef(torch.stack([m.flatten(), c.flatten()]))[0, 1] for m in (a, b))
+        assert reached > start + 0.3
+
+
+def test_a_network_that_answers_nan_keeps_the_first_mask() -> None:
+    classifier = double("cnn")
+    first = FastOptiCAM(classifier, steps=1).explain(IMAGES, TARGETS)
+    handle = classifier.module.register_forward_hook(lambda _m, _a, out: out * torch.tensor([[float("nan")], [1.0]]))
+    maps = FastOptiCAM(classifier, steps=6).explain(IMAGES, TARGETS)
+    handle.remove()
+    torch.testing.assert_close(maps[0], first[0])
+    torch.testing.assert_close(maps[1], FastOptiCAM(classifier, steps=6).explain(IMAGES, TARGETS)[1])
+
+
 def test_bf16_is_worth_the_same() -> None:
     classifier = seewhy.load("shapes")
     batch = seewhy.DATASETS["shapes"](n=12, seed=3).batch(range(12))

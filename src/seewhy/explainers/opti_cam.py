@@ -81,10 +81,10 @@ class OptiCAM:
         self.classifier.check(images, classes)
         images, k = images.detach(), classes.shape[1]
         removed = baseline_images(self.baseline, self.classifier, images)
-        with self.classifier.at_work(self.precision):
-            features = torch.cat([self._features(some) for some in images.split(self.batch_size)])
         pairs = torch.arange(len(images) * k, device=images.device).split(self.batch_size)
         with self.classifier.at_work(self.precision, gradients=True):
+            with torch.no_grad():
+                features = torch.cat([self._features(some) for some in images.split(self.batch_size)])
             masks = [self._optimized(images[i // k], removed[i // k], features[i // k], classes.flatten()[i]) for i in pairs]
         return torch.cat(masks).unflatten(0, (len(images), k))
 

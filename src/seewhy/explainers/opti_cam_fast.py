@@ -125,6 +125,13 @@ def solved(
     ridge = (damping * half.square().sum(1).mean(1) + least).clamp_min(torch.finfo(w.dtype).tiny)[:, None, None]
     right = right[:, :, None]
     if half.shape[1] >= half.shape[2]:
-        return torch.linalg.solve(half.mT @ half + ridge * torch.eye(half.shape[2]).to(half), right)[:, :, 0]
-    channels = torch.linalg.solve(half @ half.mT + ridge * torch.eye(half.shape[1]).to(half), half @ right)
-    return ((right - half.mT @ channels) / ridge)[:, :, 0]
+        return definite(half.mT @ half, ridge, right)[:, :, 0]
+    return ((right - half.mT @ definite(half @ half.mT, ridge, half @ right)) / ridge)[:, :, 0]
+
+
+def definite(
+    matrix: Float[Tensor, "n m m"], ridge: Float[Tensor, "n 1 1"], right: Float[Tensor, "n m 1"]
+) -> Float[Tensor, "n m 1"]:
+    """By Cholesky: the batched LU of some LAPACKs fails on sound matrices when two threads share them. NaN stays NaN."""
+    factor, _ = torch.linalg.cholesky_ex(matrix + ridge * torch.eye(matrix.shape[1]).to(matrix))
+    return torch.cholesky_solve(right, factor)
