@@ -147,6 +147,7 @@ CASES: list[tuple[str, dict[str, object], Oracle]] = [
 WITHOUT_EQUATION = {"random"}  # noise has no equation; its distribution is tested below
 ELSEWHERE = {  # written beside the other tests of the method
     "test_opti_cam.py": {"opti_cam"},
+    "test_opti_cam_fast.py": {"opti_cam_fast"},
     "test_channel_cams.py": {"score_cam", "ablation_cam"},
     "test_occlusion.py": {"occlusion"},
     "test_mask_streams.py": {"rise", "relax", "u_relax"},
