@@ -56,7 +56,7 @@ class FastOptiCAM(OptiCAM):
             raise SeewhyError(f"opti_cam_fast normalizes by the range, not by {self.normalization}: take opti_cam")
         if not self.damping >= 1e-3:
             raise SeewhyError(
-                f"damping must be at least 0.001, got {self.damping}: less leaves nothing to solve with few channels"
+                f"damping must be at least 0.001, got {self.damping}: with less, few channels have no stable solution"
             )
 
     def _optimized(self, images: Images, removed: Images, features: FeatureMap, targets: Targets) -> Attribution:
@@ -104,7 +104,7 @@ def tilted(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, dam
             rounding = torch.finfo(u.dtype).eps * features.square().mean((1, 2, 3))
             v = solved(apart, w, alpha[:, None] * target - s, damping, rounding)
             change = torch.einsum("ndp,np->nd", apart, v)
-            # The equation holds for small changes: no weight may change by more than a factor of e^4 at once.
+            # The equation holds for small changes.
             u = u + change * (4 / change.abs().amax(1, keepdim=True).clamp_min(4))
         return u
 
