@@ -19,7 +19,8 @@ from seewhy.explainers import EXPLAINERS, GradCAM
 from seewhy.model import Classifier
 
 WEIGHTS = Path(shapes.__file__).parents[1] / "weights"
-SMALL = evidence.Plan(candidates=24, further=2, tagged=24, evidence=3, seconds=3.0)
+SMALL = evidence.Plan(candidates=24, further=2, tagged=24, evidence=3, seconds=1.0)
+LEARNED = {name for name in EXPLAINERS if EXPLAINERS[name].family == "learned"}
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -58,7 +59,9 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "new" / "folder"
-    files = demo.run(out, silent(), replace(SMALL, load=load))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evidence, "BRISK", CHEAP)
+        files = demo.run(out, silent(), replace(SMALL, load=load))
     assert files == [out / "demo.png", out / "demo.html"]
     return out
 
@@ -80,6 +83,18 @@ def test_two_files_and_nothing_else(folder: Path) -> None:
 def test_every_method_is_on_the_page(page: Page) -> None:
     for name in EXPLAINERS:
         assert page.texts.count(name) >= 1 + len(evidence.HONEST), name  # the table, and once for each network
+
+
+def test_every_method_has_a_map_on_the_page(folder: Path) -> None:
+    """Not run is what must be trained first; all else has a map of one picture however slow it is."""
+    text = (folder / "demo.html").read_text(encoding="utf-8")
+    assert text.count("Not run: it is trained before") == text.count("Not run") == len(LEARNED) * len(evidence.HONEST)
+
+
+def test_every_method_with_a_paper_names_its_authors() -> None:
+    cited = {name: demo.citation(name) for name in EXPLAINERS}
+    assert {name for name, words in cited.items() if not words} == {n for n in EXPLAINERS if not EXPLAINERS[n].paper}
+    assert all(words[0].isupper() and words[-4:].isdigit() for words in cited.values() if words)
 
 
 def test_the_page_is_closed_and_has_one_order_of_headings(page: Page) -> None:
@@ -147,14 +162,15 @@ def test_the_cheat_is_measured() -> None:
     assert same.evidence["grad_cam"]["honest"] == expected
 
 
-def test_a_method_without_time_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_without_time_explains_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "BRISK", CHEAP)
     classifier = load("shapes")
     pictures = evidence.draw(4, 0)
     runs = evidence.explain_all({"CNN": classifier}, pictures, 2, -1.0, lambda: None)
-    assert all(not r.maps for r in runs)
+    assert {len(r.maps) for r in runs if r.name not in (*evidence.FEATURED, *LEARNED)} == {1}
+    assert {len(r.maps) for r in runs if r.name in evidence.FEATURED} == {2}  # the sheet needs them
     runs = evidence.explain_all({"CNN": classifier}, pictures, 2, 600.0, lambda: None)
-    assert {r.name for r in runs if len(r.maps) == 4} == {n for n in EXPLAINERS if EXPLAINERS[n].family != "learned"}
+    assert {r.name for r in runs if len(r.maps) == 4} == set(EXPLAINERS) - LEARNED
     wanted = GradCAM(classifier).explain(pictures.images, pictures.labels)
     got = next(torch.stack(r.maps) for r in runs if r.name == "grad_cam")
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5)

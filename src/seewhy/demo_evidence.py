@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from math import inf
 from time import perf_counter
 from typing import NamedTuple
 
@@ -22,9 +23,11 @@ FEATURED = ("grad_cam", "hires_cam", "integrated_gradients", "smooth_grad", "sal
 """What the sheet, the cheat and the multi-label picture are shown with, as far as it is registered."""
 
 BRISK: dict[str, dict[str, object]] = {
-    "rise": {"samples": 1000},
-    "relax": {"samples": 1000},
-    "u_relax": {"samples": 1000},
+    "rise": {"samples": 500},
+    "relax": {"samples": 500},
+    "u_relax": {"samples": 500},
+    "lime": {"samples": 500},
+    "kernel_shap": {"samples": 500},
     "extremal_perturbation": {"steps": 100},
     "smooth_pixel_mask": {"steps": 100},
     "meaningful_perturbation": {"steps": 100},
@@ -42,7 +45,8 @@ class Plan:
     further     how many of these are averaged over, beside the first of each class, which are shown
     tagged      pictures on which the cheating network's accuracy is measured, with the right tag and with any tag
     evidence    how many of these are explained
-    seconds     for the maps of both networks; a method that would exceed them explains fewer pictures, and the page says so
+    seconds     for the maps after the first picture's, which every method explains; a method that would exceed them explains
+                fewer pictures, and the page says so
     load        where the classifiers come from
     """
 
@@ -51,7 +55,7 @@ class Plan:
     further: int = 40
     tagged: int = 200
     evidence: int = 16
-    seconds: float = 10.0
+    seconds: float = 15.0
     load: Callable[[str], Classifier] = zoo.load
 
 
@@ -156,14 +160,14 @@ def choose(plan: Plan, classifiers: Sequence[Classifier]) -> tuple[Pictures, int
 def explain_all(
     classifiers: Mapping[str, Classifier], pictures: Pictures, shown: int, seconds: float, advance: Callable[[], None]
 ) -> list[Run]:
-    """Every registered method on every network: first one picture, then the other shown ones, then the rest.
+    """Every registered method on every network: one picture however long it takes, then the other shown ones, then the rest.
 
-    Cheap methods go first. What would not end within ``seconds`` is left out, so that a slow method has fewer maps; only
-    the featured ones, of which the sheet is made, have a map of every shown picture.
+    Cheap methods go first. What would not end within ``seconds`` after the first picture is left out, so that a slow method
+    has fewer maps; only the featured ones, of which the sheet is made, have a map of every shown picture.
     """
     runs = [Run(name, network, c) for name in EXPLAINERS for network, c in classifiers.items()]
-    always = featured(5) if seconds > 0 else []
-    deadline = perf_counter() + seconds
+    always = featured(5)
+    deadline = inf
     for k, stage in enumerate((slice(0, 1), slice(1, shown), slice(shown, len(pictures.labels)))):
         part = pictures[stage]
         for one in sorted(runs, key=lambda r: r.pace):
@@ -173,6 +177,7 @@ def explain_all(
             elif not one.refusal and len(part.labels) and in_time:
                 one.explain(part)
             advance()
+        deadline = min(deadline, perf_counter() + seconds)
     return runs
 
 

@@ -1,4 +1,4 @@
-"""Opti-CAM in a quarter of the steps: Adam moves the map, and the weights of the channels follow it."""
+"""Opti-CAM (Zhang et al., 2024) in a quarter of the steps: Adam moves the map, and the weights of the channels follow it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Smooth pixel mask: extremal perturbation of one small area, as the paper on NEMt compares with it."""
+"""Smooth pixel mask: extremal perturbation (Fong, Patrick & Vedaldi, 2019) of one small area."""
 
 from dataclasses import dataclass
 from typing import ClassVar
