@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import TINY, Functional, TinyViT, cnn, tiny
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from seewhy.errors import SeewhyError
 from seewhy.model import Classifier, frozen
@@ -591,6 +592,26 @@ def test_a_network_that_views_its_weights_gets_them_as_they_are(precision: Liter
     with classifier.at_work(precision):
         close = {"rtol": 0.05, "atol": 0.05} if precision == "bf16" else {}
         torch.testing.assert_close(classifier.logits(classifier.laid_out(images)).float(), expected, **close)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("reparametrized", ["weight_norm", "spectral_norm", "l1_unstructured"])
+def test_weights_that_are_computed_at_every_pass_are_computed_exactly(reparametrized: str) -> None:
+    """Old-style reparametrizations keep what they compute a weight from beside it: in bf16 it lost digits, or failed."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 16, 3)
+    if reparametrized == "l1_unstructured":
+        prune.l1_unstructured(conv, "weight", 0.3)
+    else:
+        getattr(nn.utils, reparametrized)(conv)
+    module = nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)).eval()
+    classifier, images = Classifier(module, input_size=(16, 16)), torch.rand(2, 3, 16, 16)
+    kept = {name: p.clone() for name, p in module.named_parameters()}
+    expected = classifier.logits(images).detach()
+    with classifier.at_work("bf16"):
+        assert all(p.dtype == torch.float32 for name, p in conv.named_parameters() if name not in ("weight", "bias"))
+        torch.testing.assert_close(classifier.logits(classifier.laid_out(images)).float(), expected, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(dict(module.named_parameters()), kept, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
