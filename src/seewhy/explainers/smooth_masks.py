@@ -1,7 +1,7 @@
 """What optimized masks are made of: published lengths, coarse grids, blurs and their pyramids, smooth maxima."""
 
 from functools import cache
-from math import ceil
+from math import ceil, log
 from typing import Any, cast
 
 import torch
@@ -98,29 +98,32 @@ def _kernel(step: int, sigma: float) -> Tensor:
 class _SmoothMaximum(torch.autograd.Function):
     """Offset by offset, so that memory holds a few masks and not one for each of the offsets.
 
-    Pixels are arranged by their place in the cell, (n, step^2, gh, gw): all of a place see the same kernel.
+    Pixels are arranged by their place in the cell, (n, step^2, gh, gw): all of a place see the same kernel. Bumps are
+    scaled to g = coldness f / log 2, for the powers of two take an eighth of the time that those of e do.
     """
 
     @staticmethod
     def forward(ctx: Any, wide: Tensor, kernel: Tensor, coldness: float) -> Tensor:
-        total = weighted = wide.new_zeros(())
+        scale = coldness / log(2)
+        total, weighted = (torch.zeros_like(_bump(wide, kernel, 0, scale)) for _ in range(2))
         for k in range(len(kernel)):
-            f = _bump(wide, kernel, k)
-            e = (coldness * f).exp_()
-            total, weighted = total + e, weighted + f * e
-        highest = weighted / total
-        ctx.save_for_backward(wide, kernel, total, highest)
-        ctx.coldness = coldness
-        return highest
+            g = _bump(wide, kernel, k, scale)
+            e = g.exp2()
+            total.add_(e)
+            weighted.addcmul_(g, e)
+        ctx.save_for_backward(wide, kernel, total, weighted)
+        ctx.scale = scale
+        return weighted / (scale * total)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
-        wide, kernel, total, highest = ctx.saved_tensors
+        wide, kernel, total, weighted = ctx.saved_tensors
         share, found = gradients[0] / total, torch.zeros_like(wide)
+        rest, share = share * (1 - log(2) * weighted / total), log(2) * share
         for k in range(len(kernel)):
-            f = _bump(wide, kernel, k)
-            slope = (ctx.coldness * f).exp_().mul_(share).mul_((f - highest).mul_(ctx.coldness).add_(1))  # of smax by f
-            _seen(found, kernel, k).add_((slope * kernel[k][:, None, None]).sum(1))
+            g = _bump(wide, kernel, k, ctx.scale)
+            slope = torch.addcmul(rest, share, g).mul_(g.exp2_())  # of smax by f: e (1 + coldness (f - smax)) / total
+            _seen(found, kernel, k).add_(torch.einsum("p,nphw->nhw", kernel[k], slope))
         return found, None, None
 
 
@@ -136,6 +139,6 @@ def _seen(wide: Tensor, kernel: Tensor, k: int) -> Tensor:
     return wide[:, y : y + wide.shape[1] - 2 * radius, x : x + wide.shape[2] - 2 * radius]
 
 
-def _bump(wide: Tensor, kernel: Tensor, k: int) -> Tensor:
-    """K(u - v) points(v) for the pixels u of each cell and the point v of the cell at offset k, (n, step^2, gh, gw)."""
-    return kernel[k][:, None, None] * _seen(wide, kernel, k).contiguous()[:, None]
+def _bump(wide: Tensor, kernel: Tensor, k: int, scale: float) -> Tensor:
+    """scale K(u - v) points(v): pixels u of each cell, its point v at offset k, (n, step^2, gh, gw)."""
+    return (scale * kernel[k])[:, None, None] * _seen(wide, kernel, k).contiguous()[:, None]
