@@ -16,6 +16,7 @@ from seewhy.explainers import OptiCAM
 from seewhy.explainers.opti_cam import combined
 from seewhy.masking import blend
 from seewhy.model import Classifier
+from seewhy.selectors import select_all
 
 LAYER, PREFIX = {"cnn": "6", "vit": "blocks.1.norm1"}, {"cnn": 0, "vit": 1}
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
@@ -71,6 +72,9 @@ def selected(logits: list[float], c: int, selector: str) -> tuple[float, list[fl
         return p[c], [p[c] * ((j == c) - p[j]) for j in k]
     if selector == "log_probability":
         return log(p[c]), [(j == c) - p[j] for j in k]
+    if selector == "log_odds":
+        rest = sum(p[j] for j in k if j != c)
+        return log(p[c] / rest), [1.0 if j == c else -p[j] / rest for j in k]
     other = max((j for j in k if j != c), key=lambda j: logits[j])
     return logits[c] - logits[other], [float(j == c) - float(j == other) for j in k]
 
@@ -154,6 +158,7 @@ CHOICES: list[dict[str, object]] = [
     {"normalization": "sigmoid"},
     {"selector": "probability"},
     {"selector": "log_probability"},
+    {"selector": "log_odds"},
     {"selector": "contrast"},
     {"negative": "cut"},
     {"baseline": 0.5, "learning_rate": 0.5},
@@ -262,3 +267,16 @@ def test_bf16_gives_the_weights_back() -> None:
     before = {name: (t.data_ptr(), t.dtype) for name, t in classifier.module.state_dict().items()}
     OptiCAM(classifier, steps=2, precision="bf16").explain(IMAGES.float(), TARGETS)
     assert {name: (t.data_ptr(), t.dtype) for name, t in classifier.module.state_dict().items()} == before
+
+
+def test_log_odds_of_a_network_that_is_certain() -> None:
+    """1 - p is 0 in single precision; the odds to the other classes are not lost, nor is their slope."""
+    logits = torch.tensor([[120.0, 0.0, 1.0], [0.3, -0.2, 0.3]], requires_grad=True)
+    odds = select_all(TINY["cnn"](), logits, "log_odds")
+    p = logits.detach().double().softmax(1)
+    others = torch.stack([p[:, [j for j in range(3) if j != k]].sum(1) for k in range(3)], 1)
+    torch.testing.assert_close(odds, (p / others).log().float())
+    (slope,) = torch.autograd.grad(odds[0, 0], logits)
+    rest = torch.tensor([0.0, 1.0]).softmax(0)
+    torch.testing.assert_close(slope[0], torch.tensor([1.0, -float(rest[0]), -float(rest[1])]))
+    torch.testing.assert_close(select_all(TINY["cnn_multilabel"](), logits, "log_odds"), logits)

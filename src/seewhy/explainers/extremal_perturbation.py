@@ -34,8 +34,8 @@ class ExtremalPerturbation:
         areas: parts of the image that are kept, between 0 and 1 and rising; one mask each.
         combine: how the masks of several areas become one map: their "mean", or the "first_sufficient", which is that of
             the smallest area whose image has a logit not below the whole image's, or the last if none is.
-        selector: the reward: the target's "logit", "probability", "log_probability", or its "contrast" to the highest
-            other (the paper's contrastive reward).
+        selector: the reward: the target's "logit", "probability", "log_probability", "log_odds", or its "contrast" to the
+            highest other (the paper's contrastive reward).
         game: "preserve" blurs where the mask is 0 and raises the reward, "delete" blurs where it is 1 and lowers it.
         flip: mirror the blurred image left to right at every second step; not for a network that minds, say of digits.
         steps: of gradient descent.

@@ -39,7 +39,8 @@ class IGOSPlusPlus:
 
     Args:
         classifier: what is explained.
-        selector: the score: the target's "probability", "logit", "log_probability", or "contrast" to the highest other.
+        selector: the score: the target's "probability", "logit", "log_probability", "log_odds", or "contrast" to the
+            highest other.
         cells: of the masks along the shorter side of the image.
         iterations: steps of descent.
         path_steps: points of the integrated gradient.

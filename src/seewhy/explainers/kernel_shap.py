@@ -35,7 +35,8 @@ class KernelShap:
         players: "superpixels" or "patches" ("pixels" only for images of few).
         size: number of superpixels of an image, about; or side of a patch.
         samples: coalitions, besides the full and the empty one; several times the number of players.
-        selector: the score v: the target's "logit", "probability", "log_probability", or "contrast" to the highest other.
+        selector: the score v: the target's "logit", "probability", "log_probability", "log_odds", or "contrast" to the
+            highest other.
         baseline: what removed pixels become (see ``masking.baseline_images``).
         seed: of the coalitions.
         precision: "bf16" runs the network in bfloat16; the regression is in float64.

@@ -39,7 +39,8 @@ class Lime:
         distance: "cosine" distance of a mask to the full one, 1 - sqrt(part kept); or "l2", sqrt(part removed).
         width: of the kernel; large widths weigh all masks alike.
         ridge: penalty on the squared weights; 0 is plain weighted least squares.
-        selector: the score: the target's "probability", "logit", "log_probability", or its "contrast" to the highest other.
+        selector: the score: the target's "probability", "logit", "log_probability", "log_odds", or its "contrast" to the
+            highest other.
         baseline: what removed pixels become (see ``masking.baseline_images``).
         seed: of the masks.
         precision: "bf16" runs the network in bfloat16; the regression is in float64.

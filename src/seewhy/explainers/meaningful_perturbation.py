@@ -33,7 +33,8 @@ class MeaningfulPerturbation:
     Args:
         classifier: what is explained.
         game: "delete" (eq. 3, what destroys the score) or "preserve" (what alone suffices for it).
-        selector: f_c, the target's "probability", "logit", "log_probability" or "contrast" to the highest other.
+        selector: f_c, the target's "probability", "logit", "log_probability", "log_odds", or "contrast" to the highest
+            other.
         start: of the mask: the smallest blurred "circle" in the middle that does 99 % of what all pixels do, as in the
             paper, or "ones", the whole image kept.
         cells: of the mask along the shorter side of the image.

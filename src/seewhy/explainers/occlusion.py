@@ -31,8 +31,8 @@ class Occlusion:
         stride: pixels from one window to the next, at most ``window``, so that no pixel is left out; None is half a
             window. The cost is one pass a window: 169 for an image of 224 x 224.
         baseline: what is put into the window (see ``masking.baseline_images``); the paper's is gray.
-        selector: the score: the target's "probability", as in the paper, its "logit", "log_probability", or "contrast" to
-            the highest other. A probability near 1 hardly falls for any window; a logit does.
+        selector: the score: the target's "probability", as in the paper, its "logit", "log_probability", "log_odds", or
+            "contrast" to the highest other. A probability near 1 hardly falls for any window; a logit does.
         precision: "bf16" runs the network in bfloat16; the map stays in the images' type.
         batch_size: occluded images that are made and run at a time.
     """

@@ -38,7 +38,8 @@ class OptiCAM:
         objective: "mask" raises the selected score of the masked image (eq. 10); "diff" keeps it where the image has it
             (eq. 19); "io_mask" and "io_diff" also lower it, or move it away, on the complement (eq. A1, A2).
         normalization: of the map to a mask: by its "range" (eq. 16), its "maximum" (eq. 17) or "sigmoid" (eq. 18).
-        selector: the score: the target's "logit", "probability", "log_probability", or its "contrast" to the highest other.
+        selector: the score: the target's "logit", "probability", "log_probability", "log_odds", or its "contrast" to the
+            highest other.
         negative: what becomes of negative features: "keep" them, as the paper does for transformers, or "cut" them.
         start: of the variable u: "uniform" weights (u = 0, a constant as in the code), or "random" numbers (a normal
             distribution, by ``seed``).

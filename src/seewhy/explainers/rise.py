@@ -44,7 +44,8 @@ class RISE:
         keep_probability: of a cell, in (0, 1], the paper's p.
         normalization: divide the sum by what the masks sum to in expectation, N p (eq. 6), or by each pixel's "own" sum,
             which makes it a mean proper: less noise for few masks.
-        selector: the score: the target's "probability", "logit", "log_probability", or its "contrast" to the highest other.
+        selector: the score: the target's "probability", "logit", "log_probability", "log_odds", or its "contrast" to the
+            highest other.
         tolerance: 0 takes all samples; 0.1 stops where the halves correlate by 0.9.
         masks: own masks (m, h, w) in [0, 1] in place of random ones; keep_probability is then their mean.
         border: outer cells "repeat" to the border, or "mirror" there as in the released code.

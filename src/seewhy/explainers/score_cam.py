@@ -32,7 +32,8 @@ class ScoreCAM:
     Args:
         classifier: what is explained.
         layer: whose features are read; None is the classifier's feature layer.
-        selector: the score f of a class: its "logit", "probability", "log_probability", or "contrast" to the highest other.
+        selector: the score f of a class: its "logit", "probability", "log_probability", "log_odds", or "contrast" to the
+            highest other.
         weights: of a channel, from u = f(image under its mask) - f(removed image): the "softmax" of u over the channels,
             "raw" u itself, or, "released", f(image under its mask) alone, and 0 for a constant channel.
         channels: run only so many, those of the highest variance on the grid, and leave the others out: an approximation,
