@@ -1,7 +1,7 @@
 """Opti-CAM beside what its released code does: a forward and a backward pass of the whole network in each step.
 
 A quarter of the hundred steps is raced: every step costs the same, and what is done once, reading the features and
-rearranging the weights, weighs four times more then. The fast preset takes other steps: its 25 are raced with all the
+rearranging the weights, weighs four times more then. The fast preset takes other steps: its 15 are raced with all the
 hundred of the loop.
 """
 
@@ -112,7 +112,7 @@ def fast_case(title: str, name: str, layer: str, n: int) -> Case:
         "plain loop": plain_loop(layer, 100),
     }
     return Case(
-        f"The fast preset's 25 steps beside 100, {title}, {n} images of 224 x 224",
+        f"The fast preset's 15 steps beside 100, {title}, {n} images of 224 x 224",
         network_of(name),
         images(n),
         contenders,

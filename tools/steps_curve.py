@@ -2,7 +2,7 @@
 
     seewhy evaluate --model ... --data ... --explainer opti_cam:steps=10 --explainer opti_cam_fast:steps=10 ... \
         --metric average_gain --out RUN
-    python tools/steps_curve.py MobileNetV2=RUN SqueezeNet=OTHER --out docs/images/opti_cam_steps.webp
+    python tools/steps_curve.py MobileNetV2=RUN SqueezeNet=OTHER,LATER --out docs/images/opti_cam_steps.png
 
 Prints the same numbers, in percent, with half of the 95 % interval over images.
 """
@@ -22,9 +22,12 @@ from seewhy.errors import SeewhyError
 COLORS = {"opti_cam": SOFT, "opti_cam_fast": OTHER}
 
 
-def gains(folder: str) -> Mapping[str, pl.DataFrame]:
-    """For each method a table of steps, mean and half, in percent."""
-    scores = seewhy.open_run(folder).scores.filter(pl.col("metric") == "average_gain")
+def gains(folders: str) -> Mapping[str, pl.DataFrame]:
+    """For each method a table of steps, mean and half, in percent; of several folders a later one overrules."""
+    runs = pl.concat([seewhy.open_run(folder).scores for folder in folders.split(",")])
+    scores = runs.filter(pl.col("metric") == "average_gain").unique(
+        ("explainer", "image_id"), keep="last", maintain_order=True
+    )
     steps = pl.col("explainer").str.extract(r"steps=(\d+)").cast(pl.Int64)
     table = (
         scores.with_columns(method=pl.col("explainer").str.split(":").list.first(), steps=steps)
@@ -38,7 +41,7 @@ def gains(folder: str) -> Mapping[str, pl.DataFrame]:
     )
     missing = [name for name in COLORS if table.filter(pl.col("method") == name)["steps"].drop_nulls().is_empty()]
     if missing:
-        raise SeewhyError(f"{folder} has no {missing[0]}:steps=...: evaluate it with some numbers of steps")
+        raise SeewhyError(f"{folders} has no {missing[0]}:steps=...: evaluate it with some numbers of steps")
     return {name: table.filter((pl.col("method") == name) & pl.col("steps").is_not_null()) for name in COLORS}
 
 
