@@ -123,7 +123,8 @@ def fast_case(title: str, name: str, layer: str, n: int) -> Case:
 
 OPTI_CAM: dict[str, Case] = {
     "opti_cam_resnet50": case("ResNet-50", "resnet50", "layer4", 8, 5),
-    "opti_cam_vgg16": case("VGG-16", "torchvision/vgg16_bn", "features.42", 4, 3),
+    "opti_cam_vgg16": case("VGG-16", "torchvision/vgg16", "features.29", 4, 3),
+    "opti_cam_vgg16_bn": case("VGG-16 with batch normalization", "torchvision/vgg16_bn", "features.42", 4, 3),
     "opti_cam_vit_small": case("ViT-Small", "vit_small_patch16_224", "blocks.11.norm1", 8, 5),
     "opti_cam_fast_mobilenet": fast_case("MobileNetV2", "mobilenetv2_100", "bn2", 4),
     "opti_cam_fast_squeezenet": fast_case("SqueezeNet", "torchvision/squeezenet1_0", "features", 4),
