@@ -30,16 +30,14 @@ def select_all(classifier: Classifier, logits: Logits, selector: Selector) -> Lo
             return classifier.to_probabilities(logits)
         case "log_probability":
             return logsigmoid(logits) if classifier.multilabel else logits.log_softmax(1)
+        case "log_odds" if classifier.multilabel:
+            return logits
         case "log_odds":
             # 1 - p is the others' sum: a network that is certain has none left in this precision. Only the highest can be.
             first = _highest(logits)
-            p = logits.softmax(1).masked_fill(first, 0)
             others = logits.masked_fill(first, -torch.inf).logsumexp(1, keepdim=True)
-            return (
-                logits
-                if classifier.multilabel
-                else torch.where(first, logits - others, logits - logits.logsumexp(1, keepdim=True) - (-p).log1p())
-            )
+            p = logits.softmax(1).masked_fill(first, 0)
+            return torch.where(first, logits - others, logits.log_softmax(1) - (-p).log1p())
         case "contrast":
             two = logits.topk(2, dim=1)
             first = _highest(logits)
