@@ -34,9 +34,8 @@ def computing(
     device = "cpu" if first is None else first.device.type
     kinds = nn.Conv2d | nn.Linear if bf16 else nn.Conv2d
     layers = [m for m in module.modules() if isinstance(m, kinds) and m not in heads]
-    weights = {
-        id(p): (p, p.data) for m in layers for name in ("weight", "bias") if (p := m._parameters.get(name)) is not None
-    }
+    named = [pair for m in layers for pair in m.named_parameters(recurse=False)]
+    weights = {id(p): (p, p.data) for name, p in named if name in ("weight", "bias")}
     try:
         for p, data in weights.values():
             layout = torch.channels_last if channels_last and data.ndim == 4 else torch.preserve_format
