@@ -105,12 +105,12 @@ class _SmoothMaximum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, wide: Tensor, kernel: Tensor, coldness: float) -> Tensor:
         scale = coldness / log(2)
-        total, weighted = (torch.zeros_like(_bump(wide, kernel, 0, scale)) for _ in range(2))
+        scaled = scale * kernel
+        total = weighted = wide.new_zeros(())
         for k in range(len(kernel)):
-            g = _bump(wide, kernel, k, scale)
+            g = _bump(wide, scaled, k)
             e = g.exp2()
-            total.add_(e)
-            weighted.addcmul_(g, e)
+            total, weighted = total + e, torch.addcmul(weighted, g, e)
         ctx.save_for_backward(wide, kernel, total, weighted)
         ctx.scale = scale
         return weighted / (scale * total)
@@ -118,10 +118,10 @@ class _SmoothMaximum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
         wide, kernel, total, weighted = ctx.saved_tensors
-        share, found = gradients[0] / total, torch.zeros_like(wide)
+        scaled, share, found = ctx.scale * kernel, gradients[0] / total, torch.zeros_like(wide)
         rest, share = share * (1 - log(2) * weighted / total), log(2) * share
         for k in range(len(kernel)):
-            g = _bump(wide, kernel, k, ctx.scale)
+            g = _bump(wide, scaled, k)
             slope = torch.addcmul(rest, share, g).mul_(g.exp2_())  # of smax by f: e (1 + coldness (f - smax)) / total
             _seen(found, kernel, k).add_(torch.einsum("p,nphw->nhw", kernel[k], slope))
         return found, None, None
@@ -139,6 +139,6 @@ def _seen(wide: Tensor, kernel: Tensor, k: int) -> Tensor:
     return wide[:, y : y + wide.shape[1] - 2 * radius, x : x + wide.shape[2] - 2 * radius]
 
 
-def _bump(wide: Tensor, kernel: Tensor, k: int, scale: float) -> Tensor:
-    """scale K(u - v) points(v): pixels u of each cell, its point v at offset k, (n, step^2, gh, gw)."""
-    return (scale * kernel[k])[:, None, None] * _seen(wide, kernel, k).contiguous()[:, None]
+def _bump(wide: Tensor, kernel: Tensor, k: int) -> Tensor:
+    """K(u - v) points(v) for the pixels u of each cell and the point v of the cell at offset k, (n, step^2, gh, gw)."""
+    return kernel[k][:, None, None] * _seen(wide, kernel, k).contiguous()[:, None]
