@@ -259,6 +259,7 @@ def _print(table: Table) -> None:
 @contextmanager
 def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
     """Of several processes that stop for the same reason one says it, the first of each machine."""
+    from seewhy import sharding
     from seewhy.evaluation import ShareError
 
     first = fabric is None or fabric.local_rank == 0
@@ -273,9 +274,11 @@ def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
             raise
         raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
     except SeewhyError as error:
+        sharding.part()
         if first or isinstance(error, ShareError):
             raise
         raise typer.Exit(2) from None
+    sharding.part()
 
 
 def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:

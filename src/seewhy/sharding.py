@@ -41,3 +41,12 @@ def processes(devices: int, nodes: int, device: str, out: Path | None) -> "Fabri
     fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return fabric
+
+
+def part() -> None:
+    """Take this process out of the group while Python still runs: at the exit, gloo's threads may abort it.
+
+    Not for a process with an exchange under way, which would wait for the others.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
