@@ -514,6 +514,7 @@ def test_wrong_shapes_are_one_clear_line() -> None:
         (torch.rand(1, 3, 16, 16), torch.tensor([0, 1]), "1 images and 2 targets"),
         (torch.rand(3, 16, 16), torch.tensor([0, 1, 2]), "images must be floats"),
         (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.tensor([0]), "images must be floats"),
+        (torch.rand(0, 3, 16, 16), torch.arange(0), r"there are no images: the batch is \(0, 3, 16, 16\)"),
         (torch.full((1, 3, 16, 16), 255.0), torch.tensor([0]), r"must be in \[0, 1\].*divide bytes by 255"),
         (torch.randn(1, 3, 16, 16) * 3, torch.tensor([0]), r"must be in \[0, 1\]"),
         (torch.full((1, 3, 16, 16), torch.nan), torch.tensor([0]), r"must be in \[0, 1\]"),

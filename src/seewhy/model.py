@@ -83,9 +83,11 @@ class Classifier:
         """
         if images.ndim != 4 or not images.is_floating_point():
             raise SeewhyError(f"images must be floats (n, c, h, w), got {images.dtype} {tuple(images.shape)}")
+        if not len(images):
+            raise SeewhyError(f"there are no images: the batch is {tuple(images.shape)}")
         if len(images) != len(classes):
             raise SeewhyError(f"{len(images)} images and {len(classes)} targets: give one target for each image")
-        if len(images) and not (images.amin() >= -0.01 and images.amax() <= 1.01):  # also false for NaN
+        if not (images.amin() >= -0.01 and images.amax() <= 1.01):  # also false for NaN
             low, high = float(images.amin()), float(images.amax())
             raise SeewhyError(f"images must be in [0, 1], these are in [{low:.3g}, {high:.3g}]: divide bytes by 255")
         if classes.is_floating_point():
