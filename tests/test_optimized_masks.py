@@ -3,6 +3,7 @@
 The losses and the first steps are written again, slowly and literally, in float64: one image, pixel by pixel.
 """
 
+from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
 from itertools import product
@@ -21,6 +22,7 @@ from seewhy.explainers.extremal_perturbation import ExtremalPerturbation, area_e
 from seewhy.explainers.igos_pp import IGOSPlusPlus, _Search
 from seewhy.explainers.smooth_masks import blur, perturbed, pyramid, smooth_maximum
 from seewhy.model import Classifier
+from seewhy.selectors import Selector
 
 
 @pytest.fixture
@@ -260,10 +262,11 @@ def test_meaningful_perturbation_step_by_step(double: Classifier, image: Tensor,
     assert found.std() > 1e-3
 
 
-def test_igos_pp_step_by_step(double: Classifier, image: Tensor) -> None:
+@pytest.mark.parametrize(("selector", "sparsity"), [("logit", 0.1), ("probability", 1e-4)])
+def test_igos_pp_step_by_step(double: Classifier, image: Tensor, selector: Selector, sparsity: float) -> None:
     target, s, scale = 2, 3, 8 / 224
-    options = {"cells": 4, "path_steps": s, "iterations": 2, "sparsity": 0.1, "variation": 2.0, "edge": 0.5}
-    method = IGOSPlusPlus(double, selector="logit", **options)  # type: ignore[arg-type]
+    options = {"cells": 4, "path_steps": s, "iterations": 2, "sparsity": sparsity, "variation": 2.0, "edge": 0.5}
+    method = IGOSPlusPlus(double, selector=selector, **options)  # type: ignore[arg-type]
     found = method.explain(image, torch.tensor([target]))[0]
     removed = torch.stack([slow_blur(c, 50 * scale, round(25 * scale)) for c in image[0]])[None]
     mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (double.mean, double.std))
@@ -276,10 +279,11 @@ def test_igos_pp_step_by_step(double: Classifier, image: Tensor) -> None:
             for deleting, inserting in ((up[0], up[1]), (up[2], up[2])):
                 deleted = image * (k / s * deleting) + removed * (1 - k / s * deleting)
                 inserted = removed * (k / s * inserting) + image * (1 - k / s * inserting)
-                scores = double.logits(torch.cat([deleted, inserted]) + 0.2 * std * noise[k - 1])[:, target]
+                logits = double.logits(torch.cat([deleted, inserted]) + 0.2 * std * noise[k - 1])
+                scores = (logits if selector == "logit" else logits.softmax(1))[:, target]
                 total = total + (scores[0] - scores[1]) / s / 2
         both, fine = m[0] * m[1], up[2]
-        total = total + 0.1 * (1 - both).sum() / both.numel()
+        total = total + sparsity * (1 - both).sum() / both.numel()
         for mask, weigh in ((both, False), (fine, True)):
             h, w = mask.shape
             for dy, dx in ((1, 0), (0, 1)):
@@ -305,7 +309,7 @@ def test_igos_pp_step_by_step(double: Classifier, image: Tensor) -> None:
             alpha /= 5
         m = there
     torch.testing.assert_close(found, 1 - slow_upsample(m[0] * m[1], (10, 8)), rtol=1e-5, atol=1e-7)  # steps of 1000
-    assert found.std() > 1e-2
+    assert found.std() > 1e-3
 
 
 def test_igos_pp_never_climbs(image: Tensor, double: Classifier) -> None:
@@ -316,6 +320,26 @@ def test_igos_pp_never_climbs(image: Tensor, double: Classifier) -> None:
         m, before = search.step(m, noise), search.loss(m, noise)
         assert search.loss(m, noise) <= before
         same(search.slope(m, noise)[0], search.loss(m, noise))
+
+
+def test_igos_pp_refuses_a_step_by_its_mask_alone_only_where_no_probability_could_save_it(
+    image: Tensor, double: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, passes = Counter[str](), _Search.loss
+    method = IGOSPlusPlus(double, cells=4, path_steps=3, variation=10.0)
+    search = _Search(method, image, blur(image, 2.0), torch.tensor([2]))
+    noise = torch.zeros(3, 3, 10, 8, dtype=torch.float64)
+    g = torch.Generator().manual_seed(0)
+
+    def counted(search: _Search, m: Tensor, noise: Tensor) -> Tensor:
+        judged["passes"] += 1
+        return passes(search, m, noise)
+
+    monkeypatch.setattr(_Search, "loss", counted)
+    for enough in torch.linspace(-1, 4, 40, dtype=torch.float64):
+        m = torch.rand(2, 5, 4, dtype=torch.float64, generator=g)
+        assert search.reaches(m, noise, enough) == bool(passes(search, m, noise) <= enough)
+    assert 5 < judged["passes"] < 35
 
 
 # -- what theory says -------------------------------------------------------------------------------------------------

@@ -116,9 +116,14 @@ class _Search:
         (loss, gradient), length = self.slope(m, noise), self.options.longest
         while True:
             there = (m - length * gradient).clamp(0, 1)
-            if length < 1e-5 or self.loss(there, noise) <= loss - 1e-4 * (gradient * (m - there)).sum():
+            if length < 1e-5 or self.reaches(there, noise, loss - 1e-4 * (gradient * (m - there)).sum()):
                 return there
             length *= 0.2
+
+    def reaches(self, m: Masks, noise: Tensor, enough: Tensor) -> bool:
+        """Is the loss at most ``enough``? Probabilities add -1 at best: most long steps need no pass to be refused."""
+        hopeless = self.options.selector == "probability" and bool(self.simplicity(m) - 1 > enough)
+        return not hopeless and bool(self.loss(m, noise) <= enough)
 
     def loss(self, m: Masks, noise: Tensor) -> Tensor:
         kept, weights = self.paths(m)
