@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -28,7 +28,8 @@ class Classifier:
 
     ``mean`` and ``std`` are applied inside, so that masks, baselines and metrics live in pixels. A network with one logit
     z has two classes, of probability 1 - p and p = sigmoid(z), and the logits (-z/2, z/2). The module is never changed:
-    what needs hooks, eval mode or frozen parameters takes them for a moment and gives them back.
+    what needs hooks, eval mode or frozen parameters takes them for a moment and gives them back. Of what ``torch.compile``
+    made, the module inside is taken, which has the same weights.
 
     Args:
         module: any network that takes (n, c, h, w). Its output may be a tensor (n, k), or a tuple, a mapping or a
@@ -58,6 +59,11 @@ class Classifier:
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
 
     def __post_init__(self) -> None:
+        if isinstance(compiled := getattr(self.module, "_orig_mod", None), nn.Module):  # nobody sees inside a compiled one
+            object.__setattr__(self, "module", compiled)
+            object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.removeprefix("_orig_mod."))
+        if isinstance(self.module, torch.jit.ScriptModule):
+            raise SeewhyError("a TorchScript module hides its layers: give the module that it was made from")
         if len(self.mean) != len(self.std):
             raise SeewhyError(f"mean has {len(self.mean)} numbers and std {len(self.std)}; give one per channel to both")
         if not all(s > 0 for s in self.std):
@@ -85,13 +91,15 @@ class Classifier:
             raise SeewhyError(f"images must be floats (n, c, h, w), got {images.dtype} {tuple(images.shape)}")
         if not len(images):
             raise SeewhyError(f"there are no images: the batch is {tuple(images.shape)}")
+        if images.shape[1] != len(self.mean):
+            raise SeewhyError(f"images have {images.shape[1]} channels, the classifier takes {len(self.mean)}")
         if len(images) != len(classes):
             raise SeewhyError(f"{len(images)} images and {len(classes)} targets: give one target for each image")
         if not (images.amin() >= -0.01 and images.amax() <= 1.01):  # also false for NaN
             low, high = float(images.amin()), float(images.amax())
             raise SeewhyError(f"images must be in [0, 1], these are in [{low:.3g}, {high:.3g}]: divide bytes by 255")
-        if classes.is_floating_point():
-            raise SeewhyError(f"targets must be class indices, got {classes.dtype}")
+        if classes.dtype not in (torch.int64, torch.int32):
+            raise SeewhyError(f"targets must be class indices, of type int64, got {classes.dtype}")
         if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < self.n_classes:
             wrong = int(classes.min()) if classes.min() < 0 else int(classes.max())
             raise SeewhyError(f"class {wrong} does not exist: the classifier has classes 0 to {self.n_classes - 1}")
@@ -105,10 +113,13 @@ class Classifier:
     @contextmanager
     def at_work(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
         """Where a method runs the network many times: frozen, in ``precision``, with or without a graph to the images."""
-        exact = (*self.heads, *filter(None, [self.class_map_layer])) if precision == "bf16" else ()
-        heads = [self.module.get_submodule(name) for name in exact]
+        exact = [self.module.get_submodule(name) for name in self._last] if precision == "bf16" else []
         last = self._fastest == torch.channels_last
-        with frozen(self.module), computing(self.module, precision, heads, last), torch.set_grad_enabled(gradients):
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))  # a graph is made, whatever the caller is in
+            stack.enter_context(frozen(self.module))
+            stack.enter_context(computing(self.module, precision, exact, last))
+            stack.enter_context(torch.set_grad_enabled(gradients))
             yield
 
     def laid_out(self, images: Images) -> Images:
@@ -121,13 +132,17 @@ class Classifier:
 
     @cached_property
     def _fastest(self) -> torch.memory_format:
-        """Channels last, unless the module needs the other, as one does that calls ``view`` on features, or on weights."""
+        """Channels last, unless the module needs the other, as one does that asks for a ``view`` or counts strides."""
+        image = self._probe_image
         try:
-            with frozen(self.module), computing(self.module, "fp32", channels_last=True), torch.no_grad():
-                self.module(self._probe_image.contiguous(memory_format=torch.channels_last))
+            with frozen(self.module), torch.no_grad():
+                expected = network.logits_in(self.module(image))
+                with computing(self.module, "fp32", channels_last=True):
+                    found = network.logits_in(self.module(image.contiguous(memory_format=torch.channels_last)))
         except RuntimeError:
             return torch.contiguous_format
-        return torch.channels_last
+        off = (found - expected).abs().max() > 1e3 * torch.finfo(found.dtype).eps * expected.abs().max()
+        return torch.contiguous_format if off else torch.channels_last
 
     def probabilities(self, images: Images) -> Probabilities:
         """(n, k) in [0, 1]: softmax over the classes, or one sigmoid each if ``multilabel``."""
@@ -165,6 +180,8 @@ class Classifier:
                 f"({n}, number of classes)"
             )
         if logits.shape[1] == 1:
+            if self.multilabel:
+                raise SeewhyError("one logit makes two classes, no and yes, of which one is true: leave multilabel at False")
             logits = torch.cat([-logits / 2, logits / 2], 1)
         if self.classes and len(self.classes) != logits.shape[1]:
             raise SeewhyError(
@@ -237,6 +254,15 @@ class Classifier:
         """The one linear layer that makes the logits from the embedding; None if there is none."""
         module = self.module.get_submodule(self.heads[0]) if len(self.heads) == 1 else None
         return module if isinstance(module, nn.Linear) else None
+
+    def mixes_after(self, layer: str) -> bool:
+        """Are the channels of ``layer`` mixed, by a linear layer or a convolution, before the heads read them?"""
+        return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
+
+    @cached_property
+    def _last(self) -> tuple[str, ...]:
+        """The layers that the logits come from, whatever is done to them afterwards; they stay exact in bfloat16."""
+        return probe.find_last(self.module, self._probe_image)
 
     @cached_property
     def class_map_layer(self) -> str | None:

@@ -4,7 +4,7 @@ A layer is named as in ``module.named_modules()``. A module may return a tensor,
 "output" is then the first tensor in it, and what replaces it is put back into the same structure.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
@@ -164,6 +164,27 @@ def calls_of(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
     return calls, logits_in(output)
 
 
+def replaced(module: nn.Module, layers: Collection[str], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """A pass in which zeros are added to the first tensor of each layer: the zeros, of the latest calls, and the logits.
+
+    The gradient by the zeros tells what happens to the logits when the features are replaced: nothing where the network
+    goes on with another tensor of the layer's output, as with the pooled one of a Hugging Face backbone.
+    """
+    zeros: dict[str, Tensor] = {}
+
+    def add(name: str, _module: nn.Module, _args: object, output: object) -> object:
+        if (tensor := first_tensor(output)) is None:
+            return output
+        zeros[name] = torch.zeros_like(tensor).requires_grad_()
+        return with_first_tensor(output, tensor + zeros[name])
+
+    with ExitStack() as stack:
+        for name in layers:
+            stack.callback(layer_of(module, name).register_forward_hook(partial(add, name)).remove)
+        output = module(images)
+    return zeros, logits_in(output)
+
+
 @dataclass(frozen=True)
 class Record:
     """One forward pass, remembered up to a layer: enough to run again only what follows.
@@ -209,10 +230,10 @@ def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Record, objec
             snapshot[:] = finished
 
     def after(m: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: object) -> None:
-        inputs = [t for t in [*args, *kwargs.values()] if isinstance(t, Tensor)]
-        # a table that the network makes from its parameters or from indices has no row per image
-        seen = any(id(t) not in constants and t.is_floating_point() for t in inputs)
-        per_image = seen or any(isinstance(a, tuple | list) for a in args)
+        # a table that the network makes from its parameters or from indices has no row per image, unless it is told how many
+        seen = any(id(t) not in constants and t.is_floating_point() for t in _tensors([args, kwargs]))
+        told = bool(args) and type(args[0]) is int and args[0] == len(images)
+        per_image = seen or (told and isinstance(output, Tensor) and len(output) == len(images))
         del finished[starts[m].pop() :]  # what ended inside this module need not be kept
         finished.append((m, _Finished(_copy(output), per_image)))
         if m is watched:
@@ -244,7 +265,8 @@ def replay(module: nn.Module, recorded: Record, features: Tensor, images: Tensor
     repeat = len(features) // len(recorded.features)
     watched = layer_of(module, recorded.layer)
     answers = {m: [partial(done.again, recorded.n, repeat) for done in calls] for m, calls in recorded.finished.items()}
-    answers.setdefault(watched, []).append(partial(with_first_tensor, recorded.output, features.clone()))
+    rest = recorded.output if isinstance(recorded.output, Tensor) else _repeat(recorded.output, recorded.n, repeat)
+    answers.setdefault(watched, []).append(partial(with_first_tensor, rest, features.clone()))
     with ExitStack() as stack:
         for m, queue in answers.items():
             stack.enter_context(answering(m, _in_turn(iter(queue), m.forward)))
@@ -272,6 +294,15 @@ def _in_turn(answers: Iterator[Callable[[], object]], original: Callable[..., ob
         return original(*args, **kwargs) if answer is None else answer()
 
     return forward
+
+
+def _tensors(inputs: object) -> Iterator[Tensor]:
+    """All tensors among the inputs, also those in lists, tuples and mappings."""
+    if isinstance(inputs, Tensor):
+        yield inputs
+    elif isinstance(inputs, Mapping | tuple | list):
+        for value in inputs.values() if isinstance(inputs, Mapping) else inputs:
+            yield from _tensors(value)
 
 
 def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

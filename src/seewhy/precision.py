@@ -29,13 +29,15 @@ def computing(
     """
     first = next(module.parameters(), None)
     bf16 = precision == "bf16"
-    if bf16 and first is not None and first.dtype == torch.float64:
-        raise SeewhyError("precision='bf16' is for networks in float32, and this one is in float64: use precision='fp32'")
+    if bf16 and first is not None and first.dtype != torch.float32:
+        kind = str(first.dtype).removeprefix("torch.")
+        raise SeewhyError(f"precision='bf16' is for networks in float32, and this one is in {kind}: use precision='fp32'")
     device = "cpu" if first is None else first.device.type
     kinds = nn.Conv2d | nn.Linear if bf16 else nn.Conv2d
     layers = [m for m in module.modules() if isinstance(m, kinds) and m not in heads]
     named = [pair for m in layers for pair in m.named_parameters(recurse=False)]
-    weights = {id(p): (p, p.data) for name, p in named if name in ("weight", "bias")}
+    shared = {id(p) for head in heads for p in head.parameters()}
+    weights = {id(p): (p, p.data) for name, p in named if name in ("weight", "bias") and id(p) not in shared}
     try:
         for p, data in weights.values():
             layout = torch.channels_last if channels_last and data.ndim == 4 else torch.preserve_format

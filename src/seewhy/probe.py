@@ -1,6 +1,7 @@
 """Which layer to look at: found by running the network once, so that no architecture needs an argument."""
 
 import re
+from collections.abc import Collection
 from itertools import product
 from math import log
 from typing import cast
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.errors import SeewhyError
-from seewhy.network import Call, calls_of, frozen
+from seewhy.network import Call, calls_of, frozen, replaced
 
 MAX_PREFIX_TOKENS = 16
 NOT_A_STAGE = re.compile("pool|drop|identity|flatten|softmax", re.IGNORECASE)
@@ -28,8 +29,9 @@ def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None
     """
     aspect = log(size[0] / size[1])
     if features.ndim == 4:
-        misfit = {last: abs(log(features.shape[a] / features.shape[b]) - aspect) for last, a, b in _ORDERS}
-        return features.permute(0, 3, 1, 2) if misfit[True] + 1e-6 < misfit[False] else features
+        first, last = (abs(log(features.shape[a] / features.shape[b]) - aspect) for a, b in ((2, 3), (1, 2)))
+        rounded = 1 / min(features.shape[2:])  # a grid has whole cells: channels may fit better by chance
+        return features.permute(0, 3, 1, 2) if first > rounded and last + 1e-6 < first else features
     if features.ndim == 3:
         prefixes = range(MAX_PREFIX_TOKENS + 1) if n_prefix_tokens is None else [n_prefix_tokens]
         # patches that cut the image without a rest first: many numbers are some grid of rounded patches
@@ -41,9 +43,6 @@ def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None
             f"{features.shape[1]} tokens{wanted} form no grid for an image of {size[0]} x {size[1]}; set n_prefix_tokens"
         )
     raise SeewhyError(f"a layer of shape {tuple(features.shape)} has no grid; choose one with (n, c, h, w) or tokens")
-
-
-_ORDERS = ((False, 2, 3), (True, 1, 2))  # is the channel last?, and where height and width then stand
 
 
 def _grid(tokens: int, size: tuple[int, int], whole: bool) -> tuple[int, int] | None:
@@ -59,35 +58,37 @@ def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None
     """Feature stages in the order of the pass: (name, channels, has a gradient on its grid that is not zero everywhere).
 
     A stage has a grid of at least 2 x 2 and is no pooling, dropout or identity, no projection inside an attention, and
-    no map of class scores. Of modules that return the very same tensor the outermost stands for all. The gradient is
+    no map of class scores. Of modules that return the very same tensor the outermost stands for all whose tensor the network
+    goes on with: a backbone that returns its features beside what it pooled of them does not. The gradient is
     asked for because a rule such as "the last block" fails: after its last attention a class-token transformer reads
     the class token alone, and a map made there is black.
     """
     with frozen(module), torch.enable_grad():
-        calls, final = calls_of(module, image.detach().requires_grad_())
+        image = image.detach().requires_grad_()
+        calls, final = calls_of(module, image)
         size = (image.shape[-2], image.shape[-1])
-        stages: dict[int, Call] = {}
+        stages: dict[int, list[tuple[int, Call]]] = {}
         skipped: set[int] = set()
         for position, call in enumerate(calls):
             if call.name == "" or not _is_stage(call, size, n_prefix_tokens):
                 skipped |= {id(call.output)} if _is_pool(call.module) else set()
-                continue
-            if id(call.output) in skipped or _is_class_map(calls[position:], final.shape[-1]):
-                continue
-            known = stages.get(id(call.output))
-            if known is None or call.name.count(".") <= known.name.count("."):
-                stages.pop(id(call.output), None)
-                stages[id(call.output)] = call
-        found = list(stages.values())
-        if not found:
+            elif id(call.output) not in skipped and not _is_class_map(calls[position:], final.shape[-1]):
+                stages.setdefault(id(call.output), []).append((position, call))
+        if not stages:
             return []
+        names = list({call.name for same in stages.values() for _, call in same})
+        zeros, final = replaced(module, names, image)
         weights = torch.linspace(-1, 1, final.numel(), dtype=final.dtype, device=final.device).view_as(final)
-        gradients = torch.autograd.grad((final * weights).sum(), [c.output for c in found], allow_unused=True)
-    return [
-        (c.name, grid.shape[1], g is not None and bool((to_grid(g, size, n_prefix_tokens) != 0).any()))
-        for c, g in zip(found, gradients, strict=True)
-        for grid in [to_grid(c.output, size, n_prefix_tokens)]
-    ]
+        slopes = torch.autograd.grad((final * weights).sum(), [zeros[name] for name in names], allow_unused=True)
+    alive = {
+        name
+        for name, slope in zip(names, slopes, strict=True)
+        if slope is not None and (to_grid(slope, size, n_prefix_tokens) != 0).any()
+    }
+    # the outermost, of equals the latest; one that is alive first
+    order = [max(same, key=lambda s: (s[1].name in alive, -s[1].name.count("."), s[0])) for same in stages.values()]
+    found = [call for _, call in sorted(order, key=lambda s: s[0])]
+    return [(c.name, to_grid(c.output, size, n_prefix_tokens).shape[1], c.name in alive) for c in found]
 
 
 def _is_pool(module: nn.Module) -> bool:
@@ -127,9 +128,43 @@ def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
     return ()
 
 
+def are_mixed(module: nn.Module, image: Tensor, layer: str, heads: Collection[str]) -> bool:
+    """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
+    with frozen(module), torch.no_grad():
+        names = [
+            call.name
+            for call in calls_of(module, image)[0]
+            if isinstance(call.module, nn.Linear | nn.Conv2d) or call.name == layer
+        ]
+    after = names[len(names) - names[::-1].index(layer) :]
+    return any(name not in heads for name in after)
+
+
 def find_class_maps(module: nn.Module, image: Tensor) -> str | None:
     """The convolution that makes one map a class, of which the network's output is a mean (SqueezeNet); None if none."""
     with frozen(module), torch.no_grad():
         calls, final = calls_of(module, image)
     maps = [c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and _is_class_map(calls[i:], final.shape[-1])]
-    return maps[-1].name if maps else None
+    return maps[-1].name if maps and min(maps[-1].output.shape[-2:]) >= 2 else None  # after pooling it is a linear layer
+
+
+def find_last(module: nn.Module, image: Tensor) -> tuple[str, ...]:
+    """The linear layers or convolutions that ran last and have equally many outputs: a head, or several."""
+    with frozen(module), torch.no_grad():
+        calls, _ = calls_of(module, image)
+    found: list[nn.Linear | nn.Conv2d] = []
+    names = []
+    for call in reversed(calls):
+        if not isinstance(call.module, nn.Linear | nn.Conv2d):
+            if not any(call.module.children()) and any(True for _ in call.module.parameters()):
+                break
+        elif found and _width(call.module) != _width(found[0]):
+            break
+        else:
+            found.append(call.module)
+            names.append(call.name)
+    return tuple(names)
+
+
+def _width(layer: nn.Linear | nn.Conv2d) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels

@@ -70,7 +70,7 @@ class AblationCAM:
             layer = self.classifier.live_layer(self.layer)
             recorded, logits = self.classifier.record(self.classifier.laid_out(images), layer)
             suffix = Suffix(self.classifier, recorded, images, logits.to(images.dtype))
-            linear = suffix.linear(3e-2 if self.precision == "bf16" else None) if self.closed_form else None
+            linear = suffix.linear(rough=self.precision == "bf16") if self.closed_form else None
             features = suffix.grid(recorded.features).to(images.dtype)
             if linear is None:
                 falls = suffix.falls(classes, self.batch_size)
@@ -143,27 +143,28 @@ class Suffix:
         except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
             return False  # what is missing was needed, if only for its shape
 
-    def linear(self, tolerance: float | None = None) -> Float[Tensor, "k d"] | None:
-        """The weight of each channel's mean in each logit; None unless the logits are such sums, up to ``tolerance``.
+    def linear(self, rough: bool = False) -> Float[Tensor, "k d"] | None:
+        """The weight of each channel's mean in each logit; None unless the logits are such sums.
 
-        That is tried on the features, and on the features without every other channel. None is the type's own rounding.
+        That is tried on the features, and on the features without every other channel; up to rounding, or to 3 % of what
+        those channels do where the network computes in half precision, or is ``rough`` for another reason.
         """
         readout = self._readout()
         if readout is None or readout[0].shape[1] != self.grid(self.recorded.features).shape[1]:
             return None
         weights, bias = readout
-        part = 1000 * torch.finfo(self.logits.dtype).eps if tolerance is None else tolerance
+        part = max(1000 * torch.finfo(self.logits.dtype).eps, 3e-2 * rough)
+        half = self.recorded.features.clone()
+        self.grid(half)[:, ::2] = 0
+        without = self.run(half)
+        least = min(part, 3e-2) * (self.logits - without).abs().max()
 
         def holds(features: Tensor, logits: Logits) -> bool:
             with torch.autocast(features.device.type, enabled=False):
                 sums = self.grid(features).to(weights.dtype).mean((2, 3)) @ weights.T + bias
-            return bool((sums - logits).abs().max() <= part * logits.abs().max())
+            return bool((sums - logits).abs().max() <= least)
 
-        if not holds(self.recorded.features, self.logits):
-            return None
-        half = self.recorded.features.clone()
-        self.grid(half)[:, ::2] = 0
-        return weights if holds(half, self.run(half)) else None
+        return weights if holds(self.recorded.features, self.logits) and holds(half, without) else None
 
     def _readout(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k"]] | None:
         """Weights and bias of the linear layers that make the logits, of which several are averaged."""
@@ -171,7 +172,7 @@ class Suffix:
         heads = [m for name in classifier.heads if isinstance(m := classifier.module.get_submodule(name), nn.Linear)]
         if not heads and self.recorded.layer == classifier.class_map_layer:  # each class has a channel of its own
             return torch.eye(like.shape[1]).to(like), like.new_zeros(like.shape[1])
-        if not heads:
+        if len({head.in_features for head in heads}) != 1:  # none, or those of two towers
             return None
         weights = torch.stack([head.weight.detach().to(like) for head in heads]).mean(0)
         none = weights.new_zeros(len(weights))

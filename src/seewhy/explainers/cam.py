@@ -40,7 +40,9 @@ class CAM:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        self._read()  # a network without a CAM is refused here, not in the middle of a run
+        layer, _ = self._read()  # a network without a CAM is refused here, not in the middle of a run
+        if self.layer is None and self.classifier.mixes_after(layer):
+            raise _unsuited(self.classifier)
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         return self._maps(images, targets[:, None])[:, 0]
@@ -70,7 +72,7 @@ class CAM:
         """The layer, and the weight of each of its channels for each class, (k, d)."""
         classifier = self.classifier
         heads = [m for name in classifier.heads if isinstance(m := classifier.module.get_submodule(name), nn.Linear)]
-        if heads:
+        if len({head.in_features for head in heads}) == 1:
             weights = torch.stack([head.weight for head in heads]).mean(0).detach()
             layers = [name for name, channels, _ in classifier.spatial_layers if channels == weights.shape[1]]
             if layers or self.layer is not None:
@@ -79,5 +81,9 @@ class CAM:
         elif classifier.class_map_layer is not None and self.layer in (None, classifier.class_map_layer):
             k = classifier.n_classes
             return classifier.class_map_layer, classifier.place(torch.eye(k))  # each class has its own channel
-        kind = type(classifier.module).__name__
-        raise UnsuitedError(f"cam needs features that a linear layer reads after pooling; {kind} has none. Use grad_cam")
+        raise _unsuited(classifier)
+
+
+def _unsuited(classifier: Classifier) -> UnsuitedError:
+    kind = type(classifier.module).__name__
+    return UnsuitedError(f"cam needs features that a linear layer reads after pooling; {kind} has none. Use grad_cam")

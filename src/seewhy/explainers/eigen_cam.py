@@ -47,10 +47,11 @@ class EigenCAM:
 
 def eigen_cam(features: FeatureMap, center: bool) -> CoarseMap:
     """The map on the layer's grid: O v1, with O = U S V' and v1 the first column of V."""
-    flat = features.flatten(2).transpose(1, 2)  # (n, positions, channels)
+    dtype = torch.promote_types(features.dtype, torch.float32)  # nobody decomposes in half precision
+    flat = features.flatten(2).transpose(1, 2).to(dtype)  # (n, positions, channels)
     length = flat.norm(dim=2)
     flat = flat - flat.mean(1, keepdim=True) if center else flat
     _, _, vh = torch.linalg.svd(flat, full_matrices=False)
     projection = (flat @ vh[:, 0, :, None]).squeeze(2)
     sign = torch.where((projection * length).sum(1, keepdim=True) < 0, -1.0, 1.0).to(projection)
-    return (sign * projection).unflatten(1, features.shape[2:])
+    return (sign * projection).to(features.dtype).unflatten(1, features.shape[2:])

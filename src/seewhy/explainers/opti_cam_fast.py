@@ -75,7 +75,7 @@ class FastOptiCAM(OptiCAM):
             loss = losses.detach()
             better = going & (loss < lowest)
             best, lowest = torch.where(better[:, None], u, best), torch.where(better, loss, lowest)
-            going, before = going & ((loss - before).abs() >= self.tolerance), loss  # each image stops for itself
+            going, before = going & self._moves(loss - before), loss
             if t == self.steps - 1 or not going.any():
                 break
             (slope,) = torch.autograd.grad(losses.sum(), coarse)

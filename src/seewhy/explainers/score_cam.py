@@ -98,6 +98,8 @@ class ScoreCAM:
         scores = without[:, :, None].repeat(1, 1, features.shape[1])  # a constant channel's mask is 0 everywhere
         image, channel = (chosen & varies).nonzero(as_tuple=True)
         for i, d in zip(image.split(self.batch_size), channel.split(self.batch_size), strict=True):
+            if not len(i):
+                break  # no channel varies
             masks = min_max(enlarged(features[i, d], size, self.align_corners))  # H = s(Up(A))
             scores[i, :, d] = self._scores(blend(images[i], masks, removed[i]), classes[i])
         if self.weights == "released":
