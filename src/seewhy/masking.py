@@ -33,7 +33,11 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
             "noise" is uniform, the same for every image; a number is that gray; a tensor must broadcast to the images.
     """
     if isinstance(baseline, Tensor):
-        return baseline.to(images).expand_as(images)
+        try:
+            return baseline.to(images).expand_as(images)
+        except RuntimeError:
+            shapes = f"{tuple(baseline.shape)} does not broadcast to images of {tuple(images.shape)}"
+            raise SeewhyError(f"a baseline of {shapes}: give (c, 1, 1) or (c, h, w)") from None
     if isinstance(baseline, int | float):
         if not 0 <= baseline <= 1:
             raise SeewhyError(f"a gray baseline is in [0, 1], got {baseline}")

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.explainers.smooth_masks import perturbed, pyramid, scaled, size_of, smooth_maximum
+from seewhy.explainers.smooth_masks import Size, perturbed, pyramid, scaled, size_of, smooth_maximum
 from seewhy.model import Classifier
 from seewhy.precision import Precision
 from seewhy.selectors import Selector, select
-from seewhy.types import Attribution, ClassAttribution, Images, Scores, Targets
+from seewhy.types import Attribution, ClassAttribution, CoarseMap, Images, Scores, Targets
 
 
 @EXPLAINERS.register("extremal_perturbation")
@@ -22,12 +22,14 @@ from seewhy.types import Attribution, ClassAttribution, Images, Scores, Targets
 class ExtremalPerturbation:
     """The smooth region of a given area that keeps the target's score highest while the rest is blurred. Not negative.
 
-    The map is a mask in [0, 1] whose mean is about the area. Lengths are for images of 224 pixels and scale with the
+    The map is a mask in [0, 1] whose mean is the area. Lengths are for images of 224 pixels and scale with the
     shorter side. Settings are those of the released code (TorchRay); where this differs from it: the area is measured
     within the image, as the text says, where the code counts a margin around it; points stand in the middle of their
     cells and go on beyond the border, so that a mirrored image has the mirrored mask and the border no advantage; blurs
     mirror the image at its border, where the code lets black in; pixels that tie at the border of the area share it, where
-    rounding decides in the code; the mask returned is that after the last step.
+    rounding decides in the code; the mask returned is that after the last step, its bumps a little narrower or
+    wider, so that it has the area that was asked for. (The constraint leaves a mask with soft edges too large: by a tenth to
+    a fifth of the area where this is 5 or 10 % of an image. No step of the descent could move an edge to the very place.)
 
     Args:
         classifier: what is explained.
@@ -85,38 +87,48 @@ class ExtremalPerturbation:
         """One mask for each image and area."""
         self.classifier.check(images, targets)
         images, k = images.detach(), len(self.areas)
-        areas = images.new_tensor(self.areas)
+        areas = torch.tensor(self.areas, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
         rows = torch.arange(len(images) * k, device=images.device).split(self.batch_size)
         with self.classifier.at_work(self.precision, gradients=True):
             masks = [self._optimized(images[i // k], targets[i // k], areas[i % k]) for i in rows]
-        return torch.cat(masks).unflatten(0, (len(images), k))
+        return torch.cat(masks).to(images.dtype).unflatten(0, (len(images), k))
 
     def _optimized(self, images: Images, targets: Targets, areas: Scores) -> Attribution:
         """The masks after the last step, for one batch of images, each with one area."""
         size = size_of(images)
         blurs = pyramid(images, scaled(self.max_blur, size), self.levels)
-        step = self._step(images)
-        points = images.new_ones(len(images), ceil(size[0] / step), ceil(size[1] / step)).requires_grad_()
+        step = self._step(size)
+        points = areas.new_ones(len(images), ceil(size[0] / step), ceil(size[1] / step)).requires_grad_()
         descent = torch.optim.SGD([points], lr=self.learning_rate, momentum=0.9, dampening=0.9)
         for t in range(self.steps):
-            masks = self._smooth(points, images)
+            masks = self._smooth(points, size)
             weight = self.area_weight * 1.0035**t
             energy = self._reward(blurs, masks, targets, self.flip and t % 2 == 0) - weight * area_error(masks, areas)
             (points.grad,) = torch.autograd.grad(-energy.sum(), points)
             descent.step()
             points.data.clamp_(0, 1)
-        return self._smooth(points.detach(), images)
+        return torch.cat([self._fitted(*one, size) for one in zip(points.detach().split(1), areas.tolist(), strict=True)])
 
-    def _step(self, images: Images) -> int:
-        return max(1, round(scaled(self.step, size_of(images))))
-
-    def _smooth(self, points: Tensor, images: Images) -> Attribution:
+    def _smooth(self, points: CoarseMap, size: Size, wider: float = 1.0) -> Attribution:
         """The paper's smooth max-convolution of the points, at temperature 1/20."""
-        return smooth_maximum(points, size_of(images), self._step(images), scaled(self.sigma, size_of(images)), 20.0)
+        return smooth_maximum(points, size, self._step(size), wider * scaled(self.sigma, size), 20.0)
+
+    def _step(self, size: Size) -> int:
+        return max(1, round(scaled(self.step, size)))
+
+    def _fitted(self, points: CoarseMap, area: float, size: Size) -> Attribution:
+        """One mask, whose bumps have the radius that gives it its area; or sigma, if half of it to twice it do not."""
+        low, high = 0.5, 2.0
+        if not self._smooth(points, size, low).mean() <= area <= self._smooth(points, size, high).mean():
+            return self._smooth(points, size)
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._smooth(points, size, middle).mean() > area else (middle, high)
+        return self._smooth(points, size, (low + high) / 2)
 
     def _reward(self, blurs: Tensor, masks: Attribution, targets: Targets, mirrored: bool) -> Scores:
         """Phi(m * x), or its negative if the mask is deleted."""
-        seen = perturbed(blurs, masks if self.game == "preserve" else 1 - masks)
+        seen = perturbed(blurs, (masks if self.game == "preserve" else 1 - masks).to(blurs.dtype))
         logits = self.classifier.logits(self.classifier.laid_out(seen.flip(3) if mirrored else seen))
         score = select(self.classifier, logits, targets, self.selector)
         return score if self.game == "preserve" else -score

@@ -105,11 +105,12 @@ class _Search:
         generator = torch.Generator().manual_seed(options.seed)
         spread = options.noise * self.image.new_tensor(options.classifier.std)[:, None, None]
         shape = (options.path_steps, *self.image.shape[1:])
-        m = self.image.new_ones(2, *coarse_size((h, w), options.cells))
+        dtype = torch.promote_types(self.image.dtype, torch.float32)
+        m = self.image.new_ones(2, *coarse_size((h, w), options.cells), dtype=dtype)
         for _ in range(options.iterations):
             noise = spread * torch.randn(shape, generator=generator).to(self.image)
             m = self.step(m, noise)
-        return 1 - upsample(m.prod(0, keepdim=True), (h, w))
+        return (1 - upsample(m.prod(0, keepdim=True), (h, w))).to(self.image.dtype)
 
     def step(self, m: Masks, noise: Tensor) -> Masks:
         """Down the integrated gradient, by the first length that lowers the loss enough (Armijo's rule)."""
@@ -160,7 +161,7 @@ class _Search:
 
     def scores(self, kept: Attribution, noise: Tensor) -> Scores:
         classifier, n = self.options.classifier, len(kept)
-        seen = blend(self.image.expand(n, -1, -1, -1), kept, self.removed.expand(n, -1, -1, -1)) + noise
+        seen = blend(self.image.expand(n, -1, -1, -1), kept.to(noise.dtype), self.removed.expand(n, -1, -1, -1)) + noise
         return select(classifier, classifier.logits(classifier.laid_out(seen)), self.target.expand(n), self.options.selector)
 
     def simplicity(self, m: Masks) -> Tensor:

@@ -50,7 +50,7 @@ class KernelShap:
     classifier: Classifier
     players: Division = "superpixels"
     size: int = 50
-    samples: int = 1000
+    samples: int = 1024
     selector: Selector = "logit"
     baseline: Baseline | float | Tensor = "mean_color"
     seed: int = 0

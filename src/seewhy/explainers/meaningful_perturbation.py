@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, pad
 
+from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.smooth_masks import Size, blur, coarse_size, scaled, size_of
 from seewhy.maps import upsample
@@ -28,7 +29,8 @@ class MeaningfulPerturbation:
     the cells of the mask, which another implementation's weights of 0.01 and 0.2 do not). Lengths are for images of 224
     pixels and scale with the shorter side. The total variation is that of eq. 4, each difference for itself; the code takes
     the length of both. Shifts move the image both ways, so that the map is not displaced, and mirror it at the border;
-    the code crops a larger picture.
+    the code crops a larger picture. Each image is optimized by itself: passes of different batches round differently, and
+    the descent, which has several places to go to, can magnify that until the masks are no longer alike.
 
     Args:
         classifier: what is explained.
@@ -48,7 +50,7 @@ class MeaningfulPerturbation:
         jitter: by how many pixels the image moves under the mask, from one end to the other.
         seed: of the shifts, which are the same for every image.
         precision: "bf16" runs the network in bfloat16; the mask stays in the images' type.
-        batch_size: images that are optimized at a time.
+        batch_size: disks of the start that are tried at a time.
     """
 
     family: ClassVar[Family] = "optimized"
@@ -72,19 +74,24 @@ class MeaningfulPerturbation:
     precision: Precision = "fp32"
     batch_size: int = 32
 
+    def __post_init__(self) -> None:
+        if not self.beta >= 1:
+            raise SeewhyError(f"beta is a power of at least 1, as an edge has no slope below, not {self.beta}: give 3")
+
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)
-        rows = zip(images.detach().split(self.batch_size), targets.split(self.batch_size), strict=True)
         with self.classifier.at_work(self.precision, gradients=True):
-            kept = torch.cat([self._optimized(some, wanted) for some, wanted in rows])
+            alone = zip(images.detach().split(1), targets.split(1), strict=True)
+            kept = torch.cat([self._optimized(*one) for one in alone]).to(images.dtype)
         return (1 - kept if self.game == "delete" else kept).clamp(0, 1)  # rounding
 
     def _optimized(self, images: Images, targets: Targets) -> Attribution:
-        """The masks m after the last step, for one batch; 1 keeps a pixel."""
+        """The mask m after the last step, for one image; 1 keeps a pixel."""
         (h, w), removed = size_of(images), blur(images, scaled(self.max_blur, size_of(images)))
-        reach = round(scaled(self.jitter, (h, w)) / 2)
+        reach = min(round(scaled(self.jitter, (h, w)) / 2), h - 1, w - 1)  # mirroring allows no more
         wide, wide_removed = (pad(x, [reach] * 4, mode="reflect") if reach else x for x in (images, removed))
-        m = self._start(images, removed, targets).requires_grad_()
+        start = self._start(images, removed, targets)
+        m = start.to(torch.promote_types(start.dtype, torch.float32)).requires_grad_()
         adam = torch.optim.Adam([m], lr=self.learning_rate)
         generator = torch.Generator().manual_seed(self.seed)
         for y, x in torch.randint(0, 2 * reach + 1, (self.steps, 2), generator=generator).tolist():
@@ -100,7 +107,7 @@ class MeaningfulPerturbation:
 
     def _score(self, images: Images, removed: Images, masks: Attribution, targets: Targets) -> Scores:
         """What the mask minimizes: f_c of the masked image, or its negative if the mask preserves."""
-        masked = self.classifier.laid_out(blend(images, masks, removed))
+        masked = self.classifier.laid_out(blend(images, masks.to(images.dtype), removed))
         score = select(self.classifier, self.classifier.logits(masked), targets, self.selector)
         return score if self.game == "delete" else -score
 

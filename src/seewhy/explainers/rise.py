@@ -106,21 +106,23 @@ class RISE:
         removed = baseline_images(self.baseline, self.classifier, images)
         with self.classifier.at_work(self.precision):
             maps, used = zip(*map(self._maps_of, images, removed, classes), strict=True)
-        return torch.stack(maps).unflatten(2, images.shape[2:]), torch.stack(used)
+        return torch.stack(maps).to(images.dtype).unflatten(2, images.shape[2:]), torch.stack(used)
 
     def _maps_of(self, image: Tensor, removed: Tensor, classes: Classes) -> tuple[Sums, Int[Tensor, "k"]]:
         """One image: the classes' sums of masks by scores, in halves if these are compared. Done classes take no more."""
         halves, count = 2 if self.tolerance else 1, 0
-        sums = image.new_zeros(halves, len(classes), image[0].numel())
-        weights = image.new_zeros(halves, 1, image[0].numel())
+        dtype = torch.promote_types(image.dtype, torch.float32)  # thousands of terms
+        sums = image.new_zeros(halves, len(classes), image[0].numel(), dtype=dtype)
+        weights = image.new_zeros(halves, 1, image[0].numel(), dtype=dtype)
         going, used = torch.ones_like(classes, dtype=torch.bool), torch.zeros_like(classes)
         for masks in self._masks(image):
-            scores = self._scores(image, removed, masks)[:, classes] * going
+            scores = (self._scores(image, removed, masks)[:, classes] * going).to(dtype)
+            shown = masks.flatten(1).to(dtype)
             for j in range(halves):
                 mine = slice((j - count) % halves, None, halves)
                 with exact(image):
-                    sums[j].addmm_(scores[mine].T, masks[mine].flatten(1))
-                weights[j] += masks[mine].flatten(1).sum(0)
+                    sums[j].addmm_(scores[mine].T, shown[mine])
+                weights[j] += shown[mine].sum(0)
             count += len(masks)
             used += going * len(masks)
             if self.tolerance and count % ROUND == 0:

@@ -1,6 +1,6 @@
 """What optimized masks are made of: published lengths, coarse grids, blurs and their pyramids, smooth maxima."""
 
-from functools import cache
+from functools import lru_cache
 from math import ceil, log
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ def blur(images: Images, sigma: float, reach: int | None = None) -> Images:
         return rows @ images @ columns.T
 
 
-@cache
+@lru_cache(maxsize=64)
 def _blurring(side: int, sigma: float, reach: int) -> Tensor:
     """The matrix that blurs one axis."""
     offsets = torch.arange(-reach, reach + 1)
@@ -84,7 +84,6 @@ def smooth_maximum(points: CoarseMap, size: Size, step: int, sigma: float, coldn
     return masks[:, top : top + size[0], left : left + size[1]]
 
 
-@cache
 def _kernel(step: int, sigma: float) -> Tensor:
     """K for each offset of a cell, row by row, and each pixel of a cell, row by row."""
     radius = 1 + ceil(sigma / step)
