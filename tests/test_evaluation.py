@@ -440,3 +440,10 @@ def test_all_leaves_out_what_does_not_suit_the_network(capfd: pytest.CaptureFixt
 
 def test_the_paper_s_own_threshold_can_be_given() -> None:
     assert metric("masked_classification", threshold=-1, threshold_on="logit").threshold == -1  # type: ignore[attr-defined]
+
+
+def test_one_name_alone_is_not_taken_for_letters() -> None:
+    with pytest.raises(SeewhyError, match=r"^explainers are a list of names, or a mapping from the names that rows get"):
+        evaluate(TINY["cnn"](), "grad_cam", ["complexity"], Fixed(None))
+    with pytest.raises(SeewhyError, match=r"^metrics are a list of names, or a mapping"):
+        evaluate(TINY["cnn"](), ["grad_cam"], "complexity", Fixed(None))

@@ -127,8 +127,14 @@ def test_a_map_that_is_not_finite_is_an_error(small: Classifier, picture: Image.
         def explain(self, images: Tensor, targets: Tensor) -> Tensor:
             return images[:, 0] * torch.nan
 
-    with pytest.raises(SeewhyError, match="bad gives NaN for picture"):
+    with pytest.raises(SeewhyError, match="Bad gives NaN for picture"):
         seewhy.explain(picture, small, Bad())  # type: ignore[arg-type]
+
+
+def test_an_explainer_with_options_is_called_what_the_registry_calls_it(small: Classifier, picture: Image.Image) -> None:
+    for name in ("igos_pp", "grad_cam_pp", "opti_cam_fast"):
+        own = seewhy.explainer(name, small, **({"iterations": 1} if name == "igos_pp" else {}))
+        assert seewhy.explain(picture, small, own).explainer == name
 
 
 # -- targets ------------------------------------------------------------------------------------------------------

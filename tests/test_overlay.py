@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from seewhy.overlay import Panel, captioned, enlarge, normalized, overlay, sheet
+from seewhy.overlay import Panel, _fitted, _font, captioned, enlarge, normalized, overlay, sheet
 
 GRAY = torch.full((3, 24, 32), 0.5)
 
@@ -146,6 +146,13 @@ def test_captions_fit(width: int) -> None:
     assert (text[:, :2] == 255).all()
     assert (text[:, -2:] == 255).all()
     assert (text[-1:] == 255).all()
+
+
+def test_of_a_method_with_options_the_last_ones_are_read_too() -> None:
+    shown = {_fitted(f"extremal_perturbation:steps=20,areas=[{area}]", _font(13), 168) for area in (0.05, 0.3)}
+    assert len(shown) == 2
+    assert all(text.startswith("extrem") and text.endswith("]") for text in shown)
+    assert all(_font(13).getlength(text) <= 168 for text in shown)
 
 
 def test_each_line_has_its_place() -> None:

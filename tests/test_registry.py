@@ -50,6 +50,13 @@ def test_the_neighbor_of_a_name() -> None:
     assert did_you_mean("x", []) == ""
 
 
+def test_names_with_that_word_in_them_come_before_the_closest() -> None:
+    animals = ["crate", "tiger cat", "egyptian cat", "catamaran", "cat's eye", "persian cat"]
+    assert did_you_mean("cat", animals) == " Did you mean 'tiger cat' or 'egyptian cat' or \"cat's eye\"?"
+    assert did_you_mean("vit_tiny", ["gcvit_tiny", "vit_tiny_patch16_224"]) == " Did you mean 'vit_tiny_patch16_224'?"
+    assert did_you_mean("a+", ["a-b", "x"]) == ""
+
+
 def test_names_are_those_of_files_and_options() -> None:
     """Snake case: names of explainers become parts of file names."""
     assert all(name.isidentifier() and name == name.lower() for name in EXPLAINERS)

@@ -42,7 +42,7 @@ def explainers() -> str:
             facts = [
                 f"`{method.__name__}`",
                 "signed" if is_signed(name) else "not signed",
-                "all classes in one pass" if hasattr(method, "explain_classes") else "",
+                "all classes in one pass" if hasattr(method, "explain_classes") and method.family != "optimized" else "",
                 "" if method.class_specific else "the same for every class",
                 f"[{papers[method.paper].short}](bibliography.md#{method.paper})" if method.paper else "",
             ]

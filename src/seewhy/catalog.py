@@ -33,7 +33,8 @@ def _explainers() -> list[Entry]:
             "name": name,
             "family": method.family,
             "class_specific": method.class_specific,
-            "all_classes_at_once": hasattr(method, "explain_classes"),
+            # an optimized method has a search for each class, even if what it starts from is computed once
+            "all_classes_at_once": hasattr(method, "explain_classes") and method.family != "optimized",
             "paper": method.paper,
             "summary": _summary(method),
             "options": _plain(options_of(method)),
@@ -113,6 +114,9 @@ def choose(
     split = {text: text.partition(":") for text in names if text != "all"}
     wanted = {label: (name, pairs(_parts(own))) for label, (name, _, own) in split.items()}
     every: dict[str, tuple[str, dict[str, str]]] = {name: (name, {}) for name in EXPLAINERS} if "all" in names else {}
+    for name, _ in wanted.values():
+        if name not in EXPLAINERS and "," in name:
+            raise SeewhyError(f"{name!r} is no explainer: give --explainer again for each of several")
     known = {name: set(options_of(EXPLAINERS[name])) for name, _ in {**every, **wanted}.values()}
     _every_option_is_known(options, known)
     chosen: dict[str, Explainer] = {}

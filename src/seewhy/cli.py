@@ -71,7 +71,7 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Explain pictures: writes NAME.EXPLAINER.CLASS.png and .npy, a sheet of several, and manifest.json."""
-    from seewhy import explanation, zoo
+    from seewhy import explanation, provenance, zoo
 
     pictures = explanation.find_pictures(images)
     classifier = zoo.on_device(
@@ -80,7 +80,10 @@ def explain(
     methods, left_out = catalog.choose(explainer or ["grad_cam"], classifier, pairs(option or []))
     for reason in left_out:
         typer.echo(f"left out: {reason}", err=True)
-    details = {"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target}
+    details = {
+        **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
+        "explainers": provenance.about_explainers(methods),
+    }
 
     def explained() -> Iterator[Sequence[explanation.Explanation]]:
         with _progress(quiet) as progress:

@@ -2,12 +2,12 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import polars as pl
 import torch
@@ -29,6 +29,8 @@ from seewhy.work import Progress, Work
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+T = TypeVar("T")
 
 
 class Row(NamedTuple):
@@ -179,8 +181,8 @@ def evaluate(
         SeewhyError: a metric needs what the dataset does not have; labels that the classifier does not know; every image
             fails; ``out`` belongs to another question, version or process, or cannot be written; no image is left.
     """
-    methods = explainers if isinstance(explainers, Mapping) else {n: build_explainer(n, classifier) for n in explainers}
-    measures = metrics if isinstance(metrics, Mapping) else {n: metric(n) for n in metrics}
+    methods = _by_name("explainer", explainers, lambda name: build_explainer(name, classifier))
+    measures = _by_name("metric", metrics, metric)
     if not methods or not measures:
         raise SeewhyError("give at least one explainer and one metric")
     if only not in ("all", "correct", "wrong"):
@@ -223,6 +225,14 @@ About = tuple[dict[str, object], dict[str, dict[str, object]], dict[str, dict[st
 
 class ShareError(SeewhyError):
     """What one process of several met in its own share: the first does not know of it."""
+
+
+def _by_name(kind: str, given: Mapping[str, T] | Sequence[str], build: Callable[[str], T]) -> Mapping[str, T]:
+    if isinstance(given, Mapping):
+        return given
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise SeewhyError(f"{kind}s are a list of names, or a mapping from the names that rows get to {kind}s with options")
+    return {name: build(name) for name in given}
 
 
 def _opened(out: str | Path, about: About, fabric: "Fabric | None", rank: int, dataset: Dataset) -> RunFolder:

@@ -17,7 +17,7 @@ from torch import Tensor
 from seewhy import overlay
 from seewhy.data.pictures import as_rgb, check_size, list_pictures, read_picture, see, to_picture, to_tensor
 from seewhy.errors import SeewhyError, cause
-from seewhy.explainers import Explainer, ExplainsClasses
+from seewhy.explainers import EXPLAINERS, Explainer, ExplainsClasses
 from seewhy.explainers import explainer as build
 from seewhy.model import Classifier, frozen
 from seewhy.results import environment, staged
@@ -283,4 +283,5 @@ def slug(name: str) -> str:
 
 
 def _name_of(explainer: Explainer) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(explainer).__name__).lower()
+    """The name under which it is registered; that of its class, if it is the user's own."""
+    return {EXPLAINERS[name]: name for name in EXPLAINERS}.get(type(explainer), type(explainer).__name__)

@@ -303,7 +303,7 @@ class Classifier:
 
     def class_index(self, name: int | str) -> int:
         """Index of a class given by index or name (case and underscores do not matter); SeewhyError if there is none."""
-        text = str(name).strip()
+        text = str(name.item() if isinstance(name, Tensor) and name.numel() == 1 else name).strip()
         if re.fullmatch(r"-?[0-9]+", text):
             if not 0 <= int(text) < self.n_classes:
                 raise SeewhyError(f"class {text} does not exist: the classifier has classes 0 to {self.n_classes - 1}")

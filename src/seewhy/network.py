@@ -73,7 +73,7 @@ def logits_in(output: object) -> Tensor:
     if len(flat) == 1:
         return flat[0]
     kind = f"{type(output).__name__} with {', '.join(map(str, named)) or f'{len(values)} entries'}"
-    raise SeewhyError(f"cannot tell the logits in a {kind}: return a tensor (n, k), or name it 'logits'")
+    raise SeewhyError(f"cannot tell the logits in a {kind}: return a tensor (n, k), or a mapping that has it as 'logits'")
 
 
 def layer_of(module: nn.Module, name: str) -> nn.Module:

@@ -166,8 +166,13 @@ def _key(canvas: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], le
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int | float) -> str:
+    """Cut at the end; a method with options in the middle, since the last of them tell several apart."""
     if font.getlength(text) <= width:
         return text
+    if ":" in text:
+        cuts = ((len(text) - i) // 2 for i in range(len(text) - 1))
+        short = (f"{text[:n]}…{text[len(text) - n :]}" for n in cuts)
+        return next((s for s in short if font.getlength(s) <= width), "…")
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text.rstrip() + "…"

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -52,7 +53,9 @@ def files_but_for(dataset: Dataset, some: Collection[int]) -> str | None:
     return _digest("\n".join(lines).encode())
 
 
-def about_explainers(methods: Mapping[str, Explainer], limits: Mapping[str, int]) -> dict[str, dict[str, object]]:
+def about_explainers(
+    methods: Mapping[str, Explainer], limits: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, dict[str, object]]:
     """For the manifest."""
     kinds = {EXPLAINERS[name]: name for name in EXPLAINERS}
     return {

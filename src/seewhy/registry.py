@@ -1,5 +1,6 @@
 """One small class that names things; the command line, the docs and the contract tests read its instances."""
 
+import re
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Generic, TypeVar
@@ -44,6 +45,7 @@ class Registry(Generic[T]):
 
 
 def did_you_mean(name: str, known: "Registry[T] | list[str]") -> str:
-    """``" Did you mean 'x'?"`` for the closest known name, or nothing."""
-    close = get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """``" Did you mean 'x'?"`` for up to three known names with that word in them, or the closest one, or nothing."""
+    word = re.compile(rf"(?:^|[\W_]){re.escape(name)}(?:[\W_]|$)")
+    found = [k for k in known if len(name) > 2 and word.search(k)][:3] or get_close_matches(name, list(known), n=1)
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""

@@ -72,7 +72,9 @@ class ExtremalPerturbation:
 
     def __post_init__(self) -> None:
         if list(self.areas) != sorted(set(self.areas)) or not all(0 < a < 1 for a in self.areas):
-            raise SeewhyError(f"areas are parts of the image between 0 and 1, rising; not {self.areas}: give (0.05, 0.1)")
+            raise SeewhyError(
+                f"areas are parts of the image between 0 and 1, rising; not {list(self.areas)}: give [0.05, 0.1]"
+            )
         if self.levels < 2 or not self.step > 0 or not self.sigma > 0:
             raise SeewhyError("levels must be at least 2, step and sigma above 0")
 
