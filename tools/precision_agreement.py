@@ -8,6 +8,7 @@ Prints a table in Markdown: the median, lowest and highest correlation over the 
 
 import argparse
 from collections.abc import Mapping
+from statistics import median
 
 import torch
 
@@ -34,9 +35,10 @@ def main() -> None:
             seewhy.explainer(name, classifier, precision=precision, **MANY.get(name, {})).explain(batch.images, batch.labels)
             for precision in ("fp32", "bf16")
         )
-        r = [float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) for a, b in zip(ours, theirs, strict=True)]
-        middle = float(torch.tensor(r, dtype=torch.float64).median())
-        print(f"| `{name}` | {middle:.3f} | {min(r):.3f} | {max(r):.3f} |", flush=True)
+        pairs = torch.stack([ours.flatten(1), theirs.flatten(1)], 1)
+        r = sorted(float(torch.corrcoef(pair)[0, 1]) for pair in pairs if (pair.std(1) > 0).all())
+        left = f", {len(pairs) - len(r)} constant" if len(r) < len(pairs) else ""
+        print(f"| `{name}`{left} | {median(r):.3f} | {r[0]:.3f} | {r[-1]:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

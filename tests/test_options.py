@@ -1,0 +1,99 @@
+"""Every option of every explainer does something: one that is dropped on its way changes no map."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from conftest import CHEAP, TINY
+from torch import Tensor
+
+from seewhy.errors import SeewhyError
+from seewhy.explainers import EXPLAINERS, explainer
+
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+TARGETS = torch.tensor([1, 3])
+LAYER = "4"
+"""The last convolution of the tiny CNN."""
+BASE: dict[str, dict[str, object]] = {
+    **CHEAP,
+    "opti_cam": {"steps": 12},
+    "opti_cam_fast": {"steps": 8, "start": "random"},
+    "extremal_perturbation": {"steps": 12, "areas": (0.2, 0.5), "levels": 4, "max_blur": 60.0},
+    "smooth_pixel_mask": {"steps": 12},
+    "meaningful_perturbation": {"steps": 8, "cells": 8, "jitter": 60.0, "max_blur": 60.0, "mask_blur": 20.0},
+    "rise": {"samples": 40, "cells": 4},
+}
+OTHER: dict[str, object] = {
+    "layer": LAYER,
+    "baseline": "white",
+    "baselines": ("white", "noise"),
+    "areas": (0.3, 0.6),
+    "channels": 2,
+    "masks": torch.rand(5, 16, 16, generator=torch.Generator().manual_seed(0)),
+    "keep_probability": 0.8,
+    "size": 3,
+    "window": 4,
+    "stride": 2,
+    "levels": 3,
+    "step": 60.0,
+    "tolerance": 0.5,
+    "of": "smooth_grad",
+}
+"""Values that no rule finds."""
+NO_EFFECT = {"batch_size", "closed_form"}
+"""Options that must not change a map but by rounding."""
+NEED: dict[tuple[str, str], dict[str, object]] = {
+    ("opti_cam", "seed"): {"start": "random"},
+    ("rise", "tolerance"): {"samples": 1024},
+    ("extremal_perturbation", "combine"): {"areas": (0.05, 0.9)},
+    ("opti_cam", "negative"): {"layer": LAYER},
+    ("opti_cam_fast", "negative"): {"layer": LAYER},
+    ("occlusion", "window"): {"stride": 3},
+    ("igos_pp", "edge"): {"iterations": 3, "edge": 5.0},
+}
+"""What else must be set for an option to matter."""
+REFUSED = {("opti_cam_fast", "normalization")}
+
+
+def another(name: str, option: str, hint: Any, default: object) -> object:
+    if option in OTHER:
+        return OTHER[option]
+    if get_origin(hint) is Literal:
+        return next(word for word in reversed(get_args(hint)) if word != default)
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return default + 3
+    if isinstance(default, float):
+        return 0.6 * default if default else 0.5
+    raise AssertionError(f"say in OTHER what {name} may have as {option}")
+
+
+def cases() -> Iterator[Any]:
+    for name in EXPLAINERS:
+        hints = get_type_hints(EXPLAINERS[name])
+        for f in fields(EXPLAINERS[name]):  # type: ignore[arg-type]
+            if f.name != "classifier" and (name, f.name) not in REFUSED:
+                yield pytest.param(name, f.name, hints[f.name], id=f"{name}-{f.name}")
+
+
+def made(name: str, options: dict[str, object]) -> Tensor:
+    return explainer(name, TINY["cnn"](), **options).explain(IMAGES, TARGETS)
+
+
+@pytest.mark.parametrize(("name", "option", "hint"), cases())
+def test_every_option_changes_the_map(name: str, option: str, hint: Any) -> None:
+    base = {**BASE.get(name, {}), **NEED.get((name, option), {})}
+    default = base.get(option, {f.name: f.default for f in fields(EXPLAINERS[name])}[option])  # type: ignore[arg-type]
+    expected, found = made(name, base), made(name, {**base, option: another(name, option, hint, default)})
+    if option in NO_EFFECT:
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    else:
+        assert not torch.equal(found, expected)
+
+
+def test_an_option_of_the_wrong_kind_is_refused() -> None:
+    with pytest.raises(SeewhyError, match="give"):
+        made("opti_cam", {"precision": "fp16"})
