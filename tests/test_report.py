@@ -85,6 +85,16 @@ def test_the_best_and_those_that_may_be_as_good_are_marked(tmp_path):
     assert found.cells["c"].rank.low == 3
 
 
+@pytest.mark.parametrize(("names", "n", "wanted"), [("ab", 5, 6), ("ab", 6, None), ("abc", 6, 7), ("abcdef", 9, 10)])
+def test_too_few_images_for_the_test_are_said(tmp_path, names, n, wanted):
+    """However they differ: of n images the smallest p-value is 2^(1 - n), times the number of pairs."""
+    scores = {"gain": {name: [0.1 * i + 0.001 * j for j in range(n)] for i, name in enumerate(names)}}
+    found = board(write_run(tmp_path / "run", scores))
+    assert found.wanted == wanted
+    assert bool(found.level) == (wanted is not None)
+    assert (f"take at least {wanted}" in report(tmp_path / "run").text) == (wanted is not None)
+
+
 def test_lower_may_be_better_and_neither_may_be(tmp_path):
     abouts = {"gain": metric_about(False), "size": metric_about(None), "seconds": metric_about(False, "cost")}
     folder = write_run(tmp_path / "run", dict.fromkeys(abouts, SCORES["gain"]), abouts)

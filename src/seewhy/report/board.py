@@ -1,6 +1,7 @@
 """The leaderboard: a figure with its interval for each explainer and metric, who leads, and how sure the ranks are."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil, log2
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -60,6 +61,18 @@ class Column(NamedTuple):
     def level(self) -> list[str]:
         """Explainers whose difference to the best may be chance."""
         return [name for name, cell in self.cells.items() if cell.standing == "level"]
+
+    @property
+    def wanted(self) -> int | None:
+        """Images from which on the sign-flip test can tell so many explainers apart at all, if there are fewer.
+
+        Of n images the smallest p-value is 2^(1 - n), and Holm's correction multiplies it by the number of pairs.
+        """
+        k = sum(1 for cell in self.cells.values() if cell.standing)
+        if self.measure.reduce is not None or k < 2:
+            return None
+        least = 1 + ceil(log2(k * (k - 1) / 2 / (1 - LEVEL) - 1e-9))
+        return least if self.shared < least else None
 
     @property
     def order(self) -> list[str]:
