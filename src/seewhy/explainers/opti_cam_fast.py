@@ -17,9 +17,9 @@ from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
 @EXPLAINERS.register("opti_cam_fast")
 @dataclass(frozen=True)
 class FastOptiCAM(OptiCAM):
-    r"""Opti-CAM in a seventh of its steps: each moves the map, by Adam, and the channels' weights after it. Not negative.
+    r"""A mask of Opti-CAM's kind in a seventh of its steps, seldom the same: Adam moves the map, the weights follow. Not negative.
 
-    The masks are those of Opti-CAM, convex combinations of the feature maps; only the way to a good one is shorter. There a
+    The masks are convex combinations of the feature maps, as Opti-CAM's are; the way to a good one is shorter. There a
     step on the variable $u$ moves the map by as much as the channels happen to agree: slowly where they are many and alike.
     Here Adam steps on the map $S$ itself, a number for each cell of the grid, and the weights $w = \mathrm{softmax}(u)$ are
     tilted until their map has taken the step, three times over:
