@@ -17,7 +17,7 @@ from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
 @EXPLAINERS.register("opti_cam_fast")
 @dataclass(frozen=True)
 class FastOptiCAM(OptiCAM):
-    r"""A mask of Opti-CAM's kind in a seventh of its steps, seldom the same: Adam moves the map, weights follow. Not negative.
+    r"""A mask of Opti-CAM's kind in a seventh of its steps, seldom the same: Adam moves the map itself. Not negative.
 
     The masks are convex combinations of the feature maps, as Opti-CAM's are; the way to a good one is shorter. There a
     step on the variable $u$ moves the map by as much as the channels happen to agree: slowly where they are many and alike.
