@@ -186,7 +186,10 @@ def test_area_error() -> None:
 
 
 @pytest.mark.parametrize("game", ["preserve", "delete"])
-def test_extremal_perturbation_step_by_step(double: Classifier, image: Tensor, game: str) -> None:
+def test_extremal_perturbation_step_by_step(
+    double: Classifier, image: Tensor, game: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ExtremalPerturbation, "_fitted", lambda self, points, _area, size: self._smooth(points, size))
     target, area, scale = 3, 0.2, 8 / 224
     options = {"step": 56.0, "sigma": 70.0, "max_blur": 40.0, "levels": 4, "steps": 3, "areas": (area,), "game": game}
     mask = explainer("extremal_perturbation", double, selector="contrast", **options).explain(image, torch.tensor([target]))[
@@ -406,8 +409,9 @@ def test_a_fitted_mask_has_the_bumps_of_its_points_at_another_radius(double: Cla
         wanted = slow_smooth_maximum(points[0], size, 2, wider * 70 * 8 / 224, 20)
         found = method._fitted(points, float(wanted.mean()), size)
         torch.testing.assert_close(found[0], wanted, rtol=0, atol=2e-3)
-    for impossible in (0.01, 0.99):
-        same(method._fitted(points, impossible, size)[0], slow_smooth_maximum(points[0], size, 2, 70 * 8 / 224, 20))
+    for impossible, end in ((0.001, 0.25), (0.999, 4.0)):
+        nearest = slow_smooth_maximum(points[0], size, 2, end * 70 * 8 / 224, 20)
+        torch.testing.assert_close(method._fitted(points, impossible, size)[0], nearest, rtol=0, atol=5e-3)
 
 
 def test_a_mirrored_network_has_the_mirrored_mask(double: Classifier, image: Tensor) -> None:

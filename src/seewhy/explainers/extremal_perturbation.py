@@ -1,7 +1,7 @@
 """Extremal perturbations with smooth masks (Fong, Patrick & Vedaldi, 2019)."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 from typing import ClassVar, Literal
 
 import torch
@@ -29,7 +29,8 @@ class ExtremalPerturbation:
     mirror the image at its border, where the code lets black in; pixels that tie at the border of the area share it, where
     rounding decides in the code; the mask returned is that after the last step, its bumps a little narrower or
     wider, so that it has the area that was asked for. (The constraint leaves a mask with soft edges too large: by a tenth to
-    a fifth of the area where this is 5 or 10 % of an image. No step of the descent could move an edge to the very place.)
+    a fifth of the area where this is 5 or 10 % of an image, and by more in fewer steps, as its weight grows from step to
+    step. No step of the descent could move an edge to the very place.)
 
     Args:
         classifier: what is explained.
@@ -119,14 +120,12 @@ class ExtremalPerturbation:
         return max(1, round(scaled(self.step, size)))
 
     def _fitted(self, points: CoarseMap, area: float, size: Size) -> Attribution:
-        """One mask, whose bumps have the radius that gives it its area; or sigma, if half of it to twice it do not."""
-        low, high = 0.5, 2.0
-        if not self._smooth(points, size, low).mean() <= area <= self._smooth(points, size, high).mean():
-            return self._smooth(points, size)
-        for _ in range(12):
-            middle = (low + high) / 2
+        """One mask, whose bumps have the radius, between a quarter of sigma and four of them, that gives it its area."""
+        low, high = 0.25, 4.0
+        for _ in range(14):
+            middle = sqrt(low * high)
             low, high = (low, middle) if self._smooth(points, size, middle).mean() > area else (middle, high)
-        return self._smooth(points, size, (low + high) / 2)
+        return self._smooth(points, size, sqrt(low * high))
 
     def _reward(self, blurs: Tensor, masks: Attribution, targets: Targets, mirrored: bool) -> Scores:
         """Phi(m * x), or its negative if the mask is deleted."""
