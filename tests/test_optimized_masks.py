@@ -409,7 +409,7 @@ def test_a_fitted_mask_has_the_bumps_of_its_points_at_another_radius(double: Cla
         wanted = slow_smooth_maximum(points[0], size, 2, wider * 70 * 8 / 224, 20)
         found = method._fitted(points, float(wanted.mean()), size)
         torch.testing.assert_close(found[0], wanted, rtol=0, atol=2e-3)
-    for impossible, end in ((0.001, 0.25), (0.999, 4.0)):
+    for impossible, end in ((0.001, 0.5), (0.999, 2.0)):
         nearest = slow_smooth_maximum(points[0], size, 2, end * 70 * 8 / 224, 20)
         torch.testing.assert_close(method._fitted(points, impossible, size)[0], nearest, rtol=0, atol=5e-3)
 

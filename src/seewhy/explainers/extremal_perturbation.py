@@ -120,9 +120,12 @@ class ExtremalPerturbation:
         return max(1, round(scaled(self.step, size)))
 
     def _fitted(self, points: CoarseMap, area: float, size: Size) -> Attribution:
-        """One mask, whose bumps have the radius, between a quarter of sigma and four of them, that gives it its area."""
-        low, high = 0.25, 4.0
-        for _ in range(14):
+        """One mask, whose bumps have the radius, from half of sigma to twice it, that gives it its area, or nearly does.
+
+        Smaller bumps would leave gaps between the points: a mask of dots, which has its area and shows nothing.
+        """
+        low, high = 0.5, 2.0
+        for _ in range(12):
             middle = sqrt(low * high)
             low, high = (low, middle) if self._smooth(points, size, middle).mean() > area else (middle, high)
         return self._smooth(points, size, sqrt(low * high))
