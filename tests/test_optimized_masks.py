@@ -237,7 +237,7 @@ def test_meaningful_perturbation_step_by_step(double: Classifier, image: Tensor,
         rows = [[float(sqrt((i - 4.5) ** 2 + (j - 3.5) ** 2) < r * wide) for j in range(8)] for i in range(10)]
         disk = slow_blur(torch.tensor(rows, dtype=torch.float64), 10 * scale, ceil(40 * scale))
         circles.append(1 - disk if game == "delete" else disk)
-    scores = [float(score(image, removed, circle)) for circle in circles]
+    scores = [float(score(image, removed, circle).detach()) for circle in circles]
     whole = scores[0] - scores[-1]
     start = next(k for k, s in enumerate(scores) if (scores[0] - s) * (1 if whole > 0 else -1) >= 0.99 * abs(whole))
     if whole * (1 if game == "delete" else -1) <= 0:
