@@ -64,6 +64,7 @@ def test_explain_a_folder_with_all_options(work: Path, capfd: Capture) -> None:
     assert manifest["command"] == ["explain", *arguments.split()]
     assert (manifest["model"], manifest["weights"], manifest["target"]) == ("factories:small", None, "cat,3")
     assert [e["map"] for e in manifest["explanations"]] == [f"{name}.npy" for name in maps]
+    assert all({"method", "options"} <= about.keys() and "limits" not in about for about in manifest["explainers"].values())
     methods = {name: (about["method"], about["options"].get("samples")) for name, about in manifest["explainers"].items()}
     assert methods == {"grad_cam": ("grad_cam", None), "smooth_grad": ("smooth_grad", 2)}
 

@@ -28,6 +28,7 @@ def test_what_is_registered_is_returned_unchanged() -> None:
         pass
 
     assert registry["it"] is It
+    assert (registry.name_of(It), registry.name_of(int)) == ("it", "int")
 
 
 def test_a_duplicate_raises_and_keeps_the_first(tools: Registry[int]) -> None:

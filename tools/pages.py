@@ -31,8 +31,8 @@ ABOUT = {
 
 def explainers() -> str:
     """Every registered method, by family; a new one appears by itself."""
-    papers = read()
-    page = ["# Explainers", "", table(catalog.entries("explainers"), papers, "#{}"), ""]
+    papers, listed = read(), {entry["name"]: entry for entry in catalog.entries("explainers")}
+    page = ["# Explainers", "", table(list(listed.values()), papers, "#{}"), ""]
     for family in FAMILIES:
         names = [name for name in EXPLAINERS if EXPLAINERS[name].family == family]
         if names:
@@ -42,7 +42,7 @@ def explainers() -> str:
             facts = [
                 f"`{method.__name__}`",
                 "signed" if is_signed(name) else "not signed",
-                "all classes in one pass" if hasattr(method, "explain_classes") and method.family != "optimized" else "",
+                "all classes in one pass" if listed[name]["all_classes_at_once"] else "",
                 "" if method.class_specific else "the same for every class",
                 f"[{papers[method.paper].short}](bibliography.md#{method.paper})" if method.paper else "",
             ]

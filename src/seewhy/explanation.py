@@ -104,7 +104,8 @@ def explain(
     image, name = prepare(picture, classifier)
     probabilities = predict(image, classifier, name)
     wanted = int(probabilities.argmax()) if target is None else classifier.class_index(target)
-    methods = {explainer: build(explainer, classifier)} if isinstance(explainer, str) else {_name_of(explainer): explainer}
+    method = build(explainer, classifier) if isinstance(explainer, str) else explainer
+    methods = {EXPLAINERS.name_of(type(method)): method}
     return explain_targets(image, classifier, methods, [wanted], probabilities, name)[0]
 
 
@@ -280,8 +281,3 @@ def percent(probability: float) -> str:
 def slug(name: str) -> str:
     """A name that every file system takes."""
     return re.sub(r"[^\w\-]+", "_", name).strip("_") or "_"
-
-
-def _name_of(explainer: Explainer) -> str:
-    """The name under which it is registered; that of its class, if it is the user's own."""
-    return {EXPLAINERS[name]: name for name in EXPLAINERS}.get(type(explainer), type(explainer).__name__)

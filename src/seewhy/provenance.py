@@ -5,7 +5,6 @@ from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -54,18 +53,23 @@ def files_but_for(dataset: Dataset, some: Collection[int]) -> str | None:
 
 
 def about_explainers(
-    methods: Mapping[str, Explainer], limits: Mapping[str, int] = MappingProxyType({})
+    methods: Mapping[str, Explainer], limits: Mapping[str, int] | None = None
 ) -> dict[str, dict[str, object]]:
-    """For the manifest."""
-    kinds = {EXPLAINERS[name]: name for name in EXPLAINERS}
+    """For the manifest; ``limits`` are those of an evaluation."""
+
+    def limited(name: str) -> dict[str, object]:
+        if limits is None:
+            return {}
+        own = {key.partition("/")[2]: n for key, n in limits.items() if key.startswith(f"{name}/")}
+        return {"limit": limits.get(name), "limits": own}
+
     return {
         name: {
-            "method": kinds.get(type(method), type(method).__name__),
+            "method": EXPLAINERS.name_of(type(method)),
             "family": method.family,
             "class_specific": method.class_specific,
             "paper": method.paper,
-            "limit": limits.get(name),
-            "limits": {key.partition("/")[2]: n for key, n in limits.items() if key.startswith(f"{name}/")},
+            **limited(name),
             "options": _options(method, ("classifier",)),
         }
         for name, method in methods.items()
@@ -74,10 +78,9 @@ def about_explainers(
 
 def about_metrics(metrics: Mapping[str, Metric], limits: Mapping[str, int]) -> dict[str, dict[str, object]]:
     """For the manifest."""
-    kinds = {METRICS[name]: name for name in METRICS}
     return {
         name: {
-            "metric": kinds.get(type(measure), type(measure).__name__),
+            "metric": METRICS.name_of(type(measure)),
             "family": measure.family,
             "higher_is_better": measure.higher_is_better,
             "range": [end if isfinite(end) else None for end in measure.range],

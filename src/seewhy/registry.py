@@ -33,6 +33,10 @@ class Registry(Generic[T]):
             raise SeewhyError(f"unknown {self.kind} {name!r}.{did_you_mean(name, self)} Known: {', '.join(self)}")
         return self._entries[name]
 
+    def name_of(self, entry: type) -> str:
+        """The name under which a class is registered; its own, if it is the user's."""
+        return next((name for name, registered in self._entries.items() if registered is entry), entry.__name__)
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
