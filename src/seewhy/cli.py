@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,8 @@ from seewhy.options import pairs
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+    from seewhy.explainers import Explainer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,7 +73,7 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Explain pictures: writes NAME.EXPLAINER.CLASS.png and .npy, a sheet of several, and manifest.json."""
-    from seewhy import explanation, provenance, zoo
+    from seewhy import explanation, provenance, unfinished, zoo
 
     pictures = explanation.find_pictures(images)
     classifier = zoo.on_device(
@@ -85,16 +87,21 @@ def explain(
         "explainers": provenance.about_explainers(methods),
     }
 
-    def explained() -> Iterator[Sequence[explanation.Explanation]]:
+    def explained(kept: "Mapping[str, Explainer]") -> Iterator[Sequence[explanation.Explanation]]:
         with _progress(quiet) as progress:
             for path in progress.track(pictures, description="explaining"):
-                done = explanation.explain_file(path, classifier, methods, target)
+                done = explanation.explain_file(path, classifier, kept, target)
                 if not quiet:
                     for e in done:
                         typer.echo(f"{path}: {e.caption}, {e.explainer}")
                 yield done
 
-    files = explanation.write(out, explained(), details)
+    try:
+        with unfinished.resumable(out, classifier, methods) as kept:
+            files = explanation.write(out, explained(kept), details)
+    except KeyboardInterrupt:
+        typer.echo(f"seewhy: stopped; the same command goes on in {out}", err=True)
+        raise typer.Exit(130) from None
     if not quiet:
         typer.echo(f"{len(files)} files in {out}")
 

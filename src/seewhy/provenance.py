@@ -113,7 +113,7 @@ def fingerprint(module: torch.nn.Module) -> str:
     digest = sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(_bytes(tensor))
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()[:16]
 
 
@@ -134,7 +134,7 @@ def _plain(value: object) -> object:
         return f"array {value.shape} {value.dtype} {_digest(value.tobytes())}"
     if isinstance(value, torch.Tensor):
         kind = str(value.dtype).removeprefix("torch.")
-        return f"tensor {tuple(value.shape)} {kind} {_digest(_bytes(value))}"
+        return f"tensor {tuple(value.shape)} {kind} {_digest(bytes_of(value))}"
     if isinstance(value, torch.nn.Module):
         return f"{type(value).__name__} {fingerprint(value)}"
     if is_dataclass(value) and not isinstance(value, type):
@@ -145,7 +145,7 @@ def _plain(value: object) -> object:
     return type(value).__name__ if " at 0x" in text else text  # an address differs from run to run
 
 
-def _bytes(tensor: torch.Tensor) -> bytes:
+def bytes_of(tensor: torch.Tensor) -> bytes:
     """Of a tensor of any type, also one that numpy does not have."""
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
