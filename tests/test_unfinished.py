@@ -102,7 +102,7 @@ def test_another_question_is_answered_anew(tmp_path: Path, calls: list[int], mon
     ask(tmp_path, small, explainer("random", small, seed=1), image)
     ask(tmp_path, changed(TINY["cnn"]()), random, image)
     assert len(calls) == 5 + 5
-    monkeypatch.setattr("seewhy.unfinished.__version__", "0.0")
+    monkeypatch.setattr("seewhy.unfinished.environment", lambda: "another version")
     ask(tmp_path, small, random, image)
     assert len(calls) == 5 + 6
 

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seewhy import __version__
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.explainers.base import Family
 from seewhy.model import Classifier
 from seewhy.provenance import about_explainers, bytes_of, described_classifier, fingerprint
-from seewhy.results import replaced
+from seewhy.results import environment, replaced
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 FOLDER = ".unfinished"
@@ -36,7 +35,7 @@ def resumable(out: Path, classifier: Classifier, methods: Mapping[str, Explainer
 
     @cache
     def network() -> list[object]:  # asked when a first map is, for what is told of a network that fails is told before
-        return [described_classifier(classifier), fingerprint(classifier.module), __version__, torch.__version__]
+        return [described_classifier(classifier), fingerprint(classifier.module), environment()]
 
     about = about_explainers(methods)
     yield {name: _Kept(method, out / FOLDER, network, about[name]) for name, method in methods.items()}
