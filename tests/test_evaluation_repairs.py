@@ -160,8 +160,30 @@ def test_the_command_refuses_costs_of_merged_maps_and_all_leaves_them_out(tmp_pa
     assert refused.err.startswith("seewhy: seconds needs the cost of the maps")
     assert refused.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert "cost" in offers(Toys(), CNN)
-    assert "cost" not in offers(Toys(), CNN, target="present")
+    assert {"cost", "flops"} <= offers(Toys(), CNN)
+    assert not {"cost", "flops"} & offers(Toys(), CNN, target="present")
+
+
+def test_operations_are_counted_where_they_are_asked_for(tmp_path: Path) -> None:
+    """Counting explains the first image of every batch once more, which doubled the time of slow methods."""
+    explained: list[int] = []
+
+    class Counted(Spy):
+        classifier = CNN
+
+        def explain(self, images: Tensor, targets: Tensor) -> Tensor:
+            explained.append(len(images))
+            return super().explain(images, targets)
+
+    runs = {}
+    for names in (["complexity"], ["seconds", "peak_memory"], ["seconds", "forward_equivalents"]):
+        explained[:] = []
+        measured(tmp_path / names[-1], {"a": Counted()}, names)
+        runs[names[-1]] = list(explained)
+    batches = runs["complexity"]
+    assert len(batches) > 1
+    assert runs["peak_memory"] == [1, *batches], "the first time is not timed"
+    assert runs["forward_equivalents"] == [n for batch in batches for n in (1, batch)]
 
 
 # -- a damaged journal --------------------------------------------------------------------------------------------------

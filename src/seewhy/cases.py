@@ -1,7 +1,7 @@
 """From a batch of a dataset to cases: which class is explained, which is scored, and the maps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -102,6 +102,8 @@ class Question:
     map_classes: tuple[int, ...] | None
     batch_size: int
     seed: int
+    _begun: set[str] = field(default_factory=set, init=False, repr=False)
+    """Methods that were timed before: what happens the first time only is no cost of a map."""
 
     def ask(self, batch: Batch, index: Sequence[int]) -> tuple[Facts, Asked]:
         """What the classifier says of a batch, whose images stand at ``index`` in the dataset, and what is asked of it."""
@@ -142,7 +144,10 @@ class Question:
         """
         explainer, cost = self.methods[name], None
         if "cost" in needs and asked.present is None:  # merged maps have no cost, and the metric says so
-            maps, cost = measure(explainer, asked.images, asked.explained)
+            if "flops" not in needs and name not in self._begun:  # counting them is a first run already
+                explainer.explain(asked.images[:1], asked.explained[:1])
+            maps, cost = measure(explainer, asked.images, asked.explained, count_flops="flops" in needs)
+            self._begun.add(name)
         elif kept is not None:
             maps = kept.to(asked.images.device)
         elif asked.present is not None:

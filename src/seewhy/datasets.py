@@ -66,7 +66,7 @@ def dataset(
 def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, target: str = "predicted") -> set[Need]:
     """What metrics can have of a dataset, going by its first readable image; merged maps have no explainer and no cost."""
     first = _first(dataset)
-    found: set[Need] = set() if target == "present" else {"explainer", "cost"}
+    found: set[Need] = set() if target == "present" else {"explainer", "cost", "flops"}
     if first.labels is not None:
         found.add("labels")
     if first.regions is not None:

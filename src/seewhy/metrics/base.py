@@ -21,13 +21,14 @@ from seewhy.types import Attribution, ClassAttribution, Images, Logits, Regions,
 
 T = TypeVar("T")
 Family = Literal["masking", "ordering", "localization", "specificity", "complexity", "robustness", "randomization", "cost"]
-Need = Literal["regions", "boxes", "labels", "explainer", "cost", "class_maps"]
+Need = Literal["regions", "boxes", "labels", "explainer", "cost", "flops", "class_maps"]
 NEEDS: dict[Need, str] = {
     "regions": "the region of the object",
     "boxes": "the boxes of the object",
     "labels": "the true class",
     "explainer": "the explainer itself, not only its maps",
     "cost": "the cost of the maps",
+    "flops": "the operations of the maps",
     "class_maps": "the maps of several classes",
 }
 """What a metric may ask for beside images, classes and maps, in words for the error."""
@@ -102,6 +103,11 @@ class Case:
             given = getattr(self, name)
             if given is not None and len(given) != len(self.images):
                 raise SeewhyError(f"{len(given)} {name} do not belong to {len(self.images)} images")
+
+    @property
+    def flops(self) -> Cost | None:
+        """The cost, whose forward passes are NaN where operations were not counted."""
+        return self.cost
 
     @cached_property
     def logits(self) -> Logits:

@@ -119,7 +119,8 @@ class Seconds:
 
     $$\text{seconds} = \frac{t(\text{explain}(x_1, \dots, x_n))}{n}$$
 
-    The time of one run over the batch, shared equally by its images. On CUDA the clock waits for the device.
+    The time of one run over the batch, shared equally by its images. On CUDA the clock waits for the device. An evaluation
+    explains one image before the first batch is timed, so that what happens once is not counted.
 
     Rewards: methods that need few passes through the network, and code that runs them together.
 
@@ -159,6 +160,8 @@ class ForwardEquivalents:
     may run 1000 passes in a batch faster than 100 one after another. It is counted on the first image of the batch and
     stands for all, so the figure is a rough one for a method that stops early.
 
+    It explains the first image of every batch once more, and slowly: ask for it on a few images of a slow method.
+
     Defined: for every explainer that names its classifier; otherwise an error says so. Values of maps do not enter.
 
     Source: this library.
@@ -167,7 +170,7 @@ class ForwardEquivalents:
     family: ClassVar[Family] = "cost"
     higher_is_better: ClassVar[bool | None] = False
     range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[tuple[Need, ...]] = ("cost",)
+    needs: ClassVar[tuple[Need, ...]] = ("cost", "flops")
     reads: ClassVar[str] = "none"
     target: ClassVar[Literal["label", "predicted", "any"]] = "any"
     paper: ClassVar[str] = ""
