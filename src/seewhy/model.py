@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seewhy import network, probe
+from seewhy import network, probe, replay
 from seewhy.data.pictures import View
 from seewhy.errors import SeewhyError
-from seewhy.network import Captured, Record, frozen
+from seewhy.network import Captured, frozen
 from seewhy.precision import Precision, computing
 from seewhy.registry import did_you_mean
+from seewhy.replay import Record
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
 __all__ = ["Classifier", "Record", "frozen"]
@@ -198,7 +199,7 @@ class Classifier:
     def record(self, images: Images, layer: str) -> tuple[Record, Logits]:
         """One forward pass, remembered up to ``layer``, for ``run_from``; and its logits."""
         with frozen(self.module):
-            recorded, output = network.record(self.module, layer, self.normalize(images))
+            recorded, output = replay.record(self.module, layer, self.normalize(images))
         return recorded, self._read(output, len(images))
 
     def run_from(self, recorded: Record, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
@@ -211,7 +212,7 @@ class Classifier:
         if rest or not repeat or len(images) != recorded.n:
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
         with frozen(self.module):
-            output = network.replay(self.module, recorded, features, self.normalize(images))
+            output = replay.replay(self.module, recorded, features, self.normalize(images))
         return self._read(output, repeat * recorded.n)
 
     def as_grid(self, features: Tensor, images: Images | None = None) -> FeatureMap:
