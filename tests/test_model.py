@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from command import as_users_run_it
 from conftest import TINY, Functional, TinyViT, cnn, tiny
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from seewhy.errors import SeewhyError
+from seewhy.explainers import EXPLAINERS, ExplainsClasses, explainer
 from seewhy.model import Classifier, frozen
 from seewhy.testing import expect_same, snapshot
 
@@ -526,6 +528,22 @@ def test_wrong_shapes_are_one_clear_line() -> None:
 def test_the_door_says_what_is_wrong_with_images_and_targets(images: Tensor, targets: Tensor, line: str) -> None:
     with pytest.raises(SeewhyError, match=line):
         TINY["cnn"]().check(images, targets)
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_a_class_as_a_number_or_a_list_is_refused_in_one_line(name: str) -> None:
+    """Other libraries take them."""
+    images = torch.rand(1, 3, 16, 16)
+    with as_users_run_it():
+        method: Any = explainer(name, TINY["cnn"]())
+        for targets in (0, [0]):
+            with pytest.raises(SeewhyError, match="targets must be a tensor of one class index for each image, not of"):
+                method.explain(images, targets)
+        with pytest.raises(SeewhyError, match=r"images must be a tensor of floats \(n, c, h, w\), not of type ndarray"):
+            method.explain(images.numpy(), torch.tensor([0]))
+        if isinstance(method, ExplainsClasses):
+            with pytest.raises(SeewhyError, match="classes must be a tensor of class indices, not of type list"):
+                method.explain_classes(images, [0, 1])
 
 
 def test_names_of_classes_are_found_whatever_their_case_and_refused_when_unknown() -> None:

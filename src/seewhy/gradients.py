@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.model import Classifier, frozen
+from seewhy.model import Classifier, for_each, frozen
 from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, FeatureMap, Images, Targets
 
 
@@ -55,7 +55,7 @@ def class_maps(
     One forward pass for ``batch_size`` classes of an image; where the embedding has fewer numbers than classes are asked
     for, its gradients are computed instead.
     """
-    classifier.check(images, classes.expand(len(images), -1))
+    classifier.check(images, for_each(images, classes))
     maps = []
     with frozen(classifier.module), torch.enable_grad():
         for image in images.detach().split(1):

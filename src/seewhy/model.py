@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seewhy import network, probe, replay
@@ -18,7 +18,7 @@ from seewhy.network import Captured, frozen
 from seewhy.precision import Precision, computing
 from seewhy.registry import did_you_mean
 from seewhy.replay import Record
-from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
+from seewhy.types import Classes, Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
 __all__ = ["Classifier", "Record", "frozen"]
 
@@ -88,6 +88,7 @@ class Classifier:
 
         ``classes`` has one target for each image (n,), or several (n, m).
         """
+        must_be_tensors(images=images, targets=classes)
         if images.ndim != 4 or not images.is_floating_point():
             raise SeewhyError(f"images must be floats (n, c, h, w), got {images.dtype} {tuple(images.shape)}")
         if not len(images):
@@ -319,6 +320,26 @@ class Classifier:
             raise SeewhyError(f"class {text!r} does not exist: this classifier has no class names, give an index")
         known = ", ".join(self.classes[:20]) + (f", ... ({len(folded)} in all)" if len(folded) > 20 else "")
         raise SeewhyError(f"class {text!r} does not exist.{did_you_mean(_fold(text), folded)} Known: {known}")
+
+
+def must_be_tensors(**given: object) -> None:
+    """SeewhyError for what is none, by name: a class as a bare number, a list of images."""
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            what = {"images": "floats (n, c, h, w)", "targets": "one class index for each image"}.get(name, "class indices")
+            raise SeewhyError(f"{name} must be a tensor of {what}, not of type {type(value).__name__}")
+
+
+def column(targets: Targets) -> Int[Tensor, "n 1"]:
+    """The one class of each image, for methods that take several."""
+    must_be_tensors(targets=targets)
+    return targets[:, None]
+
+
+def for_each(images: Images, classes: Classes) -> Int[Tensor, "n j"]:
+    """The same classes for each image."""
+    must_be_tensors(images=images, classes=classes)
+    return classes.expand(len(images), -1)
 
 
 def _fold(name: str) -> str:

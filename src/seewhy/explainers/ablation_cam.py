@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.maps import upsample
-from seewhy.model import Classifier, Record
+from seewhy.model import Classifier, Record, column, for_each
 from seewhy.precision import Precision
 from seewhy.types import Attribution, ClassAttribution, Classes, FeatureMap, Images, Logits, Targets
 
@@ -48,10 +48,10 @@ class AblationCAM:
     batch_size: int = 32
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, targets[:, None])[:, 0]
+        return self._maps(images, column(targets))[:, 0]
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, classes.expand(len(images), -1))
+        return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """Maps of each image's own classes, from the same passes."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.maps import upsample
-from seewhy.model import Classifier, frozen
+from seewhy.model import Classifier, column, for_each, frozen
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 
@@ -45,10 +45,10 @@ class CAM:
             raise _unsuited(self.classifier)
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, targets[:, None])[:, 0]
+        return self._maps(images, column(targets))[:, 0]
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, classes.expand(len(images), -1))
+        return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         self.classifier.check(images, classes)

@@ -6,7 +6,7 @@ import torch
 
 from seewhy.gradients import feature_gradients, feature_jacobian
 from seewhy.maps import upsample
-from seewhy.model import Classifier
+from seewhy.model import Classifier, for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
 
 Combine = Callable[[FeatureMap, FeatureMap], CoarseMap]
@@ -30,7 +30,7 @@ def explain_all(
     combine: Combine, classifier: Classifier, images: Images, classes: Classes, layer: str | None, batch_size: int
 ) -> ClassAttribution:
     """The same forward pass for all classes, and their batched vector-Jacobian products over what follows the layer."""
-    classifier.check(images, classes.expand(len(images), -1))
+    classifier.check(images, for_each(images, classes))
     layer = classifier.live_layer(layer)
     maps = [
         torch.stack([combine(*pair) for pair in feature_jacobian(classifier, some, classes, layer, batch_size)], 1)

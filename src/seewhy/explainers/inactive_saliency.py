@@ -9,7 +9,7 @@ from torch import Tensor
 from seewhy.explainers.base import EXPLAINERS, Family, HasPoints
 from seewhy.explainers.rules import points_of
 from seewhy.gradients import class_extremes
-from seewhy.model import Classifier
+from seewhy.model import Classifier, column, for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 
@@ -39,10 +39,10 @@ class InactiveSaliency:
     batch_size: int = 32
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, targets[:, None])[:, 0]
+        return self._maps(images, column(targets))[:, 0]
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, classes.expand(len(images), -1))
+        return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         points = points_of(self.of, self.classifier)

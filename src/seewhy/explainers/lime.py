@@ -11,7 +11,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.player_regression import Kept, Scores, Values, divided, least_squares, painted
 from seewhy.masking import Baseline, RemovePixels
-from seewhy.model import Classifier
+from seewhy.model import Classifier, column, for_each
 from seewhy.players import Division
 from seewhy.precision import Precision
 from seewhy.selectors import Selector
@@ -69,10 +69,10 @@ class Lime:
             raise SeewhyError(f"width must be positive, got {self.width}: the released package has 0.25")
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, targets[:, None])[:, 0]
+        return self._maps(images, column(targets))[:, 0]
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, classes.expand(len(images), -1))
+        return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         self.classifier.check(images, classes)

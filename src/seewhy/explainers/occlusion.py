@@ -11,7 +11,7 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.masking import Baseline, baseline_images
-from seewhy.model import Classifier
+from seewhy.model import Classifier, column, for_each
 from seewhy.precision import Precision
 from seewhy.selectors import Selector, select_all
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
@@ -50,10 +50,10 @@ class Occlusion:
     batch_size: int = 32
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, targets[:, None])[:, 0]
+        return self._maps(images, column(targets))[:, 0]
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, classes.expand(len(images), -1))
+        return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """Maps of each image's own classes, from the same occluded passes."""

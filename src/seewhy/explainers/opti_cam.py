@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.maps import min_max, upsample
 from seewhy.masking import Baseline, baseline_images, blend
-from seewhy.model import Classifier
+from seewhy.model import Classifier, column, for_each
 from seewhy.precision import Precision
 from seewhy.selectors import Selector, select
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Scores, Targets
@@ -77,10 +77,10 @@ class OptiCAM:
     batch_size: int = 32
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, targets[:, None])[:, 0]
+        return self._maps(images, column(targets))[:, 0]
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, classes.expand(len(images), -1))
+        return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         """Images and classes in pairs; what depends on the image alone, its features, is computed once."""

@@ -12,7 +12,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.mask_stream import ROUND, Border, Masks, MaskStream, Normalization, exact, given, masked, pearson
 from seewhy.masking import Baseline, baseline_images
-from seewhy.model import Classifier
+from seewhy.model import Classifier, column, for_each
 from seewhy.precision import Precision
 from seewhy.selectors import Selector, select_all
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
@@ -87,11 +87,11 @@ class RISE:
 
     def explain_counted(self, images: Images, targets: Targets) -> tuple[Attribution, Int[Tensor, "n"]]:
         """The maps, and how many masks each of them took."""
-        maps, used = self._maps(images, targets[:, None])
+        maps, used = self._maps(images, column(targets))
         return maps[:, 0], used[:, 0]
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, classes.expand(len(images), -1))[0]
+        return self._maps(images, for_each(images, classes))[0]
 
     @property
     def _stream(self) -> MaskStream:
