@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import replace
 from math import exp, log, sqrt
+from typing import Any
 
 import oracles
 import pytest
@@ -149,6 +150,11 @@ def oracle(model: str, image: Tensor, c: int, steps: int, layers: list[str] | No
     return torch.tensor(mask()[2], dtype=image.dtype).view(image.shape[1:])
 
 
+def after(steps: int) -> dict[str, Any]:
+    """Options that leave the mask as it is after so many steps; before the first one it is that of the start."""
+    return {"steps": steps} if steps else {"steps": 1, "learning_rate": 0.0}
+
+
 CHOICES: list[dict[str, object]] = [
     {},
     {"objective": "diff"},
@@ -169,10 +175,10 @@ CHOICES: list[dict[str, object]] = [
 @pytest.mark.parametrize("model", ["cnn", "vit"])
 def test_every_step_is_that_of_the_equations(model: str, options: dict[str, object]) -> None:
     for steps in (0, 1, 2, 5):
-        ours = OptiCAM(double(model), steps=steps, **options).explain(IMAGES, TARGETS)  # type: ignore[arg-type]
+        ours = OptiCAM(double(model), **(options | after(steps))).explain(IMAGES, TARGETS)
         theirs = torch.stack([oracle(model, x, int(c), steps, **options) for x, c in zip(IMAGES, TARGETS, strict=True)])
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)
-    assert not torch.allclose(ours, OptiCAM(double(model), steps=0, **options).explain(IMAGES, TARGETS), atol=1e-3)  # type: ignore[arg-type]
+    assert not torch.allclose(ours, OptiCAM(double(model), **(options | after(0))).explain(IMAGES, TARGETS), atol=1e-3)
 
 
 # -- what the method promises -----------------------------------------------------------------------------------------
@@ -183,7 +189,7 @@ def test_the_masked_image_says_the_class_louder(model: str) -> None:
     classifier = double(model)
 
     def said(steps: int) -> Tensor:
-        masks = OptiCAM(classifier, steps=steps).explain(IMAGES, TARGETS)
+        masks = OptiCAM(classifier, **after(steps)).explain(IMAGES, TARGETS)
         return classifier.scores(blend(IMAGES, masks, torch.zeros_like(IMAGES)), TARGETS)
 
     assert (said(100) > said(20)).all()
@@ -221,13 +227,13 @@ def test_a_change_below_the_tolerance_ends_it() -> None:
 
 def test_several_layers_share_one_softmax() -> None:
     classifier = double("cnn")
-    start = OptiCAM(classifier, layer=("2", "6"), steps=0)._features(IMAGES)
+    start = OptiCAM(classifier, layer=("2", "6"), **after(0))._features(IMAGES)
     assert start.shape == (2, 14, 16, 16)  # six channels of 16 x 16 and eight of 8 x 8, on the finer grid
     one = OptiCAM(classifier, layer=("6",), steps=4).explain(IMAGES, TARGETS)
     torch.testing.assert_close(one, OptiCAM(classifier, layer="6", steps=4).explain(IMAGES, TARGETS))
     both = OptiCAM(classifier, layer=("2", "6"), steps=30).explain(IMAGES, TARGETS)
     blank = torch.zeros_like(IMAGES)
-    before = OptiCAM(classifier, layer=("2", "6"), steps=0).explain(IMAGES, TARGETS)
+    before = OptiCAM(classifier, layer=("2", "6"), **after(0)).explain(IMAGES, TARGETS)
     rise = classifier.scores(blend(IMAGES, both, blank), TARGETS) - classifier.scores(blend(IMAGES, before, blank), TARGETS)
     assert (rise > 0).all()
 
@@ -239,7 +245,8 @@ def test_a_dead_layer_is_refused() -> None:
 
 def test_a_random_start_is_that_of_the_seed() -> None:
     classifier = double("cnn")
-    first, again, other = (OptiCAM(classifier, start="random", steps=0, seed=s).explain(IMAGES, TARGETS) for s in (1, 1, 2))
+    start: dict[str, Any] = {"start": "random", **after(0)}
+    first, again, other = (OptiCAM(classifier, seed=s, **start).explain(IMAGES, TARGETS) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
 

@@ -1,16 +1,18 @@
 """Every option of every explainer does something: one that is dropped on its way changes no map."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
+from command import as_users_run_it
 from conftest import CHEAP, TINY
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.explainers import EXPLAINERS, explainer
+from seewhy.explainers import EXPLAINERS, OptiCAM, explainer
+from seewhy.metrics import METRICS
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 TARGETS = torch.tensor([1, 3])
@@ -97,3 +99,26 @@ def test_every_option_changes_the_map(name: str, option: str, hint: Any) -> None
 def test_an_option_of_the_wrong_kind_is_refused() -> None:
     with pytest.raises(SeewhyError, match="give"):
         made("opti_cam", {"precision": "fp16"})
+
+
+@pytest.mark.parametrize("kind", [EXPLAINERS[name] for name in EXPLAINERS] + [METRICS[name] for name in METRICS])
+def test_options_are_checked_however_a_method_is_made(kind: Any) -> None:
+    """By its class too: a misspelled word ran as another option, without a word."""
+    wrong = object()
+    given = {"classifier": TINY["cnn"]()} if "classifier" in {f.name for f in fields(kind)} else {}
+    with as_users_run_it():
+        made = kind(**given)
+        for option in {f.name for f in fields(kind)} - {"classifier"}:
+            with pytest.raises(SeewhyError, match=f"cannot take {option}="):
+                kind(**given, **{option: wrong})
+            with pytest.raises(SeewhyError, match=f"cannot take {option}="):
+                replace(made, **{option: wrong})
+        with pytest.raises(TypeError, match="nonsense"):
+            kind(**given, nonsense=1)
+
+
+def test_a_word_that_no_option_has_is_refused_by_the_class() -> None:
+    with as_users_run_it():
+        with pytest.raises(SeewhyError, match="opti_cam cannot take negative='drop': give keep or cut"):
+            OptiCAM(TINY["cnn"](), negative="drop")  # type: ignore[arg-type]
+        assert OptiCAM(TINY["cnn"](), layer=["4"]).layer == ("4",)  # type: ignore[arg-type]

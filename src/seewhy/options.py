@@ -4,11 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from functools import wraps
+from inspect import signature
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from seewhy.errors import SeewhyError
+
+T = TypeVar("T")
 
 
 def checked(kind: type[Any], name: str, options: Mapping[str, object]) -> dict[str, Any]:
@@ -31,6 +35,21 @@ def checked(kind: type[Any], name: str, options: Mapping[str, object]) -> dict[s
             wanted = _spelled(hints[key], least)
             raise SeewhyError(f"{name} cannot take {key}={value!r}: give {wanted}") from None
     return taken
+
+
+def checking(name: str, kind: type[T]) -> type[T]:
+    """The dataclass ``kind`` itself, whose options are ``checked`` from now on, however it is made."""
+    cls: Any = kind
+    make, asked = cls.__init__, signature(kind)
+
+    @wraps(make)
+    def init(self: T, *args: object, **given: object) -> None:
+        options = asked.bind(*args, **given).arguments
+        free = {key: value for key, value in options.items() if key != "classifier"}
+        make(self, **options | checked(kind, name, free))
+
+    cls.__init__ = init
+    return kind
 
 
 def pairs(texts: Sequence[str]) -> dict[str, str]:

@@ -13,18 +13,19 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Names for classes or functions of one kind; a duplicate raises, an unknown name is answered with its neighbors."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, prepare: Callable[[str, T], T] = lambda _, entry: entry) -> None:
         self.kind = kind
+        self._prepare = prepare
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: store what it decorates under ``name`` and return it unchanged."""
+        """Decorator: store what it decorates under ``name`` and return it, prepared as the registry's entries are."""
 
         def add(entry: T) -> T:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is already registered, by {self._entries[name]!r}")
-            self._entries[name] = entry
-            return entry
+            self._entries[name] = self._prepare(name, entry)
+            return self._entries[name]
 
         return add
 

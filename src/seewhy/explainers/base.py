@@ -9,7 +9,7 @@ import torch
 from seewhy.errors import SeewhyError
 from seewhy.gradients import Point
 from seewhy.model import Classifier
-from seewhy.options import checked
+from seewhy.options import checking
 from seewhy.registry import Registry, did_you_mean
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
@@ -47,7 +47,7 @@ class HasPoints(Explainer, Protocol):
     def points(self, images: Images) -> Iterator[Point]: ...
 
 
-EXPLAINERS: Registry[type[Explainer]] = Registry("explainer")
+EXPLAINERS: Registry[type[Explainer]] = Registry("explainer", checking)
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
@@ -58,7 +58,7 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
         if option not in known:
             listed = ", ".join(known) or "none"
             raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
-    return cast(Explainer, cast(Any, method)(classifier, **checked(method, name, options)))
+    return cast(Explainer, cast(Any, method)(classifier, **options))
 
 
 def options_of(method: type[Any]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes
 from seewhy.masking import Baseline, RemovePixels, Value
 from seewhy.model import Classifier
-from seewhy.options import checked
+from seewhy.options import checking
 from seewhy.registry import Registry, did_you_mean
 from seewhy.types import Attribution, ClassAttribution, Images, Logits, Regions, Scores, Targets
 
@@ -214,7 +214,7 @@ class HasCurve(Metric, Protocol):
         ...
 
 
-METRICS: Registry[type[Metric]] = Registry("metric")
+METRICS: Registry[type[Metric]] = Registry("metric", checking)
 
 
 def metric(name: str, **options: object) -> Metric:
@@ -225,7 +225,7 @@ def metric(name: str, **options: object) -> Metric:
         if option not in known:
             listed = ", ".join(known) or "none"
             raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
-    return cast(Metric, cast(Any, kind)(**checked(kind, name, options)))
+    return cast(Metric, cast(Any, kind)(**options))
 
 
 def metric_options(kind: type[Any]) -> dict[str, object]:
