@@ -178,9 +178,27 @@ def test_a_sheet_holds_its_panels() -> None:
     assert found["lime"][:, 1].max() < found["blue"][:, 1].min()
 
 
-def test_the_key_shows_both_scales() -> None:
-    drawn = pixels(sheet([[Panel(Image.new("RGB", (10, 10), "white"))] * 3], size=168)).reshape(-1, 3)
+@pytest.mark.parametrize("keys", [("inferno", "RdBu_r"), ("RdBu_r",), ("inferno",), ()])
+def test_the_keys_are_those_of_the_maps(keys: tuple[str, ...]) -> None:
+    drawn = pixels(sheet([[Panel(Image.new("RGB", (10, 10), "white"))] * 3], size=168, keys=keys)).reshape(-1, 3)
     for name in ("inferno", "RdBu_r"):
         ends = (np.array([colormaps[name](0.0), colormaps[name](1.0)])[:, :3] * 255).astype(int)
         for color in ends:
-            assert (np.abs(drawn - color).max(1) <= 1).any(), name
+            assert (np.abs(drawn - color).max(1) <= 1).any() == (name in keys), name
+
+
+def test_high_values_that_are_nearly_alike_can_be_told_apart() -> None:
+    """Those of U-RELAX are 0 or, say, 0.90 to 0.91: they were one flat area."""
+    values = torch.linspace(0.90, 0.91, 100).view(10, 10)
+    values[:5, :5] = 0
+    shown, signed = normalized(values)
+    assert not signed
+    assert (shown[:5, :5] == 0).all()
+    others = shown[values.numpy() > 0]
+    assert 0.2 < others.min() < 0.3
+    assert others.max() == 1
+    assert (np.diff(others) >= 0).all()
+    mask = (values > 0).float()
+    assert np.array_equal(normalized(mask)[0], mask.numpy()), "a mask stays one"
+    low = torch.linspace(0.1, 1, 100).view(10, 10) * (values > 0)
+    assert np.allclose(normalized(low)[0], (low / np.percentile(low, 99.5)).clamp(max=1), atol=1e-6), "no gap, no change"

@@ -141,7 +141,7 @@ def _sheet(runs: Sequence[Run], pictures: Pictures, shown: int, cheat: Cheat) ->
             maps = [mine[m].maps[i] if len(mine[m].maps) > i else None for m in methods]
             probability, answer = probabilities(mine[methods[0]].classifier, p.images)[0].max(0)
             rows.append(_row(p, f"{Shapes.classes[int(answer)]}  {percent(float(probability))}", maps))
-        parts.append(overlay.sheet(rows, f"The evidence of the {network}", ["object outlined", *methods], TILE, key=False))
+        parts.append(overlay.sheet(rows, f"The evidence of the {network}", ["object outlined", *methods], TILE, keys=()))
     for case in cheat.cases[:1]:
         rows = [
             _row(case.picture, f"{name}: {Shapes.classes[answer]}", list(maps.values()))

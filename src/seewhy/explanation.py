@@ -259,6 +259,7 @@ def _free(name: str, names: set[str]) -> str:
 
 def comparison(explanations: Sequence[Explanation]) -> Image.Image:
     """A sheet of one picture: a row for each class, a column for each method."""
+    keys = {overlay.scale_of(e.map) for e in explanations}
     methods = list(dict.fromkeys(e.explainer for e in explanations))
     rows = []
     for target in dict.fromkeys(e.target for e in explanations):
@@ -268,8 +269,8 @@ def comparison(explanations: Sequence[Explanation]) -> Image.Image:
         rows.append([seen, *(overlay.Panel(overlay.overlay(e.image, e.map, 224), m) for m, e in row.items())])
     if len(rows) == 1:
         rows = [rows[0][i : i + 6] for i in range(0, len(rows[0]), 6)]
-        return overlay.sheet(rows)
-    return overlay.sheet(rows, columns=["", *methods])
+        return overlay.sheet(rows, keys=keys)
+    return overlay.sheet(rows, columns=["", *methods], keys=keys)
 
 
 def percent(probability: float) -> str:

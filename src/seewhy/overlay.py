@@ -1,6 +1,6 @@
 """A map on its picture, as a paper would print it; and sheets of many."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,8 @@ CLIP = 99.5
 """Percentile that is shown as the extreme color; a few loud pixels of a gradient would leave the rest black."""
 SPARSE = 0.05
 """A map with a smaller part of its pixels off zero (active saliency among 1000 classes) is drawn with wider points."""
+ALIKE = 1e-3
+"""Values above 0 whose range is a smaller part of the highest are the same to the eye: a mask."""
 INK, SOFT, PAPER = (28, 28, 32), (110, 110, 118), (255, 255, 255)
 
 
@@ -30,11 +32,12 @@ def normalized(attribution: Tensor) -> tuple[NDArray[np.float32], bool]:
     """The map for display, and whether it is signed: a signed one in [-1, 1] around 0, others in [0, 1] from their minimum.
 
     The extremes are the 99.5th percentile. A constant map is 0 everywhere. Of a sparse map the extreme is the 90th
-    percentile of what is not zero, and each point is 3 pixels wide. For the eye only: nothing is measured on it.
+    percentile of what is not zero, and each point is 3 pixels wide. Where all that is not zero is high and nearly alike, as
+    in U-RELAX, its differences have three quarters of the scale. For the eye only: nothing is measured on it.
     """
     values = attribution.detach().float().cpu().numpy()
-    signed = bool(values.min() < 0 < values.max() or values.max() <= 0 > values.min())
-    values = values if signed else values - values.min()
+    signed = scale_of(attribution) == DIVERGING
+    values = values if signed else _without_gap(values - values.min())
     sizes = np.abs(values)
     if 0 < np.count_nonzero(values) < SPARSE * values.size:
         values = values / np.percentile(sizes[sizes > 0], 90)
@@ -43,6 +46,20 @@ def normalized(attribution: Tensor) -> tuple[NDArray[np.float32], bool]:
     else:
         values = values / (float(np.percentile(sizes, CLIP)) or float(sizes.max()) or 1.0)
     return np.clip(values, -1 if signed else 0, 1).astype(np.float32), signed
+
+
+def scale_of(attribution: Tensor) -> str:
+    """The colors of a map: those of signed ones where it has values below 0."""
+    return DIVERGING if float(attribution.min()) < 0 else SEQUENTIAL
+
+
+def _without_gap(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values from 0, those above it moved down until the step from 0 to the lowest is a third of their own range."""
+    above = values[values > 0]
+    spread = np.ptp(above) if len(above) else 0.0
+    if not len(above) or spread < ALIKE * above.max():
+        return values
+    return np.where(values > 0, values - max(above.min() - spread / 3, 0), 0)
 
 
 def overlay(image: Tensor, attribution: Tensor, size: int | None = None) -> Image.Image:
@@ -108,9 +125,13 @@ class Panel(NamedTuple):
 
 
 def sheet(
-    rows: Sequence[Sequence[Panel]], title: str = "", columns: Sequence[str] = (), size: int = 168, key: bool = True
-) -> Image.Image:  # fmt: skip
-    """Panels in rows, a heading over each column, a key to the colors at the foot.
+    rows: Sequence[Sequence[Panel]],
+    title: str = "",
+    columns: Sequence[str] = (),
+    size: int = 168,
+    keys: Collection[str] = (SEQUENTIAL, DIVERGING),
+) -> Image.Image:
+    """Panels in rows, a heading over each column, ``keys`` to the colors at the foot.
 
     Panels are as wide as ``size`` pixels; a row may be shorter than others.
     """
@@ -124,7 +145,7 @@ def sheet(
         max(p.height for p in row) + (line if any(q.caption for q in r) else 0)
         for row, r in zip(pictures, rows, strict=True)
     ]
-    canvas = Image.new("RGB", (widths, top + sum(heights) + gap * len(rows) + 2 * line * key), PAPER)
+    canvas = Image.new("RGB", (widths, top + sum(heights) + gap * len(rows) + 2 * line * bool(keys)), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
         draw.text((gap, gap), title, INK, _font(round(letter * 1.35), bold=True))
@@ -141,16 +162,19 @@ def sheet(
                 (x, y + picture.height + letter // 5), _fitted(panel.caption, font, size), INK if panel.bold else SOFT, font
             )
         y += height + gap
-    if key:
-        _key(canvas, draw, (gap, y + line // 4), letter)
+    if keys:
+        _keys(canvas, draw, (gap, y + line // 4), letter, keys)
     return canvas
 
 
-def _key(canvas: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], letter: int) -> None:
+def _keys(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], letter: int, keys: Collection[str]
+) -> None:  # fmt: skip
     """What the colors mean."""
     x, y = at
     font = _font(letter)
-    for name, low, high in ((SEQUENTIAL, "weak", "strong"), (DIVERGING, "against the class", "for it")):
+    meant = {SEQUENTIAL: ("weak", "strong"), DIVERGING: ("against the class", "for it")}
+    for name, (low, high) in ((name, ends) for name, ends in meant.items() if name in keys):
         ramp = (colormaps[name](np.linspace(0, 1, letter * 8))[None, :, :3] * 255).astype(np.uint8)
         bar = Image.fromarray(np.repeat(ramp, letter, 0))
         for part in (low, bar, high):
