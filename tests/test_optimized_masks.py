@@ -17,8 +17,8 @@ from torch import Tensor, nn
 import seewhy
 from seewhy.data.shapes import Shapes
 from seewhy.errors import SeewhyError
-from seewhy.explainers import explainer
-from seewhy.explainers.extremal_perturbation import ExtremalPerturbation, area_error
+from seewhy.explainers import explainer, extremal_perturbation
+from seewhy.explainers.extremal_perturbation import ExtremalPerturbation, area_error, of_area
 from seewhy.explainers.igos_pp import IGOSPlusPlus, _Search
 from seewhy.explainers.smooth_masks import blur, perturbed, pyramid, smooth_maximum
 from seewhy.model import Classifier
@@ -190,6 +190,7 @@ def test_extremal_perturbation_step_by_step(
     double: Classifier, image: Tensor, game: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ExtremalPerturbation, "_fitted", lambda self, points, _area, size: self._smooth(points, size))
+    monkeypatch.setattr(extremal_perturbation, "of_area", lambda masks, _areas: masks)
     target, area, scale = 3, 0.2, 8 / 224
     options = {"step": 56.0, "sigma": 70.0, "max_blur": 40.0, "levels": 4, "steps": 3, "areas": (area,), "game": game}
     mask = explainer("extremal_perturbation", double, selector="contrast", **options).explain(image, torch.tensor([target]))[
@@ -402,14 +403,51 @@ def test_the_area_is_the_one_asked_for() -> None:
         assert masks.amax() <= 1
 
 
+@pytest.mark.parametrize("steps", [1, 20])
+def test_the_area_is_the_one_asked_for_in_however_few_steps(double: Classifier, image: Tensor, steps: int) -> None:
+    areas = (0.02, 0.05, 0.3, 0.9)
+    masks = ExtremalPerturbation(double, areas=areas, steps=steps, step=56.0).masks(image, torch.tensor([2]))
+    torch.testing.assert_close(masks.mean((2, 3)), torch.tensor([areas]).double(), rtol=1e-4, atol=0)
+
+
+def test_of_area() -> None:
+    """Against the literal search for the power of one mask; the order of pixels, and what is 0 or 1, remain."""
+    g = torch.Generator().manual_seed(3)
+    masks = torch.rand(3, 6, 5, dtype=torch.float64, generator=g) ** torch.tensor([0.5, 2, 1])[:, None, None]
+    masks[:, 0, :2] = torch.tensor([0.0, 1.0])
+    areas = torch.tensor([0.2, 0.4, float(masks[2].mean())], dtype=torch.float64)
+    found = of_area(masks, areas)
+    same(found.mean((1, 2)), areas)
+    same(found[2], masks[2])
+    powers = torch.linspace(0.1, 20, 200_000, dtype=torch.float64)
+    for mask, area, fitted in zip(masks[:2], areas, found, strict=False):
+        gamma = powers[((mask.flatten()[:, None] ** powers).mean(0) - area).abs().argmin()]
+        torch.testing.assert_close(fitted, mask**gamma, rtol=0, atol=1e-4)
+        assert torch.equal(fitted.flatten().argsort(), mask.flatten().argsort())
+        assert fitted[0, :2].tolist() == [0, 1]
+
+
+def test_a_mask_to_a_power_is_the_maximum_of_steeper_bumps() -> None:
+    """With a hard maximum, whose limit the soft one is: points and bumps to that power make the same mask."""
+    points = torch.rand(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    mask = slow_smooth_maximum(points, (10, 8), 2, 2.5, 600)
+    sharp = [[0.0] * 8 for _ in range(10)]
+    for i, j, gy, gx in product(range(10), range(8), range(-3, 8), range(-3, 7)):
+        distance = sqrt((i - 2 * gy - 0.5) ** 2 + (j - 2 * gx - 0.5) ** 2)
+        bump = exp(-2 * 3.7 * max(0.0, distance / 2.5 - 0.5) ** 2)
+        if abs(i // 2 - gy) <= 2 and abs(j // 2 - gx) <= 2:
+            sharp[i][j] = max(sharp[i][j], bump * float(points[min(max(gy, 0), 4), min(max(gx, 0), 3)] ** 3.7))
+    torch.testing.assert_close(mask**3.7, torch.tensor(sharp, dtype=torch.float64), rtol=0, atol=2e-3)
+
+
 def test_a_fitted_mask_has_the_bumps_of_its_points_at_another_radius(double: Classifier) -> None:
     method, size = ExtremalPerturbation(double, step=56.0, sigma=70.0), (10, 8)
     points = torch.tensor([[[0.0, 0, 1, 0], [0, 0.3, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]], dtype=torch.float64)
-    for wider in (0.6, 1.0, 1.7):
+    for wider in (0.9, 1.0, 1.7):
         wanted = slow_smooth_maximum(points[0], size, 2, wider * 70 * 8 / 224, 20)
         found = method._fitted(points, float(wanted.mean()), size)
         torch.testing.assert_close(found[0], wanted, rtol=0, atol=2e-3)
-    for impossible, end in ((0.001, 0.5), (0.999, 2.0)):
+    for impossible, end in ((0.001, 0.7), (0.999, 2.0)):
         nearest = slow_smooth_maximum(points[0], size, 2, end * 70 * 8 / 224, 20)
         torch.testing.assert_close(method._fitted(points, impossible, size)[0], nearest, rtol=0, atol=5e-3)
 

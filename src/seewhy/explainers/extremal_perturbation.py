@@ -27,10 +27,10 @@ class ExtremalPerturbation:
     within the image, as the text says, where the code counts a margin around it; points stand in the middle of their
     cells and go on beyond the border, so that a mirrored image has the mirrored mask and the border no advantage; blurs
     mirror the image at its border, where the code lets black in; pixels that tie at the border of the area share it, where
-    rounding decides in the code; the mask returned is that after the last step, its bumps a little narrower or
-    wider, so that it has the area that was asked for. (The constraint leaves a mask with soft edges too large: by a tenth to
-    a fifth of the area where this is 5 or 10 % of an image, and by more in fewer steps, as its weight grows from step to
-    step. No step of the descent could move an edge to the very place.)
+    rounding decides in the code; the mask returned is that after the last step, its bumps a little narrower or wider, and
+    to a power where that is not enough, so that it has the area that was asked for. (The constraint leaves a mask with
+    soft edges too large: by a tenth to a fifth of the area where this is 5 or 10 % of an image, and by much more in fewer
+    steps, as its weight grows from step to step. No step of the descent could move an edge to the very place.)
 
     Args:
         classifier: what is explained.
@@ -98,6 +98,12 @@ class ExtremalPerturbation:
 
     def _optimized(self, images: Images, targets: Targets, areas: Scores) -> Attribution:
         """The masks after the last step, for one batch of images, each with one area."""
+        points, size = self._points(images, targets, areas), size_of(images)
+        fitted = [self._fitted(*one, size) for one in zip(points.split(1), areas.tolist(), strict=True)]
+        return of_area(torch.cat(fitted), areas)
+
+    def _points(self, images: Images, targets: Targets, areas: Scores) -> CoarseMap:
+        """The points of the masks after the last step."""
         size = size_of(images)
         blurs = pyramid(images, scaled(self.max_blur, size), self.levels)
         step = self._step(size)
@@ -110,25 +116,25 @@ class ExtremalPerturbation:
             (points.grad,) = torch.autograd.grad(-energy.sum(), points)
             descent.step()
             points.data.clamp_(0, 1)
-        return torch.cat([self._fitted(*one, size) for one in zip(points.detach().split(1), areas.tolist(), strict=True)])
+        return points.detach()
 
     def _smooth(self, points: CoarseMap, size: Size, wider: float = 1.0) -> Attribution:
         """The paper's smooth max-convolution of the points, at temperature 1/20."""
         return smooth_maximum(points, size, self._step(size), wider * scaled(self.sigma, size), 20.0)
 
-    def _step(self, size: Size) -> int:
-        return max(1, round(scaled(self.step, size)))
-
     def _fitted(self, points: CoarseMap, area: float, size: Size) -> Attribution:
-        """One mask, whose bumps have the radius, from half of sigma to twice it, that gives it its area, or nearly does.
+        """One mask, whose bumps have the radius, from 0.7 of sigma to twice it, that gives it its area, or nearly does.
 
-        Smaller bumps would leave gaps between the points: a mask of dots, which has its area and shows nothing.
+        Smaller bumps would be a mask of dots, which has its area and shows nothing.
         """
-        low, high = 0.5, 2.0
+        low, high = 0.7, 2.0
         for _ in range(12):
             middle = sqrt(low * high)
             low, high = (low, middle) if self._smooth(points, size, middle).mean() > area else (middle, high)
         return self._smooth(points, size, sqrt(low * high))
+
+    def _step(self, size: Size) -> int:
+        return max(1, round(scaled(self.step, size)))
 
     def _reward(self, blurs: Tensor, masks: Attribution, targets: Targets, mirrored: bool) -> Scores:
         """Phi(m * x), or its negative if the mask is deleted."""
@@ -168,3 +174,18 @@ def area_error(masks: Attribution, areas: Scores) -> Scores:
     ones = n - torch.tensor(zeros, device=masks.device)[:, None]
     shared = (ones - above.sum(1, keepdim=True)).to(values) / tied.sum(1, keepdim=True)
     return (values - torch.where(tied, shared, above.to(values))).square().mean(1)
+
+
+def of_area(masks: Attribution, areas: Scores) -> Attribution:
+    """The masks to the power, found by bisection, that gives each the mean that was asked for.
+
+    (max_v K(u - v) p(v))^gamma = max_v K(u - v)^gamma p(v)^gamma: so the mask is still one of soft bumps, whose flanks are
+    steeper and whose soft points are lower where gamma is above 1. What was 0 or 1 remains, and so does the order of pixels.
+    """
+    logs = masks.log()
+    low, high = (areas.new_full((len(areas), 1, 1), power) for power in (-10.0, 10.0))
+    for _ in range(30):
+        middle = (low + high) / 2
+        large = (middle.exp2() * logs).exp().mean((1, 2), keepdim=True) > areas[:, None, None]
+        low, high = torch.where(large, middle, low), torch.where(large, high, middle)
+    return (high.exp2() * logs).exp()
