@@ -155,6 +155,14 @@ def test_of_a_method_with_options_the_last_ones_are_read_too() -> None:
     assert all(_font(13).getlength(text) <= 168 for text in shown)
 
 
+@pytest.mark.parametrize("width", [100, 168])
+def test_of_a_long_name_the_probability_is_still_read(width: int) -> None:
+    shown = _fitted("long-horned beetle, longicorn  1.3 %", _font(13, bold=True), width)
+    assert shown.startswith("lo")
+    assert shown.endswith("…  1.3 %")
+    assert _font(13, bold=True).getlength(shown) <= width
+
+
 def test_each_line_has_its_place() -> None:
     picture = Image.new("RGB", (300, 50))
     one, two = (captioned(picture, ["first", "second"][:n]) for n in (1, 2))

@@ -190,9 +190,13 @@ def _keys(
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int | float) -> str:
-    """Cut at the end; a method with options in the middle, since the last of them tell several apart."""
+    """Cut at the end, but before two spaces, where a figure follows; a method with options in the middle, since the last
+    of them tell several apart."""
     if font.getlength(text) <= width:
         return text
+    name, gap, figure = text.rpartition("  ")
+    if gap and name:
+        return _fitted(name, font, width - font.getlength(gap + figure)) + gap + figure
     if ":" in text:
         cuts = ((len(text) - i) // 2 for i in range(len(text) - 1))
         short = (f"{text[:n]}…{text[len(text) - n :]}" for n in cuts)
