@@ -1,7 +1,8 @@
 """The tiny models that every method is tried on, and what the tests of all files share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,17 @@ def classifier(request: pytest.FixtureRequest) -> Classifier:
 def batch() -> tuple[Tensor, Tensor]:
     """Three images and a target each, of which no two are the same."""
     return torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 3, 1])
+
+
+@contextmanager
+def double_by_default() -> Iterator[None]:
+    """What a script does that asks for float64 once, at its top."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import double_by_default
 from metric_cases import SMALL, case_of
 
 from seewhy.errors import SeewhyError
@@ -67,3 +68,11 @@ def test_double_precision(name: str) -> None:
     expected = measure.score(double)
     assert expected.dtype == torch.float64
     torch.testing.assert_close(measure.score(single).double(), expected, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - BUILT_IN_ONLY - NOT_IN_DOUBLE | {"parameter_randomization"}))
+def test_a_default_type_of_float64_changes_no_number(name: str) -> None:
+    measure, case = metric(name, **SMALL.get(name, {})), case_of("cnn")
+    expected = measure.score(case)
+    with double_by_default():
+        torch.testing.assert_close(measure.score(case), expected, rtol=1e-4, atol=1e-5)

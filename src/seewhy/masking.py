@@ -64,7 +64,7 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
             return (lowest * std + mean).expand_as(images)
         case "noise":
             generator = torch.Generator().manual_seed(0)
-            return torch.rand(images.shape[1:], generator=generator).to(images).expand_as(images)
+            return torch.rand(images.shape[1:], generator=generator, dtype=torch.float32).to(images).expand_as(images)
     names = "black, white, mean_color, blur, rise_blur, darkest, noise"
     raise SeewhyError(f"unknown baseline {baseline!r}: use {names}, a number or a tensor")
 

@@ -296,7 +296,9 @@ class Classifier:
     @property
     def _probe_image(self) -> Tensor:
         generator = torch.Generator().manual_seed(0)
-        return self.normalize(self.place(torch.rand(1, len(self.mean), *self.input_size, generator=generator)))
+        return self.normalize(
+            self.place(torch.rand(1, len(self.mean), *self.input_size, generator=generator, dtype=torch.float32))
+        )
 
     # -- names ----------------------------------------------------------------------------------------------------
 

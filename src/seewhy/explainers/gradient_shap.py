@@ -46,8 +46,8 @@ class GradientShap:
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.samples):
             chosen = int(torch.randint(len(self.baselines), (), generator=generator))
-            alpha = float(torch.rand((), generator=generator))
-            noise = self.noise * torch.randn(images.shape[1:], generator=generator).to(images)
+            alpha = float(torch.rand((), generator=generator, dtype=torch.float32))
+            noise = self.noise * torch.randn(images.shape[1:], generator=generator, dtype=torch.float32).to(images)
             start = baseline_images(self.baselines[chosen], self.classifier, images)
             way = images + noise - start
             yield Point(start + alpha * way, way / self.samples)

@@ -108,7 +108,7 @@ class _Search:
         dtype = torch.promote_types(self.image.dtype, torch.float32)
         m = self.image.new_ones(2, *coarse_size((h, w), options.cells), dtype=dtype)
         for _ in range(options.iterations):
-            noise = spread * torch.randn(shape, generator=generator).to(self.image)
+            noise = spread * torch.randn(shape, generator=generator, dtype=torch.float32).to(self.image)
             m = self.step(m, noise)
         return (1 - upsample(m.prod(0, keepdim=True), (h, w))).to(self.image.dtype)
 

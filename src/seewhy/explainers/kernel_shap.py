@@ -89,7 +89,7 @@ def drawn(p: int, pairs: int, seed: int) -> tuple[Kept, Float[Tensor, "m"]]:
     """Coalitions by the Shapley kernel, each with its complement, so that all weigh the same."""
     generator, sizes = torch.Generator().manual_seed(seed), torch.arange(1, p)
     size = sizes[torch.multinomial(1 / (sizes * (p - sizes)).double(), max(pairs, 1), replacement=True, generator=generator)]
-    kept = torch.rand(len(size), p, generator=generator).argsort(1).argsort(1) < size[:, None]
+    kept = torch.rand(len(size), p, generator=generator, dtype=torch.float32).argsort(1).argsort(1) < size[:, None]
     return torch.cat([kept, ~kept]), torch.ones(2 * len(size), dtype=torch.float64)
 
 

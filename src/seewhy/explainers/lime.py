@@ -86,7 +86,7 @@ class Lime:
         return torch.cat(maps)
 
     def _drawn(self, p: int) -> Kept:
-        kept = torch.rand(self.samples, p, generator=torch.Generator().manual_seed(self.seed)) < 0.5
+        kept = torch.rand(self.samples, p, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float32) < 0.5
         kept[0] = True
         return kept
 

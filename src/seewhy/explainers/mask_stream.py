@@ -54,7 +54,9 @@ class MaskStream:
         generator, sides = torch.Generator().manual_seed(self.seed), image.shape[-2:]
         rows, columns = (upsampling(self.cells, side, self.border).to(image) for side in sides)
         for first in range(0, self.samples, ROUND):
-            grids = torch.rand(ROUND, self.cells, self.cells, generator=generator) < self.keep_probability
+            grids = (
+                torch.rand(ROUND, self.cells, self.cells, generator=generator, dtype=torch.float32) < self.keep_probability
+            )
             down, right = (torch.randint(ceil(s / self.cells), (ROUND,), generator=generator) for s in sides)
             for some in torch.arange(min(ROUND, self.samples - first)).split(batch_size):
                 y, x = (cropped(*ways) for ways in ((rows, down[some], sides[0]), (columns, right[some], sides[1])))

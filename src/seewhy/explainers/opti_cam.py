@@ -143,7 +143,7 @@ class OptiCAM:
         if self.start == "uniform":
             return features.new_zeros(features.shape[:2])
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.randn(features.shape[1], generator=generator).to(features).repeat(len(features), 1)
+        return torch.randn(features.shape[1], generator=generator, dtype=torch.float32).to(features).repeat(len(features), 1)
 
     def _aim(self, images: Images, targets: Targets) -> Scores:
         """The score of the whole image, for the objectives that want to keep it."""

@@ -32,7 +32,7 @@ class Random:
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)
-        maps = torch.empty(len(images), *images.shape[-2:])
+        maps = torch.empty(len(images), *images.shape[-2:], dtype=torch.float32)
         for row, image in zip(maps, images, strict=True):
             key = crc32(image.detach().float().cpu().contiguous().numpy().tobytes(), self.seed)
             row.uniform_(generator=torch.Generator().manual_seed(key))

@@ -41,7 +41,7 @@ class SmoothGrad:
         generator = torch.Generator().manual_seed(self.seed)
         spread = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
         for _ in range(self.samples):
-            noise = torch.randn(images.shape[1:], generator=generator).to(images)
+            noise = torch.randn(images.shape[1:], generator=generator, dtype=torch.float32).to(images)
             yield Point(images + self.noise_level * spread * noise, 1 / self.samples)
 
     def explain(self, images: Images, targets: Targets) -> Attribution:

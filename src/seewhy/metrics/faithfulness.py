@@ -127,6 +127,6 @@ class FaithfulnessCorrelation:
         """The random sets of each image, from its own seed."""
         p = case.attributions[0].numel()
         for seed in case.seeds:
-            chance = torch.rand(self.runs, p, generator=torch.Generator().manual_seed(seed))
+            chance = torch.rand(self.runs, p, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
             chosen = chance.topk(min(self.subset_size, p), dim=1).indices
             yield torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chosen, True).to(case.images.device)

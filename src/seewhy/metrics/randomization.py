@@ -211,7 +211,7 @@ def reinitialize(module: nn.Module, name: str, seed: int) -> None:
         else:
             for p in fresh.parameters(recurse=False):
                 spread = float(p.double().std(correction=0)) or float(p.double().abs().mean())
-                p.copy_(float(p.double().mean()) + spread * torch.randn(p.shape))
+                p.copy_(float(p.double().mean()) + spread * torch.randn(p.shape, dtype=torch.float32))
         for own, new in [
             *zip(module.parameters(recurse=False), fresh.parameters(recurse=False), strict=True),
             *zip(module.buffers(recurse=False), fresh.buffers(recurse=False), strict=True),

@@ -131,7 +131,9 @@ def stays(case: Case, sign: Literal[1, -1], shares: tuple[float, ...], noise: fl
     p = maps[0].numel()
     rank = ranked(maps.flatten(1), ties, case.seeds).argsort(1)
     generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
-    grain = torch.stack([torch.randn(case.images.shape[1:], generator=g) for g in generators]).to(case.images)
+    grain = torch.stack([torch.randn(case.images.shape[1:], generator=g, dtype=torch.float32) for g in generators]).to(
+        case.images
+    )
     grain = grain * noise * case.images.new_tensor(case.classifier.std)[:, None, None]
     found = []
     for share in shares:

@@ -64,7 +64,7 @@ class MaxSensitivity:
         generator = torch.Generator().manual_seed(case.seed)
         change = case.attributions.new_zeros(len(case.images), dtype=torch.float64)
         for _ in range(self.samples):
-            noise = 2 * torch.rand(case.images.shape[1:], generator=generator) - 1
+            noise = 2 * torch.rand(case.images.shape[1:], generator=generator, dtype=torch.float32) - 1
             noisy = (case.images + noise.to(case.images) * self._unit(case)).clamp(0, 1)
             maps = case.explainer.explain(noisy, case.explained)
             change = torch.maximum(change, norms(maps.double() - case.attributions.double()))
