@@ -537,13 +537,20 @@ def test_a_class_as_a_number_or_a_list_is_refused_in_one_line(name: str) -> None
     with as_users_run_it():
         method: Any = explainer(name, TINY["cnn"]())
         for targets in (0, [0]):
-            with pytest.raises(SeewhyError, match="targets must be a tensor of one class index for each image, not of"):
+            with pytest.raises(
+                SeewhyError, match=r"targets must be a tensor of one class index for each image \(n,\), not of"
+            ):
+                method.explain(images, targets)
+        for targets in (torch.tensor(0), torch.tensor([[0]]), torch.tensor([[0, 1]])):
+            with pytest.raises(SeewhyError, match=r"targets must be a tensor of .* for each image \(n,\), got \("):
                 method.explain(images, targets)
         with pytest.raises(SeewhyError, match=r"images must be a tensor of floats \(n, c, h, w\), not of type ndarray"):
             method.explain(images.numpy(), torch.tensor([0]))
         if isinstance(method, ExplainsClasses):
-            with pytest.raises(SeewhyError, match="classes must be a tensor of class indices, not of type list"):
+            with pytest.raises(SeewhyError, match=r"classes must be a tensor of class indices \(m,\), not of type list"):
                 method.explain_classes(images, [0, 1])
+            with pytest.raises(SeewhyError, match=r"classes must be a tensor of class indices \(m,\), got \(1, 2\)"):
+                method.explain_classes(images, torch.tensor([[0, 1]]))
 
 
 def test_names_of_classes_are_found_whatever_their_case_and_refused_when_unknown() -> None:

@@ -142,7 +142,7 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
             raise SeewhyError(
                 f"a picture as a tensor is (c, h, w) of floats in [0, 1], got {picture.dtype} {tuple(picture.shape)}"
             )
-        classifier.check(picture[None], torch.empty(1, 0, dtype=torch.long))
+        classifier.check_classes(picture[None], torch.empty(1, 0, dtype=torch.long))
         return classifier.place(picture[None].detach())[0], "tensor"
     if isinstance(picture, str | Path):
         name, opened = Path(picture).name, read_picture(picture)

@@ -55,7 +55,7 @@ def class_maps(
     One forward pass for ``batch_size`` classes of an image; where the embedding has fewer numbers than classes are asked
     for, its gradients are computed instead.
     """
-    classifier.check(images, for_each(images, classes))
+    classifier.check_classes(images, for_each(images, classes))
     maps = []
     with frozen(classifier.module), torch.enable_grad():
         for image in images.detach().split(1):
@@ -82,7 +82,7 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
     One image at a time, ``batch_size`` gradients at a time. Classes are never all in memory; where the embedding is
     smaller than the number of classes, its gradients are (d times one image) and the classes are their combinations.
     """
-    classifier.check(images, keep)
+    classifier.check_classes(images, keep)
     results = []
     every = torch.arange(classifier.n_classes, device=images.device)
     with frozen(classifier.module), torch.enable_grad():

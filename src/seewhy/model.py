@@ -83,12 +83,14 @@ class Classifier:
         """How a picture becomes the network's input."""
         return View(self.input_size, self.crop, self.crop_mode, self.interpolation)
 
-    def check(self, images: Tensor, classes: Tensor) -> None:
-        """The door of every explainer: SeewhyError unless these are images in [0, 1], and classes of theirs.
+    def check(self, images: Tensor, targets: Tensor) -> None:
+        """The door of every explainer: SeewhyError unless these are images in [0, 1], and a target (n,) for each."""
+        must_be_tensors(images=images, targets=targets)
+        self.check_classes(images, targets[:, None])
 
-        ``classes`` has one target for each image (n,), or several (n, m).
-        """
-        must_be_tensors(images=images, targets=classes)
+    def check_classes(self, images: Tensor, classes: Tensor) -> None:
+        """The same door for several classes of each image, (n, m), as ``column`` and ``for_each`` make them."""
+        must_be_tensors(images=images)
         if images.ndim != 4 or not images.is_floating_point():
             raise SeewhyError(f"images must be floats (n, c, h, w), got {images.dtype} {tuple(images.shape)}")
         if not len(images):
@@ -325,11 +327,15 @@ class Classifier:
 
 
 def must_be_tensors(**given: object) -> None:
-    """SeewhyError for what is none, by name: a class as a bare number, a list of images."""
+    """SeewhyError for what is none, by name: a class as a bare number, a list of images, targets in a column."""
     for name, value in given.items():
+        what = {"images": "floats (n, c, h, w)", "targets": "one class index for each image (n,)"}.get(
+            name, "class indices (m,)"
+        )
         if not isinstance(value, Tensor):
-            what = {"images": "floats (n, c, h, w)", "targets": "one class index for each image"}.get(name, "class indices")
             raise SeewhyError(f"{name} must be a tensor of {what}, not of type {type(value).__name__}")
+        if name != "images" and value.ndim != 1:
+            raise SeewhyError(f"{name} must be a tensor of {what}, got {tuple(value.shape)}")
 
 
 def column(targets: Targets) -> Int[Tensor, "n 1"]:

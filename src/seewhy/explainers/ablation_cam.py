@@ -55,7 +55,7 @@ class AblationCAM:
 
     def _maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """Maps of each image's own classes, from the same passes."""
-        self.classifier.check(images, classes)
+        self.classifier.check_classes(images, classes)
         images, size = images.detach(), (images.shape[-2], images.shape[-1])
         maps = []
         for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):

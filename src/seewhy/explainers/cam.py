@@ -51,7 +51,7 @@ class CAM:
         return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
-        self.classifier.check(images, classes)
+        self.classifier.check_classes(images, classes)
         layer, weights = self._read()
         maps = []
         with frozen(self.classifier.module), torch.no_grad(), self.classifier.capture(layer) as outputs:

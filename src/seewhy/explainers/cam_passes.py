@@ -30,7 +30,7 @@ def explain_all(
     combine: Combine, classifier: Classifier, images: Images, classes: Classes, layer: str | None, batch_size: int
 ) -> ClassAttribution:
     """The same forward pass for all classes, and their batched vector-Jacobian products over what follows the layer."""
-    classifier.check(images, for_each(images, classes))
+    classifier.check_classes(images, for_each(images, classes))
     layer = classifier.live_layer(layer)
     maps = [
         torch.stack([combine(*pair) for pair in feature_jacobian(classifier, some, classes, layer, batch_size)], 1)

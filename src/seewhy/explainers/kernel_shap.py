@@ -64,7 +64,7 @@ class KernelShap:
         return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
-        self.classifier.check(images, classes)
+        self.classifier.check_classes(images, classes)
         images, maps = images.detach(), []
         values = Values(RemovePixels(self.classifier, self.baseline), self.selector, self.batch_size)
         for image, players, wanted in zip(images.split(1), divided(images, self.players, self.size), classes, strict=True):

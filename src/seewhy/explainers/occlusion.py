@@ -57,7 +57,7 @@ class Occlusion:
 
     def _maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """Maps of each image's own classes, from the same occluded passes."""
-        self.classifier.check(images, classes)
+        self.classifier.check_classes(images, classes)
         images, (window, stride) = images.detach(), self._sizes(images)
         rows, columns = (covers(side, window, stride).to(images) for side in images.shape[-2:])
         removed = baseline_images(self.baseline, self.classifier, images)

@@ -84,7 +84,7 @@ class OptiCAM:
 
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         """Images and classes in pairs; what depends on the image alone, its features, is computed once."""
-        self.classifier.check(images, classes)
+        self.classifier.check_classes(images, classes)
         images, k = images.detach(), classes.shape[1]
         removed = baseline_images(self.baseline, self.classifier, images)
         together = max(1, self.batch_size // max(k, 1))

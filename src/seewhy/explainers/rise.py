@@ -98,7 +98,7 @@ class RISE:
         return MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
 
     def _maps(self, images: Images, classes: Tensor) -> tuple[ClassAttribution, Int[Tensor, "n k"]]:
-        self.classifier.check(images, classes)
+        self.classifier.check_classes(images, classes)
         if self.masks is not None and self.masks.shape[1:] != images.shape[2:]:
             raise SeewhyError(
                 f"masks of {tuple(self.masks.shape[1:])} do not fit images of {tuple(images.shape[2:])}: resize them"

@@ -70,7 +70,7 @@ class ScoreCAM:
 
     def _maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """Maps of each image's own classes, from the same masked passes."""
-        self.classifier.check(images, classes)
+        self.classifier.check_classes(images, classes)
         images, size = images.detach(), (images.shape[-2], images.shape[-1])
         removed = baseline_images(self.baseline, self.classifier, images)
         parts = [t.split(self.batch_size) for t in (images, removed, classes)]
