@@ -267,6 +267,22 @@ def test_trap_10_probabilities_are_a_softmax_or_sigmoids(batch: tuple[Tensor, Te
     torch.testing.assert_close(several.probabilities(batch[0]), 1 / (1 + (-several.logits(batch[0])).exp()))
 
 
+@pytest.mark.parametrize(
+    ("baseline", "said"),
+    [
+        (torch.full((3, 1, 1), -1.8), r"pixels in \[0, 1\], not normalized; this one is in \[-1.8, -1.8\]"),
+        (torch.full((3, 1, 1), 255.0), r"in \[255, 255\]"),
+        (torch.full((3, 1, 1), float("nan")), r"in \[nan, nan\]"),
+        (torch.zeros(2, 1, 1), r"\(2, 1, 1\) does not broadcast to images of \(1, 3, 16, 16\)"),
+        (1.5, r"a gray baseline is in \[0, 1\], got 1.5"),
+    ],
+)
+def test_a_baseline_that_is_no_pixels_is_refused(baseline: Tensor | float, said: str) -> None:
+    """Other libraries take normalized ones."""
+    with pytest.raises(SeewhyError, match=said):
+        baseline_images(baseline, TINY["cnn"](), torch.rand(1, 3, 16, 16))
+
+
 def test_trap_12_mean_color_is_what_a_mask_on_the_normalized_image_fades_to(batch: tuple[Tensor, Tensor]) -> None:
     """x m + mean (1 - m) in pixels is normalize(x) m, which is not black; black is another baseline."""
     classifier, images = TINY["cnn"](), batch[0]

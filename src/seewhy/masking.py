@@ -30,9 +30,13 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
             the shorter side; "rise_blur" is what RISE's code inserts into: a kernel of 11 x 11 that is nearly flat (a
             Gaussian of sigma 5, mirrored at the border of the kernel), over the normalized image padded with zeros;
             "darkest" is, for each image, the lowest value of its normalized array in every channel (Quantus' "black");
-            "noise" is uniform, the same for every image; a number is that gray; a tensor must broadcast to the images.
+            "noise" is uniform, the same for every image; a number is that gray; a tensor is pixels in [0, 1] and must
+            broadcast to the images.
     """
     if isinstance(baseline, Tensor):
+        if not (baseline.amin() >= -0.01 and baseline.amax() <= 1.01):  # also false for NaN
+            low, high = float(baseline.amin()), float(baseline.amax())
+            raise SeewhyError(f"a baseline is pixels in [0, 1], not normalized; this one is in [{low:.3g}, {high:.3g}]")
         try:
             return baseline.to(images).expand_as(images)
         except RuntimeError:
