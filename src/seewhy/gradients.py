@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.model import Classifier, for_each, frozen
+from seewhy.model import Classifier, frozen
+from seewhy.targets import for_each
 from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, FeatureMap, Images, Targets
 
 

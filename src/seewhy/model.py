@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seewhy import network, probe, replay
@@ -18,7 +18,8 @@ from seewhy.network import Captured, frozen
 from seewhy.precision import Precision, computing
 from seewhy.registry import did_you_mean
 from seewhy.replay import Record
-from seewhy.types import Classes, Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
+from seewhy.targets import must_be_tensors
+from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
 __all__ = ["Classifier", "Record", "frozen"]
 
@@ -324,30 +325,6 @@ class Classifier:
             raise SeewhyError(f"class {text!r} does not exist: this classifier has no class names, give an index")
         known = ", ".join(self.classes[:20]) + (f", ... ({len(folded)} in all)" if len(folded) > 20 else "")
         raise SeewhyError(f"class {text!r} does not exist.{did_you_mean(_fold(text), folded)} Known: {known}")
-
-
-def must_be_tensors(**given: object) -> None:
-    """SeewhyError for what is none, by name: a class as a bare number, a list of images, targets in a column."""
-    for name, value in given.items():
-        what = {"images": "floats (n, c, h, w)", "targets": "one class index for each image (n,)"}.get(
-            name, "class indices (m,)"
-        )
-        if not isinstance(value, Tensor):
-            raise SeewhyError(f"{name} must be a tensor of {what}, not of type {type(value).__name__}")
-        if name != "images" and value.ndim != 1:
-            raise SeewhyError(f"{name} must be a tensor of {what}, got {tuple(value.shape)}")
-
-
-def column(targets: Targets) -> Int[Tensor, "n 1"]:
-    """The one class of each image, for methods that take several."""
-    must_be_tensors(targets=targets)
-    return targets[:, None]
-
-
-def for_each(images: Images, classes: Classes) -> Int[Tensor, "n j"]:
-    """The same classes for each image."""
-    must_be_tensors(images=images, classes=classes)
-    return classes.expand(len(images), -1)
 
 
 def _fold(name: str) -> str:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.maps import upsample
-from seewhy.model import Classifier, Record, column, for_each
+from seewhy.model import Classifier, Record
 from seewhy.precision import Precision
+from seewhy.targets import column, for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, FeatureMap, Images, Logits, Targets
 
 

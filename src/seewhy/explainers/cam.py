@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.maps import upsample
-from seewhy.model import Classifier, column, for_each, frozen
+from seewhy.model import Classifier, frozen
+from seewhy.targets import column, for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 

@@ -6,7 +6,8 @@ import torch
 
 from seewhy.gradients import feature_gradients, feature_jacobian
 from seewhy.maps import upsample
-from seewhy.model import Classifier, for_each
+from seewhy.model import Classifier
+from seewhy.targets import for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
 
 Combine = Callable[[FeatureMap, FeatureMap], CoarseMap]

@@ -9,7 +9,8 @@ from torch import Tensor
 from seewhy.explainers.base import EXPLAINERS, Family, HasPoints
 from seewhy.explainers.rules import points_of
 from seewhy.gradients import class_extremes
-from seewhy.model import Classifier, column, for_each
+from seewhy.model import Classifier
+from seewhy.targets import column, for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 

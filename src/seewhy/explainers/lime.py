@@ -11,10 +11,11 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.player_regression import Kept, Scores, Values, divided, least_squares, painted
 from seewhy.masking import Baseline, RemovePixels
-from seewhy.model import Classifier, column, for_each
+from seewhy.model import Classifier
 from seewhy.players import Division
 from seewhy.precision import Precision
 from seewhy.selectors import Selector
+from seewhy.targets import column, for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 

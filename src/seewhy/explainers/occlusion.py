@@ -11,9 +11,10 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.masking import Baseline, baseline_images
-from seewhy.model import Classifier, column, for_each
+from seewhy.model import Classifier
 from seewhy.precision import Precision
 from seewhy.selectors import Selector, select_all
+from seewhy.targets import column, for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 

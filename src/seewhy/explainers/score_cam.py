@@ -12,9 +12,10 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.maps import min_max, upsample
 from seewhy.masking import Baseline, baseline_images, blend
-from seewhy.model import Classifier, column, for_each
+from seewhy.model import Classifier
 from seewhy.precision import Precision
 from seewhy.selectors import Selector, select_all
+from seewhy.targets import column, for_each
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
 
 
