@@ -32,6 +32,9 @@ class ExtremalPerturbation:
     soft edges too large: by a tenth to a fifth of the area where this is 5 or 10 % of an image, and by much more in fewer
     steps, as its weight grows from step to step. No step of the descent could move an edge to the very place.)
 
+    Rounding is magnified over hundreds of steps: in float32 an image may end at another mask in a batch than alone, as one
+    of eight did on built-in pictures, or with another ``batch_size``.
+
     Args:
         classifier: what is explained.
         areas: parts of the image that are kept, between 0 and 1 and rising; one mask each.
