@@ -128,6 +128,24 @@ def test_a_map_of_zeros(later: float, batch: tuple[Tensor, Tensor]) -> None:
     assert MaxSensitivity().score(case).tolist() == [float(later > 0)] * 3
 
 
+@dataclass(frozen=True)
+class Ramp(Constant):
+    """The same ramp from left to right for every image, and ``later`` as its strength."""
+
+    def explain(self, images: Tensor, targets: Tensor) -> Tensor:
+        return super().explain(images, targets) * torch.linspace(0, 1, images.shape[-1])
+
+
+def test_a_map_that_only_becomes_stronger_has_not_changed_where_it_is_read_as_min_max(batch: tuple[Tensor, Tensor]) -> None:
+    images, targets = batch
+    classifier = TINY["cnn"]()
+    ramps = Ramp(classifier, 1.0).explain(images, targets)
+    case = Case(classifier, images, targets, targets, ramps, explainer=Ramp(classifier, 4.0))
+    torch.testing.assert_close(MaxSensitivity().score(case), torch.full((3,), 3.0))
+    assert metric("max_sensitivity", reads="min_max", relative_to="map").score(case).tolist() == [0.0] * 3
+    assert metric("max_sensitivity", reads="min_max", relative_to="input").score(case).tolist() == [0.0] * 3
+
+
 def test_what_does_not_look_at_the_image_is_perfect(batch: tuple[Tensor, Tensor]) -> None:
     classifier = TINY["cnn"]()
     assert MaxSensitivity().score(case_of(explainer("center", classifier), classifier, *batch)).tolist() == [0.0] * 3

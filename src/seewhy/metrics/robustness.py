@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
+from seewhy.maps import Reading, read
 from seewhy.metrics.base import METRICS, Case, Family, Need
 from seewhy.types import Images, Scores
 
@@ -40,7 +41,10 @@ class MaxSensitivity:
         space: the unit of the radius. "normalized": that of the network's input, as libraries have it that are given
             normalized images; a pixel moves by up to radius * std of its channel. "pixel": that of images in [0, 1].
         relative_to: what the change is divided by. "map" as above; "input" for the norm of the image in that space,
-            which Quantus used before 0.5 and probably the table of Opti-CAM: not to be compared with the other.
+            which Quantus used before 0.5 and probably the table of Opti-CAM: not to be compared with the other. A map
+            twice as large changes twice as much then: let it be read as "min_max" where methods are compared.
+        reads: how the map and those of the noisy images are read before they are compared. With "raw" a map that only
+            becomes stronger has changed; with "min_max" it has not.
 
     Source: Yeh et al. (2019), max-sensitivity; divided by the norm of the map as in Quantus from 0.5 on.
     """
@@ -49,7 +53,6 @@ class MaxSensitivity:
     higher_is_better: ClassVar[bool | None] = False
     range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     needs: ClassVar[tuple[Need, ...]] = ("explainer",)
-    reads: ClassVar[str] = "raw"
     target: ClassVar[Literal["label", "predicted", "any"]] = "label"
     paper: ClassVar[str] = "yeh2019infidelity"
 
@@ -57,18 +60,20 @@ class MaxSensitivity:
     radius: float = 0.2
     space: Space = "normalized"
     relative_to: Literal["map", "input"] = "map"
+    reads: Reading = "raw"
 
     def score(self, case: Case) -> Tensor:
         if case.explainer is None:
             raise SeewhyError("max_sensitivity needs the explainer itself, not only its maps")
         generator = torch.Generator().manual_seed(case.seed)
-        change = case.attributions.new_zeros(len(case.images), dtype=torch.float64)
+        before = read(case.attributions, self.reads).double()
+        change = before.new_zeros(len(before))
         for _ in range(self.samples):
             noise = 2 * torch.rand(case.images.shape[1:], generator=generator, dtype=torch.float32) - 1
             noisy = (case.images + noise.to(case.images) * self._unit(case)).clamp(0, 1)
-            maps = case.explainer.explain(noisy, case.explained)
-            change = torch.maximum(change, norms(maps.double() - case.attributions.double()))
-        size = norms(case.attributions.double() if self.relative_to == "map" else self._input(case).double())
+            maps = read(case.explainer.explain(noisy, case.explained), self.reads)
+            change = torch.maximum(change, norms(maps.double() - before))
+        size = norms(before if self.relative_to == "map" else self._input(case).double())
         ratio = torch.where(size > 0, change / torch.where(size > 0, size, 1), (change > 0).double())
         return ratio.clamp_max(torch.finfo(case.images.dtype).max).to(case.images.dtype)
 
