@@ -335,6 +335,36 @@ def test_relax_shows_the_half_that_the_embedding_reads() -> None:
     )
 
 
+class ByKeyword(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner.head(input=self.inner.read(x[..., : SIZE // 2].flatten(1)).tanh())
+
+
+@pytest.mark.parametrize("name", ["relax", "u_relax"])
+def test_a_head_may_be_called_by_keyword(name: str) -> None:
+    module = ByKeyword().eval()
+    images, targets = pictures(2).float(), torch.tensor([0, 1])
+    plain, named = (Classifier(m, input_size=(SIZE, SIZE)) for m in (module.inner, module))
+    assert named.heads == ("inner.head",)
+    found = explainer(name, named, samples=20).explain(images, targets)
+    assert torch.equal(found, explainer(name, plain, samples=20).explain(images, targets))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 50])
+def test_u_relax_keeps_all_of_an_image_that_no_mask_changes(batch_size: int) -> None:
+    """Of the mean color: rounding does not decide which pixels are uncertain."""
+    classifier = replace(TINY["vit_registers"](), mean=(0.5, 0.5, 0.5))
+    gray, target = torch.full((1, 3, SIZE, SIZE), 0.5), torch.tensor([0])
+    importance, uncertainty = Relax(classifier, samples=100).explain_with_uncertainty(gray, target)
+    assert not uncertainty.any()
+    found = explainer("u_relax", classifier, samples=100, batch_size=batch_size).explain(gray, target)
+    torch.testing.assert_close(found, importance)
+
+
 def test_relax_is_certain_of_an_embedding_that_never_changes() -> None:
     module = Half()
     with torch.no_grad():

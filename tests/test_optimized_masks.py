@@ -316,6 +316,14 @@ def test_igos_pp_step_by_step(double: Classifier, image: Tensor, selector: Selec
     assert found.std() > 1e-3
 
 
+def test_igos_pp_on_a_grid_of_one_cell(image: Tensor, double: Classifier) -> None:
+    """One cell has no neighbor, and so no variation: the loss is a number."""
+    search = _Search(IGOSPlusPlus(double, cells=1, path_steps=3), image, blur(image, 2.0), torch.tensor([2]))
+    assert torch.isfinite(search.simplicity(torch.full((2, 1, 1), 0.5, dtype=torch.float64)))
+    method = IGOSPlusPlus(double, cells=1, selector="logit", sparsity=0.0, iterations=2, path_steps=2)
+    assert torch.isfinite(method.explain(image, torch.tensor([2]))).all()
+
+
 def test_igos_pp_never_climbs(image: Tensor, double: Classifier) -> None:
     method = IGOSPlusPlus(double, cells=4, path_steps=3, selector="logit")
     search = _Search(method, image, blur(image, 2.0), torch.tensor([2]))

@@ -283,6 +283,18 @@ def test_a_baseline_that_is_no_pixels_is_refused(baseline: Tensor | float, said:
         baseline_images(baseline, TINY["cnn"](), torch.rand(1, 3, 16, 16))
 
 
+@pytest.mark.parametrize("name", [n for n in EXPLAINERS if "baseline" in EXPLAINERS[n].__dataclass_fields__])
+def test_every_image_may_have_a_baseline_of_its_own(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    """Also one that was made in inference mode."""
+    images, targets = batch
+    with torch.inference_mode():
+        removed = torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
+    together = maps_of(name, TINY["cnn"](), images, targets, baseline=removed)
+    for i in range(len(images)):
+        alone = maps_of(name, TINY["cnn"](), images[i : i + 1], targets[i : i + 1], baseline=removed[i])
+        torch.testing.assert_close(alone[0], together[i], rtol=1e-3, atol=1e-5)
+
+
 def test_trap_12_mean_color_is_what_a_mask_on_the_normalized_image_fades_to(batch: tuple[Tensor, Tensor]) -> None:
     """x m + mean (1 - m) in pixels is normalize(x) m, which is not black; black is another baseline."""
     classifier, images = TINY["cnn"](), batch[0]
@@ -410,8 +422,18 @@ class WithoutGradients(nn.Module):
         return self.inner(x)
 
 
-@pytest.mark.parametrize("name", ["saliency", "integrated_gradients", "active_saliency", "grad_cam"])
+OPTIMIZED = [n for n in EXPLAINERS if EXPLAINERS[n].family == "optimized"]
+
+
+@pytest.mark.parametrize("name", ["saliency", "integrated_gradients", "active_saliency", "grad_cam", *OPTIMIZED])
 def test_a_network_that_switches_gradients_off_is_named(name: str, batch: tuple[Tensor, Tensor]) -> None:
     classifier = replace(TINY["cnn"](), module=WithoutGradients().eval(), feature_layer="inner.6")
     with pytest.raises(SeewhyError, match="the network computes without gradients"):
-        explainer(name, classifier).explain(*batch)
+        maps_of(name, classifier, *batch)
+
+
+def test_a_network_made_in_inference_mode_is_refused() -> None:
+    with torch.inference_mode():
+        module = cnn()
+    with pytest.raises(SeewhyError, match=r"^the network was made in torch.inference_mode, .*: make it outside$"):
+        Classifier(module)

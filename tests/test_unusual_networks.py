@@ -255,3 +255,30 @@ def test_an_optimized_map_is_found_within_inference_mode() -> None:
 def test_targets_that_would_be_read_as_a_mask_are_refused(targets: Tensor, line: str) -> None:
     with pytest.raises(SeewhyError, match=rf"^targets must be class indices, of type int64, got {line}$"):
         TINY["cnn"]().check(IMAGES, targets)
+
+
+class Notes(nn.Module):
+    """Keeps a running mean of its features, and will not hear of NaN."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 5)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.last(self.stem(x).relu())
+        self.seen.mul_(0.9).add_(0.1 * z.detach().mean())
+        if x.isnan().any():
+            raise Exception("a pixel is no number")
+        return self.head((z + x.mean()).relu().mean((2, 3)) ** 2)
+
+
+def test_ablation_cam_tries_what_is_read_without_a_trace() -> None:
+    """It puts NaN where it hopes that nobody looks; here the pixels are looked at, and by a plain Exception."""
+    module = lively(Notes())
+    maps = explainer("ablation_cam", Classifier(module, input_size=(16, 16))).explain(IMAGES, TWO)
+    assert torch.isfinite(maps).all()
+    assert torch.isfinite(module.seen)

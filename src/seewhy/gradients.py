@@ -42,7 +42,7 @@ def input_gradients(
             part, chosen = images[rows].detach(), targets[rows]
             for group in _groups(points(part), batch_size // len(part)):
                 x = _leaf(torch.cat([p.images for p in group]))
-                (gradient,) = torch.autograd.grad(_attached(classifier.scores(x, chosen.repeat(len(group)))).sum(), x)
+                (gradient,) = torch.autograd.grad(attached(classifier.scores(x, chosen.repeat(len(group)))).sum(), x)
                 for point, g in zip(group, gradient.split(len(part)), strict=True):
                     total[rows] += point.factor * g
     return total
@@ -141,7 +141,7 @@ def _jacobian_rows(
         for point in path:
             if graph is None or len(path) > 1:
                 x = _leaf(point.images.repeat(copies, 1, 1, 1))
-                graph = x, _attached(function(x))
+                graph = x, attached(function(x))
             one_hot = torch.zeros_like(graph[1])
             one_hot[torch.arange(len(wanted)), wanted] = 1
             (gradient,) = torch.autograd.grad(graph[1], graph[0], one_hot, retain_graph=len(path) == 1)
@@ -155,7 +155,7 @@ def feature_gradients(classifier: Classifier, images: Images, targets: Targets, 
     The graph starts at the layer: one forward pass, and the backward pass of what follows the layer.
     """
     with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
-        scores = _attached(classifier.scores(images.detach(), targets))
+        scores = attached(classifier.scores(images.detach(), targets))
         (gradient,) = torch.autograd.grad(scores.sum(), outputs[layer])
     return classifier.as_grid(outputs[layer].detach(), images), classifier.as_grid(gradient, images)
 
@@ -168,7 +168,7 @@ def feature_jacobian(
     The classes' vector-Jacobian products over the short suffix are batched, ``batch_size`` classes at a time.
     """
     with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
-        logits = _attached(classifier.logits(images.detach()))
+        logits = attached(classifier.logits(images.detach()))
         features = classifier.as_grid(outputs[layer].detach(), images)
         for some in classes.split(batch_size):
             one_hot = torch.zeros(len(some), *logits.shape, dtype=logits.dtype, device=logits.device)
@@ -178,7 +178,7 @@ def feature_jacobian(
                 yield features, classifier.as_grid(gradient, images)
 
 
-def _attached(output: Tensor) -> Tensor:
+def attached(output: Tensor) -> Tensor:
     """The output of a network, unless it was computed without a graph."""
     if not output.requires_grad:
         raise SeewhyError(

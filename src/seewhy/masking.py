@@ -38,7 +38,8 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
             low, high = float(baseline.amin()), float(baseline.amax())
             raise SeewhyError(f"a baseline is pixels in [0, 1], not normalized; this one is in [{low:.3g}, {high:.3g}]")
         try:
-            return baseline.to(images).expand_as(images)
+            usable = baseline.clone() if baseline.is_inference() else baseline  # no graph keeps the tensors of that mode
+            return usable.to(images).expand_as(images)
         except RuntimeError:
             shapes = f"{tuple(baseline.shape)} does not broadcast to images of {tuple(images.shape)}"
             raise SeewhyError(f"a baseline of {shapes}: give (c, 1, 1) or (c, h, w)") from None
@@ -125,11 +126,15 @@ class RemovePixels:
     baseline: Baseline | float | Tensor = "black"
 
     def __call__(self, images: Images, players: Players) -> Game:
-        removed = baseline_images(self.baseline, self.classifier, images)
+        return removing(self.classifier, images, baseline_images(self.baseline, self.classifier, images), players)
 
-        def logits(rows: Int[Tensor, "r"], kept: Bool[Tensor, "r p"]) -> Float[Tensor, "r k"]:
-            mask = players.pixels(rows, kept)[:, None]
-            with self.classifier.at_work():
-                return self.classifier.logits(self.classifier.laid_out(torch.where(mask, images[rows], removed[rows])))
 
-        return logits
+def removing(classifier: Classifier, images: Images, removed: Images, players: Players) -> Game:
+    """The classifier on ``images`` in which the pixels of removed players are those of ``removed``."""
+
+    def logits(rows: Int[Tensor, "r"], kept: Bool[Tensor, "r p"]) -> Float[Tensor, "r k"]:
+        mask = players.pixels(rows, kept)[:, None]
+        with classifier.at_work():
+            return classifier.logits(classifier.laid_out(torch.where(mask, images[rows], removed[rows])))
+
+    return logits

@@ -66,6 +66,8 @@ class Classifier:
             object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.removeprefix("_orig_mod."))
         if isinstance(self.module, torch.jit.ScriptModule):
             raise SeewhyError("a TorchScript module hides its layers: give the module that it was made from")
+        if any(t.is_inference() for t in [*self.module.parameters(), *self.module.buffers()]):
+            raise SeewhyError("the network was made in torch.inference_mode, which leaves it no gradients: make it outside")
         if len(self.mean) != len(self.std):
             raise SeewhyError(f"mean has {len(self.mean)} numbers and std {len(self.std)}; give one per channel to both")
         if not all(s > 0 for s in self.std):
@@ -121,7 +123,6 @@ class Classifier:
         exact = [self.module.get_submodule(name) for name in self._last] if precision == "bf16" else []
         last = self._fastest == torch.channels_last
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))  # a graph is made, whatever the caller is in
             stack.enter_context(frozen(self.module))
             stack.enter_context(computing(self.module, precision, exact, last))
             stack.enter_context(torch.set_grad_enabled(gradients))

@@ -20,17 +20,33 @@ from seewhy.registry import did_you_mean
 
 @contextmanager
 def frozen(module: nn.Module) -> Generator[None]:
-    """Eval mode and no parameter gradients inside the block; the exact state of every submodule afterwards."""
+    """Eval mode and no parameter gradients inside the block; the exact state of every submodule afterwards.
+
+    Autograd can be turned on inside, also where the caller is in ``torch.inference_mode``.
+    """
+    gradients = torch.is_grad_enabled()
     modes = [(m, m.training) for m in module.modules()]
     flags = [(p, p.requires_grad) for p in module.parameters()]
     try:
         module.eval().requires_grad_(False)
-        yield
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            yield
     finally:
         for m, training in modes:
             m.training = training
         for p, flag in flags:
             p.requires_grad_(flag)
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Generator[None]:
+    """What is written into the module's buffers inside the block is undone."""
+    before = [(m, key, b, b.clone()) for m in module.modules() for key, b in m._buffers.items() if b is not None]
+    try:
+        yield
+    finally:
+        for m, key, buffer, values in before:
+            m._buffers[key] = buffer.copy_(values)
 
 
 def first_tensor(output: object) -> Tensor | None:
@@ -125,10 +141,10 @@ def capture_input(module: nn.Module, layer: str) -> Generator[Captured]:
     """As ``capture``, but what the layer is given: its first argument, graph attached."""
     inputs = Captured()
 
-    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        inputs[layer] = args[0]
+    def hook(_module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        inputs[layer] = args[0] if args else next(iter(named.values()))
 
-    handle = layer_of(module, layer).register_forward_pre_hook(hook)
+    handle = layer_of(module, layer).register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield inputs
     finally:

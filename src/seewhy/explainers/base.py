@@ -1,10 +1,12 @@
 """What every explainer promises, and the registry."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
-from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+from functools import wraps
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.gradients import Point
@@ -13,6 +15,7 @@ from seewhy.options import checking
 from seewhy.registry import Registry, did_you_mean
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
+T = TypeVar("T")
 Family = Literal["gradient", "cam", "perturbation", "attention", "optimized", "learned", "reference"]
 
 
@@ -47,7 +50,30 @@ class HasPoints(Explainer, Protocol):
     def points(self, images: Images) -> Iterator[Point]: ...
 
 
-EXPLAINERS: Registry[type[Explainer]] = Registry("explainer", checking)
+def _registered(name: str, kind: type[T]) -> type[T]:
+    """Its options are checked, and it can be asked in ``torch.inference_mode`` too, or with what was made there."""
+    for key in dir(kind):
+        if key.startswith("explain"):
+            setattr(kind, key, _anywhere(getattr(kind, key)))
+    return checking(name, kind)
+
+
+def _anywhere(method: Callable[..., Any]) -> Callable[..., Any]:
+    """``method`` outside of inference mode, whose tensors no graph can keep: images and targets of it are copied."""
+
+    def usable(given: object) -> object:
+        return given.clone() if isinstance(given, Tensor) and given.is_inference() else given
+
+    @wraps(method)
+    def explain(*given: object, **named: object) -> object:
+        gradients = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            return method(*map(usable, given), **{key: usable(value) for key, value in named.items()})
+
+    return explain
+
+
+EXPLAINERS: Registry[type[Explainer]] = Registry("explainer", _registered)
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:

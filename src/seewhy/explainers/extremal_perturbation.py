@@ -11,6 +11,7 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.smooth_masks import Size, perturbed, pyramid, scaled, size_of, smooth_maximum
+from seewhy.gradients import attached
 from seewhy.model import Classifier
 from seewhy.precision import Precision
 from seewhy.selectors import Selector, select
@@ -25,7 +26,8 @@ class ExtremalPerturbation:
     The map is a mask in [0, 1] whose mean is the area. Lengths are for images of 224 pixels and scale with the
     shorter side. Settings are those of the released code (TorchRay); where this differs from it: the area is measured
     within the image, as the text says, where the code counts a margin around it; points stand in the middle of their
-    cells and go on beyond the border, so that a mirrored image has the mirrored mask and the border no advantage; blurs
+    cells and go on beyond the border, so that a mirrored image has the mirrored mask (moved by half a pixel where the cells
+    stand an odd number of pixels over the border) and the border no advantage; blurs
     mirror the image at its border, where the code lets black in; pixels that tie at the border of the area share it, where
     rounding decides in the code; the mask returned is that after the last step, its bumps a little narrower or wider, and
     to a power where that is not enough, so that it has the area that was asked for. (The constraint leaves a mask with
@@ -143,7 +145,7 @@ class ExtremalPerturbation:
         """Phi(m * x), or its negative if the mask is deleted."""
         seen = perturbed(blurs, (masks if self.game == "preserve" else 1 - masks).to(blurs.dtype))
         logits = self.classifier.logits(self.classifier.laid_out(seen.flip(3) if mirrored else seen))
-        score = select(self.classifier, logits, targets, self.selector)
+        score = attached(select(self.classifier, logits, targets, self.selector))
         return score if self.game == "preserve" else -score
 
     def _first_sufficient(self, images: Images, masks: ClassAttribution, targets: Targets) -> Targets:

@@ -10,6 +10,7 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.smooth_masks import blur, coarse_size, scaled, size_of
+from seewhy.gradients import attached
 from seewhy.maps import upsample
 from seewhy.masking import blend
 from seewhy.model import Classifier
@@ -139,7 +140,7 @@ class _Search:
             losses, slopes = [self.simplicity(m)], list[Tensor]()
             for r in self.rows(kept):
                 part = kept[r].detach().requires_grad_()
-                losses.append((weights[r] * self.scores(part, noise[r % len(noise)])).sum())
+                losses.append((weights[r] * attached(self.scores(part, noise[r % len(noise)]))).sum())
                 slopes += torch.autograd.grad(losses[-1], part)
             (gradient,) = torch.autograd.grad((kept * torch.cat(slopes)).sum() + losses[0], m)
         return torch.stack(losses).detach().sum(), gradient
@@ -169,7 +170,7 @@ class _Search:
         both = m.prod(0, keepdim=True)
         fine, normal = upsample(both, size_of(self.image)), self.options.classifier.normalize(self.image)
         variation = m.new_zeros(())
-        for d in (1, 2):
+        for d in (d for d in (1, 2) if both.shape[d] > 1):
             flat = (-normal.diff(dim=d + 1).square().mean(1) / self.options.edge).exp()
             variation = variation + both.diff(dim=d).square().mean() + (flat * fine.diff(dim=d).square()).mean()
         return self.options.sparsity * (1 - both).mean() + self.options.variation * 0.5 * variation

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.player_regression import Kept, Scores, Values, divided, least_squares, painted
-from seewhy.masking import Baseline, RemovePixels
+from seewhy.masking import Baseline, baseline_images
 from seewhy.model import Classifier
 from seewhy.players import Division
 from seewhy.precision import Precision
@@ -67,13 +67,15 @@ class KernelShap:
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         self.classifier.check_classes(images, classes)
         images, maps = images.detach(), []
-        values = Values(RemovePixels(self.classifier, self.baseline), self.selector, self.batch_size)
-        for image, players, wanted in zip(images.split(1), divided(images, self.players, self.size), classes, strict=True):
+        values = Values(self.classifier, self.selector, self.batch_size)
+        removed = baseline_images(self.baseline, self.classifier, images)
+        each = zip(images.split(1), removed.split(1), divided(images, self.players, self.size), classes, strict=True)
+        for image, gone, players, wanted in each:
             p = players.p
             kept, weights = enumerated(p) if 2**p - 2 <= self.samples else drawn(p, self.samples // 2, self.seed)
             ends = torch.tensor([[False], [True]]).expand(2, p)
             with self.classifier.at_work(self.precision):
-                scores = values(image, players, torch.cat([ends, kept]), wanted)
+                scores = values(image, gone, players, torch.cat([ends, kept]), wanted)
             maps.append(painted(players, shapley(kept, weights, scores[2:], scores[0], scores[1]), image))
         return torch.cat(maps)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.player_regression import Kept, Scores, Values, divided, least_squares, painted
-from seewhy.masking import Baseline, RemovePixels
+from seewhy.masking import Baseline, baseline_images
 from seewhy.model import Classifier
 from seewhy.players import Division
 from seewhy.precision import Precision
@@ -78,11 +78,13 @@ class Lime:
     def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         self.classifier.check_classes(images, classes)
         images, maps = images.detach(), []
-        values = Values(RemovePixels(self.classifier, self.baseline), self.selector, self.batch_size)
-        for image, players, wanted in zip(images.split(1), divided(images, self.players, self.size), classes, strict=True):
+        values = Values(self.classifier, self.selector, self.batch_size)
+        removed = baseline_images(self.baseline, self.classifier, images)
+        each = zip(images.split(1), removed.split(1), divided(images, self.players, self.size), classes, strict=True)
+        for image, gone, players, wanted in each:
             kept = self._drawn(players.p)
             with self.classifier.at_work(self.precision):
-                scores = values(image, players, kept, wanted)
+                scores = values(image, gone, players, kept, wanted)
             maps.append(painted(players, self._weights(kept, scores), image))
         return torch.cat(maps)
 

@@ -12,6 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.smooth_masks import Size, blur, coarse_size, scaled, size_of
+from seewhy.gradients import attached
 from seewhy.maps import upsample
 from seewhy.masking import blend, masked_logits
 from seewhy.model import Classifier
@@ -108,7 +109,7 @@ class MeaningfulPerturbation:
     def _score(self, images: Images, removed: Images, masks: Attribution, targets: Targets) -> Scores:
         """What the mask minimizes: f_c of the masked image, or its negative if the mask preserves."""
         masked = self.classifier.laid_out(blend(images, masks.to(images.dtype), removed))
-        score = select(self.classifier, self.classifier.logits(masked), targets, self.selector)
+        score = attached(select(self.classifier, self.classifier.logits(masked), targets, self.selector))
         return score if self.game == "delete" else -score
 
     def _simplicity(self, m: CoarseMap) -> Scores:

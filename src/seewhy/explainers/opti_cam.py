@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.gradients import attached
 from seewhy.maps import min_max, upsample
 from seewhy.masking import Baseline, baseline_images, blend
 from seewhy.model import Classifier
@@ -125,7 +126,7 @@ class OptiCAM:
         for _ in range(self.steps):
             mask = normalized(upsample(combined(features[active], u[active]), size), self.normalization)
             loss = self._loss(images[active], removed[active], mask, targets[active], aim[active])
-            (u.grad,) = torch.autograd.grad(loss.sum(), u)
+            (u.grad,) = torch.autograd.grad(attached(loss).sum(), u)
             going = self._moves(loss.detach() - before)
             kept, active, before = u.detach().clone(), active[going], loss.detach()[going]
             if not len(active):

@@ -9,6 +9,7 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS
 from seewhy.explainers.opti_cam import OptiCAM, combined, normalized
+from seewhy.gradients import attached
 from seewhy.maps import min_max, upsample
 from seewhy.selectors import Selector
 from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
@@ -78,7 +79,7 @@ class FastOptiCAM(OptiCAM):
             going, before = going & self._moves(loss - before), loss
             if t == self.steps - 1 or not going.any():
                 break
-            (slope,) = torch.autograd.grad(losses.sum(), coarse)
+            (slope,) = torch.autograd.grad(attached(losses).sum(), coarse)
             step.data.zero_()
             step.grad = slope * spread(coarse.detach())
             adam.step()

@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.masking import Game, RemovePixels
+from seewhy.masking import Game, removing
+from seewhy.model import Classifier
 from seewhy.players import Division, Players, divide
 from seewhy.selectors import Selector, select_all
 from seewhy.types import ClassAttribution, Classes, Images
@@ -32,24 +33,25 @@ class Values:
     """Scores of coalitions of one image's players; equal coalitions are asked once.
 
     Args:
-        remove: what removal means, and the classifier that is asked.
+        classifier: what is asked.
         selector: which number of the logits is the score.
         batch_size: masked images that are run at a time.
     """
 
-    remove: RemovePixels
+    classifier: Classifier
     selector: Selector
     batch_size: int
 
-    def __call__(self, image: Images, players: Players, kept: Kept, classes: Classes) -> Scores:
+    def __call__(self, image: Images, removed: Images, players: Players, kept: Kept, classes: Classes) -> Scores:
         """In float64 on the CPU, where the small regressions are made. Call it within ``classifier.at_work``."""
-        game, (different, back) = self.remove(image, players), kept.unique(dim=0, return_inverse=True)
+        game = removing(self.classifier, image, removed, players)
+        different, back = kept.unique(dim=0, return_inverse=True)
         parts = [self._scores(game, some.to(image.device))[:, classes] for some in different.split(self.batch_size)]
         return torch.cat(parts).cpu().double()[back]
 
     def _scores(self, game: Game, kept: Kept) -> Scores:
         rows = torch.zeros(len(kept), dtype=torch.long, device=kept.device)
-        return select_all(self.remove.classifier, game(rows, kept), self.selector)
+        return select_all(self.classifier, game(rows, kept), self.selector)
 
 
 def least_squares(

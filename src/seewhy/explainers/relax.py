@@ -27,7 +27,7 @@ class Relax:
     With masks m_i and s_i the cosine of the embeddings of x ⊙ m_i and x: the importance R is the mean of s_i weighted by
     m_i, and the uncertainty U the mean of (s_i - R)^2 so weighted; ``explain_with_uncertainty`` returns both. These are the
     running estimates of the released code, whose U is not divided by the sum of the masks. The paper divides by the number
-    of masks: that is ``normalization="expected"``, up to the constant p.
+    of masks: for R that is ``normalization="expected"``, up to the constant p; its U is then taken around p R.
 
     Deviations: masks fade to the mean color, as the released code's do; it stretches 7 x 7 cells to the image and moves them
     by up to 6 pixels, here the masks are RISE's.
@@ -92,4 +92,5 @@ class Relax:
         total = self.samples * self.keep_probability if self.normalization == "expected" else weight.clamp_min(1e-12)
         importance = first / total
         uncertainty = (second - 2 * importance * first + importance**2 * weight) / total
-        return torch.stack([importance, uncertainty.clamp_min(0)]).unflatten(1, image.shape[1:])
+        rounding = 1e-12 * second / total  # of the cosines, in float32, and of the difference of sums
+        return torch.stack([importance, torch.where(uncertainty > rounding, uncertainty, 0)]).unflatten(1, image.shape[1:])
