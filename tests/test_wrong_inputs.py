@@ -7,7 +7,9 @@ import subprocess
 import sys
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -517,13 +519,15 @@ CALLS: dict[str, tuple[str, dict[str, object], Tensor, Tensor, tuple[str, ...]]]
     "an unknown explainer": ("gradcam", {}, images(), TWO, ("'gradcam'", "Did you mean 'grad_cam'?")),
     "an unknown option": ("grad_cam", {"layers": "4"}, images(), TWO, ("'layers'", "Did you mean 'layer'?")),
     "an option of another type": ("grad_cam", {"batch_size": "32"}, images(), TWO, ("batch_size='32'", "whole number")),
+    "a layer as a shell leaves a list": ("opti_cam", {"layer": "[4,6]"}, images(), TWO, ("'[4,6]'", '["a","b"]')),
+    "an area, not a list of them": ("extremal_perturbation", {"areas": 0.2}, images(), TWO, ("areas=0.2", "[0.1, 0.2]")),
     "a layer by number": ("grad_cam", {"layer": 4}, images(), TWO, ("layer=4", "text")),
     "an unknown layer": ("grad_cam", {"layer": "layer4"}, images(), TWO, ("'layer4'", "The last ones")),
     "a batch of none": ("saliency", {"batch_size": 0}, images(), TWO, ("batch_size=0", "at least 1")),
     "images in 0..255": ("grad_cam", {}, images() * 255, TWO, ("[0, 1]", "divide bytes by 255")),
-    "images that are normalized": ("grad_cam", {}, images() * 4 - 2, TWO, ("[0, 1]",)),
+    "images that are normalized": ("grad_cam", {}, images() * 4 - 2, TWO, ("[0, 1]", "do not normalize them")),
     "images of bytes": ("grad_cam", {}, (images() * 255).byte(), TWO, ("floats", "uint8")),
-    "images that are NaN": ("grad_cam", {}, images() * torch.nan, TWO, ("[0, 1]", "nan")),
+    "images that are NaN": ("grad_cam", {}, images() * torch.nan, TWO, ("[0, 1]", "NaN")),
     "one image without a batch": ("grad_cam", {}, images(3, 16, 16), TWO, ("(n, c, h, w)", "(3, 16, 16)")),
     "a video": ("grad_cam", {}, images(2, 3, 4, 16, 16), TWO, ("(n, c, h, w)", "(2, 3, 4, 16, 16)")),
     "images of one channel": ("grad_cam", {}, images(2, 1, 16, 16), TWO, ("1 channels", "takes 3")),
@@ -633,3 +637,49 @@ def test_what_is_right_is_taken(arguments: str, files: Path, work: Path, capfd: 
     result = run(capfd, "explain", *f"{GOOD} {arguments}".replace("FILES", str(files)).split())
     assert result == (0, result.out, "")
     assert (work / "explanations" / "manifest.json").is_file()
+
+
+NETWORK = nn.Flatten()
+SHAPES = seewhy.DATASETS["shapes"](n=2)
+# what is wrong -> (the call, what the error must say)
+MISTAKES: dict[str, tuple[Callable[[Any], object], tuple[str, ...]]] = {
+    "a network that is no classifier, explained": (
+        lambda _: seewhy.explain("photo.jpg", cast(Any, NETWORK)),
+        ("Flatten is no Classifier", "seewhy.Classifier(network, mean=..., std=...)"),
+    ),
+    "a network that is no classifier, for an explainer": (
+        lambda _: seewhy.explainer("grad_cam", cast(Any, NETWORK)),
+        ("Flatten is no Classifier",),
+    ),
+    "a network that is no classifier, evaluated": (
+        lambda _: seewhy.evaluate(cast(Any, NETWORK), ["grad_cam"], ["average_gain"], SHAPES),
+        ("Flatten is no Classifier",),
+    ),
+    "a folder for a dataset": (
+        lambda c: seewhy.evaluate(c, ["grad_cam"], ["average_gain"], cast(Any, "photos")),
+        ("'photos' is no dataset", 'seewhy.dataset("folder", classifier)'),
+    ),
+    "options as on the command line": (
+        lambda c: seewhy.evaluate(c, ["opti_cam:steps=2"], ["average_gain"], SHAPES),
+        ("'opti_cam:steps=2' has options", "a mapping", "explainer"),
+    ),
+    "a limit under the name without options": (
+        lambda c: seewhy.evaluate(
+            c, {"rise:samples=9": seewhy.explainer("rise", c)}, ["average_gain"], SHAPES, limits={"rise": 1}
+        ),
+        ("a limit for rise", "Did you mean 'rise:samples=9'?"),
+    ),
+    "a target that is nearly a word": (
+        lambda c: seewhy.evaluate(c, ["grad_cam"], ["average_gain"], SHAPES, target="labels"),
+        ("target 'labels' is none of label, predicted", "Did you mean 'label'?"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_python_is_one_line(mistake: str) -> None:
+    call, says = MISTAKES[mistake]
+    with as_users_run_it(), pytest.raises(SeewhyError) as error:
+        call(seewhy.load("shapes"))
+    assert "\n" not in str(error.value)
+    assert all(part in str(error.value) for part in says), error.value

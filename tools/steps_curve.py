@@ -52,7 +52,7 @@ def curve(ax: Axes, title: str, found: Mapping[str, pl.DataFrame]) -> None:
         ax.fill_between(x, y - half, y + half, color=COLORS[name], alpha=0.14, lw=0)
     last = found["opti_cam"]["mean"][-1]
     ax.axhline(last, color=INK, lw=0.8, ls=(0, (4, 3)))
-    ax.set_title(f"{title} ({found['opti_cam']['n'][0]} photographs)", fontsize=10, color=INK)
+    ax.set_title(f"{title} ({found['opti_cam']['n'][0]} images)", fontsize=10, color=INK)
     ax.set_xlabel("steps: a forward and a backward pass each")
     ax.set_ylim(0, 100)
     ax.spines[["top", "right"]].set_visible(False)

@@ -17,6 +17,7 @@ from seewhy.metrics import Case
 from seewhy.metrics.base import Need
 from seewhy.metrics.cost import measure
 from seewhy.model import Classifier
+from seewhy.registry import did_you_mean
 from seewhy.types import Attribution, Classes, Images, Logits, Targets
 
 TARGETS = ("label", "predicted", "second", "least", "present")
@@ -240,7 +241,12 @@ class Question:
             case "label" | "present":
                 known = self._labels(labels, f"target {target}")
                 return known if known.ndim == 1 else logits.masked_fill(known <= 0, -torch.inf).argmax(1)
-        return torch.full((len(logits),), self.classifier.class_index(target), device=logits.device)
+        try:
+            return torch.full((len(logits),), self.classifier.class_index(target), device=logits.device)
+        except SeewhyError as error:
+            words = ("label", "predicted", "second", "least", "present")
+            hint = did_you_mean(target, list(words))
+            raise SeewhyError(f"target {target!r} is none of {', '.join(words)}, and no class.{hint} {error}") from None
 
     def _labels(self, labels: Tensor | None, what: str) -> Tensor:
         if labels is None:

@@ -21,8 +21,9 @@ from seewhy.explainers import explainer as build_explainer
 from seewhy.journal import RunFolder
 from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
-from seewhy.model import Classifier
+from seewhy.model import Classifier, must_be_classifier
 from seewhy.provenance import about_explainers, about_metrics, about_question, files_but_for
+from seewhy.registry import did_you_mean
 from seewhy.results import environment, open_run
 from seewhy.tables import Record, Tables, tables, told
 from seewhy.work import Progress, Work
@@ -181,6 +182,10 @@ def evaluate(
         SeewhyError: a metric needs what the dataset does not have; labels that the classifier does not know; every image
             fails; ``out`` belongs to another question, version or process, or cannot be written; no image is left.
     """
+    must_be_classifier(classifier)
+    if not isinstance(dataset, Dataset):
+        what = repr(dataset) if isinstance(dataset, str | Path) else type(dataset).__name__
+        raise SeewhyError(f'{what} is no dataset: give seewhy.dataset("folder", classifier), or an object like data.Dataset')
     methods = _by_name("explainer", explainers, lambda name: build_explainer(name, classifier))
     measures = _by_name("metric", metrics, metric)
     if not methods or not measures:
@@ -198,7 +203,10 @@ def evaluate(
             raise SeewhyError(f"a metric cannot be called {name!r} beside one with numbers")
     for name in limits or {}:
         if name not in {*methods, *measures, *(f"{e}/{m}" for e in methods for m in measures)}:
-            raise SeewhyError(f"a limit for {name}, which is no explainer, metric or EXPLAINER/METRIC of this evaluation")
+            hint = did_you_mean(name, [*methods, *measures])
+            raise SeewhyError(
+                f"a limit for {name}, which is no explainer, metric or EXPLAINER/METRIC of this evaluation.{hint}"
+            )
     study = tuple(classifier.class_index(c) for c in map_classes) or None
     question = Question(classifier, dataset, methods, target, scored, only, study, batch_size, seed)
     n = len(dataset)
@@ -232,6 +240,9 @@ def _by_name(kind: str, given: Mapping[str, T] | Sequence[str], build: Callable[
         return given
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
         raise SeewhyError(f"{kind}s are a list of names, or a mapping from the names that rows get to {kind}s with options")
+    for name in given:
+        if ":" in name:
+            raise SeewhyError(f"{name!r} has options: give a mapping, from that name to the {kind} that you made with them")
     return {name: build(name) for name in given}
 
 

@@ -19,7 +19,7 @@ from seewhy.data.pictures import as_rgb, check_size, list_pictures, read_picture
 from seewhy.errors import SeewhyError, cause
 from seewhy.explainers import EXPLAINERS, Explainer, ExplainsClasses
 from seewhy.explainers import explainer as build
-from seewhy.model import Classifier, frozen
+from seewhy.model import Classifier, frozen, must_be_classifier
 from seewhy.results import environment, staged
 
 Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8]
@@ -101,6 +101,7 @@ def explain(
     Raises:
         SeewhyError: a broken picture, an unknown name or class, a network that returns NaN.
     """
+    must_be_classifier(classifier)
     image, name = prepare(picture, classifier)
     probabilities = predict(image, classifier, name)
     wanted = int(probabilities.argmax()) if target is None else classifier.class_index(target)

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isnan
 from typing import Literal
 
 import torch
@@ -104,7 +105,10 @@ class Classifier:
             raise SeewhyError(f"{len(images)} images and {len(classes)} targets: give one target for each image")
         if not (images.amin() >= -0.01 and images.amax() <= 1.01):  # also false for NaN
             low, high = float(images.amin()), float(images.amax())
-            raise SeewhyError(f"images must be in [0, 1], these are in [{low:.3g}, {high:.3g}]: divide bytes by 255")
+            if isnan(low):
+                raise SeewhyError("images must be in [0, 1], and these hold NaN")
+            cure = "do not normalize them, the classifier does" if low < -0.01 and high <= 30 else "divide bytes by 255"
+            raise SeewhyError(f"images must be in [0, 1], these are in [{low:.3g}, {high:.3g}]: {cure}")
         if classes.dtype not in (torch.int64, torch.int32):
             raise SeewhyError(f"targets must be class indices, of type int64, got {classes.dtype}")
         if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < self.n_classes:
@@ -326,6 +330,15 @@ class Classifier:
             raise SeewhyError(f"class {text!r} does not exist: this classifier has no class names, give an index")
         known = ", ".join(self.classes[:20]) + (f", ... ({len(folded)} in all)" if len(folded) > 20 else "")
         raise SeewhyError(f"class {text!r} does not exist.{did_you_mean(_fold(text), folded)} Known: {known}")
+
+
+def must_be_classifier(given: object) -> None:
+    """SeewhyError for a bare network, which knows neither its mean and standard deviation nor the size of its images."""
+    if not isinstance(given, Classifier):
+        kind = type(given).__name__
+        raise SeewhyError(
+            f"{kind} is no Classifier: give seewhy.Classifier(network, mean=..., std=...), or seewhy.load(...)"
+        )
 
 
 def _fold(name: str) -> str:

@@ -97,9 +97,8 @@ def layer_of(module: nn.Module, name: str) -> nn.Module:
     modules = dict(module.named_modules())
     if name not in modules or not name:
         last = ", ".join([n for n in modules if n][-5:])
-        raise SeewhyError(
-            f"no layer {name!r} in {type(module).__name__}.{did_you_mean(name, list(modules))} The last ones: {last}"
-        )
+        hint = ' A list has quotes: ["a","b"].' if name.startswith("[") else did_you_mean(name, list(modules))
+        raise SeewhyError(f"no layer {name!r} in {type(module).__name__}.{hint} The last ones: {last}")
     return modules[name]
 
 

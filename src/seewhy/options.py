@@ -114,7 +114,8 @@ def _spelled(hint: Any, least: int | None) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(str, parts))
     if get_origin(hint) is tuple:
-        return f"a list of {'' if parts[-1] is ... else f'{len(parts)}, each '}{_spelled(parts[0], None)}"
+        each = f"{'' if parts[-1] is ... else f'{len(parts)}, each '}{_spelled(parts[0], None)}"
+        return f"a list of {each}" + {int: ", such as [1, 2]", float: ", such as [0.1, 0.2]"}.get(parts[0], "")
     bound = "" if least is None else f" of at least {least}"
     known = {int: f"a whole number{bound}", float: f"a number{bound}", bool: "true or false", str: "text", NoneType: "null"}
     return known.get(hint, f"a {getattr(hint, '__name__', hint)}")

@@ -46,7 +46,7 @@ def _timm(request: Request) -> Classifier:
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
     except RuntimeError as error:
         if "Unknown model" in str(error):
-            hint = did_you_mean(request.name.partition(".")[0], timm.list_models())
+            hint = did_you_mean(request.name.partition(".")[0], ["shapes", *timm.list_models()])
             raise SeewhyError(f"timm has no model {request.name!r}.{hint} 'seewhy list models' lists them") from None
         raise _unavailable(request, error) from None
     except TypeError as error:

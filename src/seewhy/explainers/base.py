@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.gradients import Point
-from seewhy.model import Classifier
+from seewhy.model import Classifier, must_be_classifier
 from seewhy.options import checking
 from seewhy.registry import Registry, did_you_mean
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
@@ -78,6 +78,7 @@ EXPLAINERS: Registry[type[Explainer]] = Registry("explainer", _registered)
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
+    must_be_classifier(classifier)
     method = EXPLAINERS[name]
     known = options_of(method)
     for option in options:
