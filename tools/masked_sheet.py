@@ -22,7 +22,7 @@ from seewhy.datasets import dataset
 from seewhy.explanation import percent
 from seewhy.maps import min_max
 from seewhy.model import Classifier
-from seewhy.overlay import Panel, enlarge, overlay, sheet
+from seewhy.overlay import Panel, enlarge, overlay, scale_of, sheet
 
 
 def drawn(classifier: Classifier, data: Dataset, methods: Sequence[str], size: int) -> Image.Image:
@@ -43,7 +43,9 @@ def drawn(classifier: Classifier, data: Dataset, methods: Sequence[str], size: i
                 Panel(enlarge(to_picture(masked), size), said(classifier, masked, targets[i])),
             ]
         rows.append(row)
-    return sheet(rows, columns=["", *(text for name in methods for text in (name, "what is left"))], size=size)
+    keys = {scale_of(attribution) for some in maps.values() for attribution in some}
+    columns = ["", *(text for name in methods for text in (name, "what is left"))]
+    return sheet(rows, columns=columns, size=size, keys=keys)
 
 
 def said(classifier: Classifier, image: Tensor, target: Tensor) -> str:
