@@ -503,6 +503,10 @@ def test_wrong_shapes_are_one_clear_line() -> None:
         TINY["cnn"]().logits(images[:, :1])
     with pytest.raises(SeewhyError, match="mean has 1 numbers and std 3"):
         Classifier(cnn(), mean=(0.5,))
+    with pytest.raises(
+        SeewhyError, match=r"mean \(123.0, 117.0, 104.0\) is not that of pixels .* divide mean and std by 255"
+    ):
+        Classifier(cnn(), mean=(123.0, 117.0, 104.0), std=(58.0, 57.0, 57.0))
     with pytest.raises(SeewhyError, match="std must be positive"):
         Classifier(cnn(), std=(0.5, 0.0, 0.5))
     with pytest.raises(SeewhyError, match="describe no picture"):

@@ -283,6 +283,14 @@ class RunFolder:
         self.close()
 
 
+def _change(name: str, before: Any, now: Any) -> str:
+    """What differs; of two mappings the first entry that does."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        part = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+        return _change(f"{name}'s {part}", before.get(part), now.get(part))
+    return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")
+
+
 def _joined(
     folder: Path,
     old: dict[str, Any] | None,
@@ -297,10 +305,9 @@ def _joined(
     if old is None:
         return {**begun, **new, "done": {}, "history": [], "failures": [], "curves": {}, "seconds": {}}
     for key, before in old["asked"].items():
-        now = new["asked"].get(key)
-        if before != now:
-            change = f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same"
-            raise SeewhyError(f"{folder} has a run of another question ({key} is {change}): give another folder")
+        if before != new["asked"].get(key):
+            change = _change(key, before, new["asked"].get(key))
+            raise SeewhyError(f"{folder} has a run of another question ({change}): give another folder")
     for name in old["explainers"].keys() & new["explainers"].keys():
         before, now = (about["explainers"][name]["limits"] for about in (old, new))
         for pair in [m for m in new["metrics"] if m in _pairs(old, name)]:

@@ -73,6 +73,8 @@ class Classifier:
             raise SeewhyError(f"mean has {len(self.mean)} numbers and std {len(self.std)}; give one per channel to both")
         if not all(s > 0 for s in self.std):
             raise SeewhyError(f"std must be positive, got {self.std}")
+        if not all(-1 <= m <= 2 for m in self.mean):
+            raise SeewhyError(f"mean {self.mean} is not that of pixels in [0, 1]: divide mean and std by 255")
         known = ("nearest", "bilinear", "bicubic", "lanczos")
         if self.interpolation not in known or self.crop_mode not in ("center", "squash"):
             raise SeewhyError(

@@ -46,7 +46,7 @@ class ExtremalPerturbation:
             highest other (the paper's contrastive reward).
         game: "preserve" blurs where the mask is 0 and raises the reward, "delete" blurs where it is 1 and lowers it.
         flip: mirror the blurred image left to right at every second step; not for a network that minds, say of digits.
-        steps: of gradient descent.
+        steps: of gradient descent. In some tens of them a mask hardly forms: it has its area, as a lattice of dots.
         learning_rate: of gradient descent, whose momentum and dampening are 0.9.
         area_weight: of the area's constraint at the first step; it grows by 0.35 % a step.
         step: pixels between the points of the mask.
