@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from functools import wraps
+from inspect import getmembers, isfunction
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
@@ -52,9 +53,9 @@ class HasPoints(Explainer, Protocol):
 
 def _registered(name: str, kind: type[T]) -> type[T]:
     """Its options are checked, and it can be asked in ``torch.inference_mode`` too, or with what was made there."""
-    for key in dir(kind):
+    for key, method in getmembers(kind, isfunction):
         if key.startswith("explain"):
-            setattr(kind, key, _anywhere(getattr(kind, key)))
+            setattr(kind, key, _anywhere(method))
     return checking(name, kind)
 
 
