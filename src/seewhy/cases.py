@@ -244,9 +244,8 @@ class Question:
         try:
             return torch.full((len(logits),), self.classifier.class_index(target), device=logits.device)
         except SeewhyError as error:
-            words = ("label", "predicted", "second", "least", "present")
-            hint = did_you_mean(target, list(words))
-            raise SeewhyError(f"target {target!r} is none of {', '.join(words)}, and no class.{hint} {error}") from None
+            hint = did_you_mean(target, list(TARGETS))
+            raise SeewhyError(f"target {target!r} is none of {', '.join(TARGETS)}, and no class.{hint} {error}") from None
 
     def _labels(self, labels: Tensor | None, what: str) -> Tensor:
         if labels is None:
