@@ -15,6 +15,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from seewhy.errors import SeewhyError
 from seewhy.model import Classifier
+from seewhy.network import ordinary
 from seewhy.players import Players
 from seewhy.types import Images, Logits
 
@@ -38,8 +39,7 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
             low, high = float(baseline.amin()), float(baseline.amax())
             raise SeewhyError(f"a baseline is pixels in [0, 1], not normalized; this one is in [{low:.3g}, {high:.3g}]")
         try:
-            usable = baseline.clone() if baseline.is_inference() else baseline  # no graph keeps the tensors of that mode
-            return usable.to(images).expand_as(images)
+            return ordinary(baseline).to(images).expand_as(images)
         except RuntimeError:
             shapes = f"{tuple(baseline.shape)} does not broadcast to images of {tuple(images.shape)}"
             raise SeewhyError(f"a baseline of {shapes}: give (c, 1, 1) or (c, h, w)") from None

@@ -9,13 +9,28 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
+
+T = TypeVar("T")
+
+
+@contextmanager
+def outside_inference_mode() -> Generator[None]:
+    """Autograd can be turned on inside the block, whatever the caller is in; whether it is on stays as it was."""
+    gradients = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        yield
+
+
+def ordinary(given: T) -> T:
+    """A copy of a tensor that was made in inference mode, which no graph can keep; anything else as it is."""
+    return cast(T, given.clone()) if isinstance(given, Tensor) and given.is_inference() else given
 
 
 @contextmanager
@@ -24,12 +39,11 @@ def frozen(module: nn.Module) -> Generator[None]:
 
     Autograd can be turned on inside, also where the caller is in ``torch.inference_mode``.
     """
-    gradients = torch.is_grad_enabled()
     modes = [(m, m.training) for m in module.modules()]
     flags = [(p, p.requires_grad) for p in module.parameters()]
     try:
         module.eval().requires_grad_(False)
-        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        with outside_inference_mode():
             yield
     finally:
         for m, training in modes:

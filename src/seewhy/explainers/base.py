@@ -7,11 +7,11 @@ from inspect import getmembers, isfunction
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.gradients import Point
 from seewhy.model import Classifier, must_be_classifier
+from seewhy.network import ordinary, outside_inference_mode
 from seewhy.options import checking
 from seewhy.registry import Registry, did_you_mean
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
@@ -60,16 +60,12 @@ def _registered(name: str, kind: type[T]) -> type[T]:
 
 
 def _anywhere(method: Callable[..., Any]) -> Callable[..., Any]:
-    """``method`` outside of inference mode, whose tensors no graph can keep: images and targets of it are copied."""
-
-    def usable(given: object) -> object:
-        return given.clone() if isinstance(given, Tensor) and given.is_inference() else given
+    """``method`` outside of inference mode, and on images and targets that are not of it."""
 
     @wraps(method)
     def explain(*given: object, **named: object) -> object:
-        gradients = torch.is_grad_enabled()
-        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-            return method(*map(usable, given), **{key: usable(value) for key, value in named.items()})
+        with outside_inference_mode():
+            return method(*map(ordinary, given), **{key: ordinary(value) for key, value in named.items()})
 
     return explain
 
