@@ -24,11 +24,11 @@ from torch.nn import functional as F
 
 from seewhy.cases import Asked, Facts, Failure
 from seewhy.errors import SeewhyError
+from seewhy.manifest import all_done, joined_manifest
 from seewhy.measurement import Unit
 from seewhy.results import (
     CURVES,
     IMAGES,
-    SCHEMA,
     SCORES,
     read_manifest,
     read_maps,
@@ -87,7 +87,7 @@ class RunFolder:
                     file.unlink()
             if old is not None and self._only_mended(old, asked.get("files")):
                 old["asked"]["files"] = asked["files"]
-            self.manifest = _joined(self.folder, old, asked, explainers, metrics, self._asking)
+            self.manifest = joined_manifest(self.folder, old, asked, explainers, metrics, self._asking)
             with self._safely():
                 _cut_torn_line(self._lines)
             self._scan()
@@ -227,7 +227,7 @@ class RunFolder:
             **details,
             "history": [*self.manifest["history"], dict(details)],
             "complete": True,
-            "done": _both(self.manifest["done"], self._asking),
+            "done": all_done(self.manifest["done"], self._asking),
             "rows": len(found.scores),
             "failures": [vars(failure) for failure in found.failures],
             "files read": self._files_but_for({failure.index for failure in found.failures if not failure.explainer}),
@@ -283,49 +283,6 @@ class RunFolder:
         self.close()
 
 
-def _change(name: str, before: Any, now: Any) -> str:
-    """What differs; of two mappings the first entry that does."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        part = next(key for key in {**before, **now} if before.get(key) != now.get(key))
-        return _change(f"{name}'s {part}", before.get(part), now.get(part))
-    return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")
-
-
-def _joined(
-    folder: Path,
-    old: dict[str, Any] | None,
-    asked: Mapping[str, Any],
-    explainers: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    asking: Mapping[str, list[str]],
-) -> dict[str, Any]:
-    """The manifest of what was asked before and is asked now; SeewhyError where these do not go together."""
-    new = json.loads(json.dumps({"asked": asked, "explainers": explainers, "metrics": metrics}, default=str))
-    begun = {"schema": SCHEMA, "complete": False, "asking": asking}
-    if old is None:
-        return {**begun, **new, "done": {}, "history": [], "failures": [], "curves": {}, "seconds": {}}
-    for key, before in old["asked"].items():
-        if before != new["asked"].get(key):
-            change = _change(key, before, new["asked"].get(key))
-            raise SeewhyError(f"{folder} has a run of another question ({change}): give another folder")
-    for name in old["explainers"].keys() & new["explainers"].keys():
-        before, now = (about["explainers"][name]["limits"] for about in (old, new))
-        for pair in [m for m in new["metrics"] if m in _pairs(old, name)]:
-            if before.get(pair) != now.get(pair):
-                raise SeewhyError(f"{folder} has {name}/{pair} with another limit: give the same, or another folder")
-        old["explainers"][name]["limits"] = new["explainers"][name]["limits"] = {**before, **now}
-    for kind in ("explainers", "metrics"):
-        for name in old[kind].keys() & new[kind].keys():
-            if old[kind][name] != new[kind][name]:
-                raise SeewhyError(f"{folder} has {name} with other options: give another folder, or {name} another name")
-        missing = [name for name in old.get("asking", {}).get(kind, []) if name not in new[kind]]
-        if missing:
-            raise SeewhyError(
-                f"{folder} has a run that was interrupted, with the {kind} {', '.join(missing)}: ask for them too"
-            )
-    return {**old, **begun, "explainers": old["explainers"] | new["explainers"], "metrics": old["metrics"] | new["metrics"]}
-
-
 def _with_others(file: Path, index: Any, explained: Any, maps: Any) -> tuple[Any, Any, Any]:
     """Index, class and map of each row, and of those that the file has of other images: another metric wanted more."""
     try:
@@ -359,14 +316,3 @@ def _record(line: bytes) -> Record:
         return Record(batch, Facts(**content))
     content["curves"] = {name: tuple(curve) for name, curve in content["curves"].items()}
     return Record(batch, Unit(**content))
-
-
-def _pairs(old: Mapping[str, Any], explainer: str) -> set[str]:
-    """The metrics that an explainer was asked for, whether or not that is done."""
-    asking = old.get("asking", {})
-    return {*old["done"].get(explainer, ()), *(asking["metrics"] if explainer in asking.get("explainers", ()) else ())}
-
-
-def _both(done: Mapping[str, list[str]], asking: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """For each explainer the metrics that it has, once what is asked for is done too."""
-    return {**done, **{e: sorted({*done.get(e, ()), *asking["metrics"]}) for e in asking["explainers"]}}
