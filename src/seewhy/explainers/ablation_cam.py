@@ -143,8 +143,8 @@ class Suffix:
         with buffers_kept(self.classifier.module):  # no NaN may stay in a network that takes notes
             try:
                 return torch.allclose(self.run(self.recorded.features), expected)
-            except Exception:
-                return False  # what is missing was needed, if only for its shape
+            except Exception:  # the network is the user's own, and may refuse NaN, or a shape, in any way
+                return False
 
     def linear(self, rough: bool = False) -> Float[Tensor, "k d"] | None:
         """The weight of each channel's mean in each logit; None unless the logits are such sums.

@@ -23,16 +23,16 @@ from seewhy.types import Attribution, ClassAttribution, CoarseMap, Images, Score
 class ExtremalPerturbation:
     """The smooth region of a given area that keeps the target's score highest while the rest is blurred. Not negative.
 
-    The map is a mask in [0, 1] whose mean is the area. Lengths are for images of 224 pixels and scale with the
-    shorter side. Settings are those of the released code (TorchRay); where this differs from it: the area is measured
-    within the image, as the text says, where the code counts a margin around it; points stand in the middle of their
-    cells and go on beyond the border, so that a mirrored image has the mirrored mask (moved by half a pixel where the cells
-    stand an odd number of pixels over the border) and the border no advantage; blurs
-    mirror the image at its border, where the code lets black in; pixels that tie at the border of the area share it, where
-    rounding decides in the code; the mask returned is that after the last step, its bumps a little narrower or wider, and
-    to a power where that is not enough, so that it has the area that was asked for. (The constraint leaves a mask with
-    soft edges too large: by a tenth to a fifth of the area where this is 5 or 10 % of an image, and by much more in fewer
-    steps, as its weight grows from step to step. No step of the descent could move an edge to the very place.)
+    The map is a mask in [0, 1] whose mean is the area. Lengths are for images of 224 pixels and scale with the shorter
+    side. Settings are those of the released code (TorchRay); where this differs from it: the area is measured within the
+    image, as the text says, where the code counts a margin around it; points stand in the middle of their cells and go on
+    beyond the border, so that the border has no advantage and a mirrored image the mirrored mask (moved by half a pixel
+    where the cells stand an odd number of pixels over the border); blurs mirror the image at its border, where the code
+    lets black in; pixels that tie at the border of the area share it, where rounding decides in the code; the mask returned
+    is that after the last step, its bumps a little narrower or wider, and to a power where that is not enough, so that it
+    has the area that was asked for. (The constraint leaves a mask with soft edges too large: by a tenth to a fifth of the
+    area where this is 5 or 10 % of an image, and by much more in fewer steps, as its weight grows from step to step. No
+    step of the descent could move an edge to the very place.)
 
     Rounding is magnified over hundreds of steps: in float32 an image may end at another mask in a batch than alone, as one
     of eight did on built-in pictures, or with another ``batch_size``.

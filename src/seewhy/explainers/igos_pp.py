@@ -170,7 +170,9 @@ class _Search:
         both = m.prod(0, keepdim=True)
         fine, normal = upsample(both, size_of(self.image)), self.options.classifier.normalize(self.image)
         variation = m.new_zeros(())
-        for d in (d for d in (1, 2) if both.shape[d] > 1):
+        for d in (1, 2):
+            if both.shape[d] == 1:  # one cell has no neighbor, and the mean of nothing is NaN
+                continue
             flat = (-normal.diff(dim=d + 1).square().mean(1) / self.options.edge).exp()
             variation = variation + both.diff(dim=d).square().mean() + (flat * fine.diff(dim=d).square()).mean()
         return self.options.sparsity * (1 - both).mean() + self.options.variation * 0.5 * variation
