@@ -245,6 +245,6 @@ def _unavailable(request: Request, error: BaseException) -> SeewhyError:
     if not request.pretrained:
         return SeewhyError(f"cannot build {request.name!r} with the options {request.options} ({cause(error)})")
     return SeewhyError(
-        f"cannot get the weights of {request.name!r} ({cause(error)}); without network give a file with --weights, "
-        f"or weights= in Python"
+        f"cannot get the weights of {request.name!r}: without network give a file with --weights, or weights= in Python "
+        f"({cause(error)})"
     )
