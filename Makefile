@@ -32,8 +32,8 @@ types: $(VENV)/.dev  ## Types, strictly
 imports: $(VENV)/.dev  ## Imports go one way
 	$(BIN)/lint-imports
 
-readme: $(VENV)/.dev  ## Is the README's method table that of the registry? tools/readme.py writes it
-	$(BIN)/python tools/readme.py --check
+readme: $(VENV)/.dev  ## Is the README's method table that of the registry? tools/docs/readme.py writes it
+	$(BIN)/python tools/docs/readme.py --check
 
 docs: $(VENV)/.dev  ## The documentation, into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict

@@ -16,10 +16,10 @@ import timm
 import torch
 
 import seewhy
+from seewhy.classifier.classifier import Classifier
 from seewhy.data import Shapes, batches
 from seewhy.metrics import Case, metric
 from seewhy.metrics.base import score
-from seewhy.model import Classifier
 
 EXPLAINERS = ["grad_cam", "saliency", "layer_cam"]
 METRICS = ["deletion:steps=28", "insertion:steps=28", "average_drop", "relevance_mass", "pointing_game", "sparseness"]

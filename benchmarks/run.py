@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from cases import CASES, Case
+from race import Race
+from races import RACES
 
 
 @dataclass
@@ -56,7 +57,7 @@ def start(case: str, name: str, threads: int) -> Contender:
     return Contender(name, process)
 
 
-def race(key: str, case: Case, threads: int, repeats: int | None) -> list[dict[str, str]]:
+def race(key: str, case: Race, threads: int, repeats: int | None) -> list[dict[str, str]]:
     contenders = [start(key, name, threads) for name in case.contenders]
     rounds = repeats or case.repeats
     for contender in contenders:
@@ -110,19 +111,19 @@ def markdown(rows: list[dict[str, str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}")
+    parser.add_argument("cases", nargs="*", default=list(RACES), help=f"of {', '.join(RACES)}")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, help="rounds of every case, instead of its own number")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    unknown = [c for c in arguments.cases if c not in CASES]
+    unknown = [c for c in arguments.cases if c not in RACES]
     if unknown:
-        parser.error(f"unknown case {unknown[0]!r}; known: {', '.join(CASES)}")
+        parser.error(f"unknown case {unknown[0]!r}; known: {', '.join(RACES)}")
     packages = ", ".join(f"{p} {version(p)}" for p in ("seewhy", "torch", "timm", "grad-cam", "captum"))
     parts = [f"{platform.machine()}, {arguments.threads} threads, Python {platform.python_version()}, {packages}."]
     print(parts[0], f"Load before: {os.getloadavg()[0]:.1f}", flush=True)
     for key in arguments.cases:
-        case = CASES[key]
+        case = RACES[key]
         rounds = arguments.repeats or case.repeats
         table = markdown(race(key, case, arguments.threads, arguments.repeats))
         parts.append(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import seewhy
 from seewhy.data import batches
-from seewhy.gradients import class_extremes
+from seewhy.explainers.gradients import class_extremes
 from seewhy.metrics import Case, metric
 
 ROOT = Path(__file__).resolve().parent.parent

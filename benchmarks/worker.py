@@ -12,12 +12,12 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from cases import CASES
+from races import RACES
 from torch.utils.flop_counter import FlopCounterMode
 
 
 def main() -> None:
-    case = CASES[sys.argv[1]]
+    case = RACES[sys.argv[1]]
     torch.set_num_threads(int(sys.argv[3]))
     module, images = case.network(), case.images()
     run = case.contenders[sys.argv[2]](module, images)

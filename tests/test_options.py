@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
-from command import as_users_run_it
-from conftest import CHEAP, TINY
+from support.command import as_users_run_it
+from support.tiny_models import CHEAP, TINY
 from torch import Tensor
 
 from seewhy.errors import SeewhyError

@@ -1,6 +1,6 @@
 """Train the networks that come with seewhy on its built-in pictures and write their weights.
 
-    python tools/train_shapes.py --model cnn --out src/seewhy/weights
+    python tools/train_shapes.py --model cnn --out src/seewhy/classifier/weights
     python tools/train_shapes.py --model all --threads 4 --workers 4
 
 Pictures are made once, kept as bytes, and turned, mirrored and recolored at random while training. The test pictures
@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from seewhy.data.shapes import Shapes, Shortcut, Split
-from seewhy.shapes_models import MEAN, STD, ShapesCNN, ShapesViT
+from seewhy.classifier.shapes_models import MEAN, STD, ShapesCNN, ShapesViT
+from seewhy.data.shapes.shapes import Shapes, Shortcut, Split
 
 CHUNK = 100
 
@@ -257,7 +257,7 @@ def run(name: str, arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=[*RECIPES, "all"], default="all")
-    parser.add_argument("--out", type=Path, default=Path("src/seewhy/weights"))
+    parser.add_argument("--out", type=Path, default=Path("src/seewhy/classifier/weights"))
     parser.add_argument("--steps", type=int, help="training steps; by default those of the recipe")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--pictures", type=int, default=20000, help="training pictures made and kept in memory")

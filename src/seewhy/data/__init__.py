@@ -5,5 +5,5 @@ from seewhy.data.base import Batch as Batch
 from seewhy.data.base import Dataset as Dataset
 from seewhy.data.base import batches as batches
 from seewhy.data.folder import Folder as Folder
-from seewhy.data.shapes import Shapes as Shapes
+from seewhy.data.shapes.shapes import Shapes as Shapes
 from seewhy.data.voc import VOC as VOC

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.data.base import DATASETS, Batch
-from seewhy.data.folder_regions import Box, checked_boxes, fit, read_mask, region_of
 from seewhy.data.pictures import SUFFIXES, View, read_picture, see, to_tensor
+from seewhy.data.regions import Box, checked_boxes, fit, read_mask, region_of
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
 

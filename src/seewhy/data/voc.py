@@ -14,8 +14,8 @@ from torch import Tensor
 
 from seewhy.data.base import DATASETS, Batch
 from seewhy.data.folder import class_index, shown, spread
-from seewhy.data.folder_regions import Box, checked_boxes, fit, region_of
 from seewhy.data.pictures import SUFFIXES, View, read_picture
+from seewhy.data.regions import Box, checked_boxes, fit, region_of
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
 

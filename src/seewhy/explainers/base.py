@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_chec
 
 import torch
 
+from seewhy.classifier.borrow import ordinary, outside_inference_mode
+from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.errors import SeewhyError
-from seewhy.gradients import Point
-from seewhy.model import Classifier, must_be_classifier
-from seewhy.network import ordinary, outside_inference_mode
+from seewhy.explainers.gradients import Point
 from seewhy.options import checking
 from seewhy.registry import Registry, did_you_mean
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets

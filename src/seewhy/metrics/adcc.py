@@ -6,10 +6,11 @@ from typing import ClassVar, Literal
 import torch
 
 from seewhy.maps import min_max
-from seewhy.masking import Baseline, baseline_images
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.masking.baselines import Baseline, baseline_images
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.metrics.confidence import AverageDrop, masked_logits
-from seewhy.metrics.statistics import correlation
+from seewhy.metrics.correlation import correlation
 from seewhy.types import Scores
 
 

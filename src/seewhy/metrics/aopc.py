@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from seewhy.masking import Baseline
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.masking.baselines import Baseline
+from seewhy.masking.players import Division
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.metrics.curves import Score, Ties, alike, curves, read_out
-from seewhy.players import Division
 from seewhy.types import Scores
 
 

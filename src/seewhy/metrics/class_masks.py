@@ -9,8 +9,9 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.maps import read
-from seewhy.masking import Baseline
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.masking.baselines import Baseline
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.metrics.segmentation import faded
 from seewhy.types import Classes, Logits, Scores, Targets
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.maps import Reading, read
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.types import Scores
 
 FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seewhy.maps import read
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.types import Attribution, Scores
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.maps import Reading, read
-from seewhy.masking import Baseline, baseline_images
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.masking.baselines import Baseline, baseline_images
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.types import Attribution, Logits, Scores
 
 Use = Literal["map", "map_in_region", "map_outside_region", "region", "complement"]

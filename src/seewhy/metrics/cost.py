@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
-from seewhy.metrics.base import METRICS, Case, Cost, Family, Need
-from seewhy.model import Classifier, frozen
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case, Cost
 from seewhy.types import Attribution, Images, Targets
 
 MIB = 2**20

@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.maps import Reading, read
-from seewhy.masking import Baseline, Game
-from seewhy.metrics.base import Case
-from seewhy.players import Division, Players, divide
+from seewhy.masking.baselines import Baseline
+from seewhy.masking.players import Division, Players, divide
+from seewhy.masking.values import Game
+from seewhy.metrics.case import Case
 from seewhy.types import Logits
 
 Score = Literal["probability", "logit"]

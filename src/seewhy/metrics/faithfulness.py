@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.maps import Reading, read
-from seewhy.masking import Baseline
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.masking.baselines import Baseline
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
+from seewhy.metrics.correlation import correlation
 from seewhy.metrics.curves import Score, Ties, divide_case, ranked, read_out
-from seewhy.metrics.statistics import correlation
 from seewhy.types import Scores
 
 GROUPS = 56

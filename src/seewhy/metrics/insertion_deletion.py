@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.masking import Baseline
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.masking.baselines import Baseline
+from seewhy.masking.players import Division
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.metrics.curves import EVEN, Score, Ties, alike, area, curves, drawn, read_out, sizes
-from seewhy.players import Division
 from seewhy.types import Scores
 
 

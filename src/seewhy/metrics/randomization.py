@@ -10,13 +10,14 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from seewhy import zoo
+from seewhy.classifier.classifier import Classifier, frozen
+from seewhy.classifier.load import load
 from seewhy.errors import ImageError, SeewhyError, cause
 from seewhy.explainers import Explainer
 from seewhy.maps import Reading, read
-from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.similarity import Similarity, similarity
-from seewhy.model import Classifier, frozen
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
+from seewhy.metrics.map_similarity import Similarity, similarity
 from seewhy.types import Attribution, Images, Scores
 
 Order = Literal["cascading", "independent"]
@@ -221,7 +222,7 @@ def reinitialize(module: nn.Module, name: str, seed: int) -> None:
 
 def same_kind(classifier: Classifier, name: str) -> Classifier:
     """The classifier called ``name``, where the other one is; SeewhyError unless it takes and says the same."""
-    other = zoo.load(name)
+    other = load(name)
     if other.n_classes != classifier.n_classes:
         raise SeewhyError(
             f"{name} has {other.n_classes} classes, the classifier explained has {classifier.n_classes}: "

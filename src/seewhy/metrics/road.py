@@ -13,7 +13,8 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.metrics.curves import Ties, ranked
 from seewhy.types import Scores
 

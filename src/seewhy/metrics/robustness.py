@@ -8,7 +8,8 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.maps import Reading, read
-from seewhy.metrics.base import METRICS, Case, Family, Need
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
 from seewhy.types import Images, Scores
 
 Space = Literal["normalized", "pixel"]

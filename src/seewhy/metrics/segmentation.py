@@ -9,10 +9,11 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.maps import read
-from seewhy.masking import Baseline, baseline_images
-from seewhy.metrics.base import METRICS, Case, Family, Need
-from seewhy.metrics.localization import region_of
-from seewhy.metrics.wsol import present_classes
+from seewhy.masking.baselines import Baseline, baseline_images
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.boxes import present_classes
+from seewhy.metrics.case import Case
+from seewhy.metrics.regions import region_of
 from seewhy.types import Attribution, Images, Regions, Scores
 
 Use = Literal["map", "zeros", "halves", "ones", "region"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seewhy.report.numbers import printed
+from seewhy.report.digits import printed
 
 COLORS, DASHES = 6, 4
 """Colors told apart by most eyes, also color-blind ones; and the dashes that tell apart what shares a color."""

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from seewhy.report.board import Column
+from seewhy.evaluation.run import Run
 from seewhy.report.charts import Box, Scale, Style, Tick, line, scale, style
-from seewhy.report.readings import COST, explainers_of
-from seewhy.results import Run
+from seewhy.report.leaderboard import Column
+from seewhy.report.run_numbers import COST, explainers_of
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760.0, 62.0, 744.0, 16.0, 352.0
 LETTER, LINE = 6.4, 14.0

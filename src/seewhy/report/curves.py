@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from seewhy.evaluation.run import Run
+from seewhy.evaluation.statistics import Array, Estimate, mean_intervals
 from seewhy.report.charts import Scale, Style, Tick, band, line, scale, spread, style
-from seewhy.report.readings import explainers_of
-from seewhy.results import Run
-from seewhy.statistics import Array, Estimate, mean_intervals
+from seewhy.report.run_numbers import explainers_of
 
 WIDTH, LEFT, TOP, BOTTOM, GAP = 600.0, 52.0, 14.0, 46.0, 13.5
 LETTER = 6.3

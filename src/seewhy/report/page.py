@@ -10,13 +10,14 @@ from markupsafe import Markup, escape
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from seewhy import overlay
 from seewhy.errors import SeewhyError
-from seewhy.report import words
-from seewhy.report.numbers import place, printed, seconds
+from seewhy.evaluation.run import Run, open_run
+from seewhy.explanation import overlay
+from seewhy.files import staged
+from seewhy.report import prose as words
+from seewhy.report.digits import place, printed, seconds
 from seewhy.report.section import Section, section
 from seewhy.report.tables import ARROW, BETTER, MARK, as_csv, as_latex, as_markdown, by_family, places, scores_csv
-from seewhy.results import Run, open_run, staged
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:

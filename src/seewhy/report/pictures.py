@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy import overlay
 from seewhy.errors import SeewhyError
-from seewhy.report.likeness import Maps
-from seewhy.report.readings import Key, Reading, explainers_of
-from seewhy.results import Run
+from seewhy.evaluation.run import Run
+from seewhy.explanation import overlay
+from seewhy.report.map_similarity import Maps
+from seewhy.report.run_numbers import Key, Reading, explainers_of
 
 TILE = 160
 """Shorter side of a picture, in pixels."""

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from seewhy.agreement import Agreement, agreement
-from seewhy.report import words
-from seewhy.report.board import Column, column, mean_ranks
+from seewhy.evaluation.agreement import Agreement, agreement
+from seewhy.evaluation.run import Run
+from seewhy.report import prose as words
 from seewhy.report.cost import Scatter, scatters, seconds_each
 from seewhy.report.curves import Curves, curve_charts
-from seewhy.report.likeness import Disagreement, Likeness, likeness
+from seewhy.report.leaderboard import Column, column, mean_ranks
+from seewhy.report.map_similarity import Disagreement, Likeness, likeness
 from seewhy.report.pictures import Extreme, Gallery, Sample, draw_sample, extremes
-from seewhy.report.readings import COST, Unread, explainers_of, read_measures
-from seewhy.results import Run
+from seewhy.report.run_numbers import COST, Unread, explainers_of, read_measures
 
 
 class Examples(NamedTuple):

@@ -8,10 +8,10 @@ from math import isnan
 
 import polars as pl
 
-from seewhy.report.board import Cell, Column
-from seewhy.report.numbers import decimals, number
-from seewhy.report.readings import COST
-from seewhy.results import Run
+from seewhy.evaluation.run import Run
+from seewhy.report.digits import decimals, number
+from seewhy.report.leaderboard import Cell, Column
+from seewhy.report.run_numbers import COST
 
 ARROW = {True: "↑", False: "↓", None: ""}
 MARK = {"best": "★", "level": "≈", "": ""}

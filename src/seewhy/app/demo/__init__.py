@@ -1,0 +1,1 @@
+"""``seewhy demo``: one page on the built-in data."""

@@ -1,0 +1,170 @@
+"""Which layer to look at: found by running the network once, so that no architecture needs an argument."""
+
+import re
+from collections.abc import Collection
+from itertools import product
+from math import log
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.classifier.borrow import Call, calls_of, frozen, replaced
+from seewhy.errors import SeewhyError
+
+MAX_PREFIX_TOKENS = 16
+NOT_A_STAGE = re.compile("pool|drop|identity|flatten|softmax", re.IGNORECASE)
+
+
+def prefix_tokens(module: nn.Module) -> int | None:
+    """Class, distillation and register tokens before the patches, if the network says how many; else None."""
+    declared = [m.num_prefix_tokens for m in module.modules() if isinstance(getattr(m, "num_prefix_tokens", None), int)]
+    return cast(int, declared[0]) if declared else None
+
+
+def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None = None) -> Tensor:
+    """(n, d, gh, gw) from a CNN's (n, d, gh, gw), a Swin's (n, gh, gw, d) or a ViT's (n, prefix + gh*gw, d).
+
+    ``size`` is the image's height and width: the grid has its aspect ratio. Raises SeewhyError when nothing fits.
+    """
+    aspect = log(size[0] / size[1])
+    if features.ndim == 4:
+        first, last = (abs(log(features.shape[a] / features.shape[b]) - aspect) for a, b in ((2, 3), (1, 2)))
+        rounded = 1 / min(features.shape[2:])  # a grid has whole cells: channels may fit better by chance
+        return features.permute(0, 3, 1, 2) if first > rounded and last + 1e-6 < first else features
+    if features.ndim == 3:
+        prefixes = range(MAX_PREFIX_TOKENS + 1) if n_prefix_tokens is None else [n_prefix_tokens]
+        # patches that cut the image without a rest first: many numbers are some grid of rounded patches
+        for whole, prefix in product((True, False), prefixes):
+            if grid := _grid(features.shape[1] - prefix, size, whole):
+                return features[:, prefix:].transpose(1, 2).unflatten(2, grid)
+        wanted = "" if n_prefix_tokens is None else f" after {n_prefix_tokens} prefix tokens"
+        raise SeewhyError(
+            f"{features.shape[1]} tokens{wanted} form no grid for an image of {size[0]} x {size[1]}; set n_prefix_tokens"
+        )
+    raise SeewhyError(f"a layer of shape {tuple(features.shape)} has no grid; choose one with (n, c, h, w) or tokens")
+
+
+def _grid(tokens: int, size: tuple[int, int], whole: bool) -> tuple[int, int] | None:
+    """(gh, gw) with gh*gw = tokens that square patches cut an image of ``size`` into, without a rest if ``whole``."""
+    for side in range(1, max(size) + 1):
+        for gh, gw in ((size[0] // side, size[1] // side), (-(-size[0] // side), -(-size[1] // side))):
+            if gh * gw == tokens > 0 and (not whole or (gh * side, gw * side) == size):
+                return gh, gw
+    return None
+
+
+def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None) -> list[tuple[str, int, bool]]:
+    """Feature stages in the order of the pass: (name, channels, has a gradient on its grid that is not zero everywhere).
+
+    A stage has a grid of at least 2 x 2 and is no pooling, dropout or identity, no projection inside an attention, and
+    no map of class scores. Of modules that return the very same tensor the outermost stands for all whose tensor the network
+    goes on with: a backbone that returns its features beside what it pooled of them does not. The gradient is
+    asked for because a rule such as "the last block" fails: after its last attention a class-token transformer reads
+    the class token alone, and a map made there is black.
+    """
+    with frozen(module), torch.enable_grad():
+        image = image.detach().requires_grad_()
+        calls, final = calls_of(module, image)
+        size = (image.shape[-2], image.shape[-1])
+        stages: dict[int, list[tuple[int, Call]]] = {}
+        skipped: set[int] = set()
+        for position, call in enumerate(calls):
+            if call.name == "" or not _is_stage(call, size, n_prefix_tokens):
+                skipped |= {id(call.output)} if _is_pool(call.module) else set()
+            elif id(call.output) not in skipped and not _is_class_map(calls[position:], final.shape[-1]):
+                stages.setdefault(id(call.output), []).append((position, call))
+        if not stages:
+            return []
+        names = list({call.name for same in stages.values() for _, call in same})
+        zeros, final = replaced(module, names, image)
+        weights = torch.linspace(-1, 1, final.numel(), dtype=final.dtype, device=final.device).view_as(final)
+        slopes = torch.autograd.grad((final * weights).sum(), [zeros[name] for name in names], allow_unused=True)
+    alive = {
+        name
+        for name, slope in zip(names, slopes, strict=True)
+        if slope is not None and (to_grid(slope, size, n_prefix_tokens) != 0).any()
+    }
+    # the outermost, of equals the latest; one that is alive first
+    order = [max(same, key=lambda s: (s[1].name in alive, -s[1].name.count("."), s[0])) for same in stages.values()]
+    found = [call for _, call in sorted(order, key=lambda s: s[0])]
+    return [(c.name, to_grid(c.output, size, n_prefix_tokens).shape[1], c.name in alive) for c in found]
+
+
+def _is_pool(module: nn.Module) -> bool:
+    return "pool" in type(module).__name__.lower()
+
+
+def _is_stage(call: Call, size: tuple[int, int], n_prefix_tokens: int | None) -> bool:
+    # a Linear on tokens is a projection (query, key, value) that mixes roles, never a stage of its own
+    if NOT_A_STAGE.search(type(call.module).__name__) or isinstance(call.module, nn.Linear):
+        return False
+    if call.output.ndim not in (3, 4) or call.output.grad_fn is None:
+        return False
+    try:
+        grid = to_grid(call.output, size, n_prefix_tokens)
+    except SeewhyError:
+        return False
+    fits = abs(log(grid.shape[2] / grid.shape[3]) - log(size[0] / size[1])) < 0.75 / min(grid.shape[-2:])
+    return bool(min(grid.shape[-2:]) >= 2 and fits)
+
+
+def _is_class_map(rest: list[Call], k: int) -> bool:
+    """A convolution to one channel a class (SqueezeNet), with nothing to learn after it."""
+    if k not in (rest[0].output.shape[1], rest[0].output.shape[-1]):
+        return False
+    later = [c for c in rest[1:] if c.name and not rest[0].name.startswith(f"{c.name}.")]
+    return all(next(c.module.parameters(recurse=False), None) is None for c in later)
+
+
+def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
+    """The linear layers whose output, or the mean of whose outputs (distilled DeiT), is the network's; by name."""
+    with frozen(module), torch.no_grad():
+        calls, final = calls_of(module, image)
+    linear = [c for c in calls if isinstance(c.module, nn.Linear) and c.output.shape == final.shape and final.ndim == 2]
+    for heads in ([c for c in linear if c.output is final], linear):
+        if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0), final):
+            return tuple(c.name for c in heads)
+    return ()
+
+
+def are_mixed(module: nn.Module, image: Tensor, layer: str, heads: Collection[str]) -> bool:
+    """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
+    with frozen(module), torch.no_grad():
+        names = [
+            call.name
+            for call in calls_of(module, image)[0]
+            if isinstance(call.module, nn.Linear | nn.Conv2d) or call.name == layer
+        ]
+    after = names[len(names) - names[::-1].index(layer) :]
+    return any(name not in heads for name in after)
+
+
+def find_class_maps(module: nn.Module, image: Tensor) -> str | None:
+    """The convolution that makes one map a class, of which the network's output is a mean (SqueezeNet); None if none."""
+    with frozen(module), torch.no_grad():
+        calls, final = calls_of(module, image)
+    maps = [c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and _is_class_map(calls[i:], final.shape[-1])]
+    return maps[-1].name if maps and min(maps[-1].output.shape[-2:]) >= 2 else None  # after pooling it is a linear layer
+
+
+def find_last(module: nn.Module, image: Tensor) -> tuple[str, ...]:
+    """The linear layers or convolutions that ran last and have equally many outputs: a head, or several."""
+    with frozen(module), torch.no_grad():
+        calls, _ = calls_of(module, image)
+    found: list[nn.Linear | nn.Conv2d] = []
+    names = []
+    for call in reversed(calls):
+        if not isinstance(call.module, nn.Linear | nn.Conv2d):
+            if not any(call.module.children()) and any(True for _ in call.module.parameters()):
+                break
+        elif found and _width(call.module) != _width(found[0]):
+            break
+        else:
+            found.append(call.module)
+            names.append(call.name)
+    return tuple(names)
+
+
+def _width(layer: nn.Linear | nn.Conv2d) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels

@@ -1,0 +1,152 @@
+"""Running what follows a layer again, without what comes before it (decision 2)."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from copy import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.classifier.borrow import answering, first_tensor, layer_of, with_first_tensor
+from seewhy.errors import SeewhyError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One forward pass, remembered up to a layer: enough to run again only what follows.
+
+    features  output of the layer's last call, (n, ...)
+    n         number of images
+    finished  for each module that ran before the layer, its outputs in the order of its calls (the topmost only:
+              what happened inside a finished module is not needed again)
+    output    what the layer itself returned, whose first tensor is ``features``
+    """
+
+    layer: str
+    features: Tensor
+    n: int
+    finished: dict[nn.Module, list["_Finished"]]
+    output: object
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What a call returned, and whether its rows belong to images."""
+
+    output: object
+    per_image: bool
+
+    def again(self, n: int, repeat: int) -> object:
+        """A copy for ``repeat`` rows an image, which later in-place operations may change."""
+        return _repeat(self.output, n, repeat) if self.per_image else _copy(self.output)
+
+
+def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Record, object]:
+    """Run ``module`` on ``images`` under ``no_grad``; return the record up to ``layer`` and the module's output."""
+    watched = layer_of(module, layer)
+    constants = {id(t) for t in [*module.parameters(), *module.buffers()]}
+    finished: list[tuple[nn.Module, _Finished]] = []
+    starts: dict[nn.Module, list[int]] = {}
+    snapshot: list[tuple[nn.Module, _Finished]] = []
+    last: list[object] = []
+
+    def before(m: nn.Module, _args: object) -> None:
+        starts.setdefault(m, []).append(len(finished))
+        if m is watched:
+            snapshot[:] = finished
+
+    def after(m: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: object) -> None:
+        # a table that the network makes from its parameters or from indices has no row per image, unless it is told how many
+        seen = any(id(t) not in constants and t.is_floating_point() for t in _tensors([args, kwargs]))
+        told = bool(args) and type(args[0]) is int and args[0] == len(images)
+        per_image = seen or (told and isinstance(output, Tensor) and len(output) == len(images))
+        del finished[starts[m].pop() :]  # what ended inside this module need not be kept
+        finished.append((m, _Finished(_copy(output), per_image)))
+        if m is watched:
+            last[:] = [_copy(output)]
+
+    with ExitStack() as stack, torch.no_grad():
+        for m in module.modules():
+            if m is not module:
+                stack.callback(m.register_forward_pre_hook(before, prepend=True).remove)
+                stack.callback(m.register_forward_hook(after, with_kwargs=True).remove)
+        result: object = module(images)
+    if not last:
+        raise SeewhyError(f"layer {layer!r} was not reached by the forward pass: choose a layer that the network runs")
+    features = first_tensor(last[0])
+    if features is None:
+        raise SeewhyError(f"layer {layer!r} returns {type(last[0]).__name__} without a tensor; choose another")
+    by_module: dict[nn.Module, list[_Finished]] = {}
+    for m, done in snapshot:
+        by_module.setdefault(m, []).append(done)
+    return Record(layer, features, len(images), by_module, last[0]), result
+
+
+def replay(module: nn.Module, recorded: Record, features: Tensor, images: Tensor) -> object:
+    """The module's output when the layer returns ``features`` (r*n, ...), row i*r + j belonging to image i.
+
+    Modules that ended before the layer return what they returned then; the rest runs again. Functional code between
+    modules runs on those tensors, so skips around the layer are exact. Gradients reach ``features``.
+    """
+    repeat = len(features) // len(recorded.features)
+    watched = layer_of(module, recorded.layer)
+    answers = {m: [partial(done.again, recorded.n, repeat) for done in calls] for m, calls in recorded.finished.items()}
+    rest = recorded.output if isinstance(recorded.output, Tensor) else _repeat(recorded.output, recorded.n, repeat)
+    answers.setdefault(watched, []).append(partial(with_first_tensor, rest, features.clone()))
+    with ExitStack() as stack:
+        for m, queue in answers.items():
+            stack.enter_context(answering(m, _in_turn(iter(queue), m.forward)))
+        return module(images.repeat_interleave(repeat, 0) if repeat > 1 else images)
+
+
+def _in_turn(answers: Iterator[Callable[[], object]], original: Callable[..., object]) -> Callable[..., object]:
+    """Gives the answers one by one, and is the original when they are used up."""
+
+    def forward(*args: object, **kwargs: object) -> object:
+        answer = next(answers, None)
+        return original(*args, **kwargs) if answer is None else answer()
+
+    return forward
+
+
+def _tensors(inputs: object) -> Iterator[Tensor]:
+    """All tensors among the inputs, also those in lists, tuples and mappings."""
+    if isinstance(inputs, Tensor):
+        yield inputs
+    elif isinstance(inputs, Mapping | tuple | list):
+        for value in inputs.values() if isinstance(inputs, Mapping) else inputs:
+            yield from _tensors(value)
+
+
+def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, Mapping):
+        changed: Any = copy(output)
+        for key, value in output.items():
+            if isinstance(value, Tensor | tuple | list | Mapping):
+                changed[key] = _map_tensors(value, change)
+        return changed
+    if isinstance(output, tuple | list):
+        items = [_map_tensors(value, change) for value in output]
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+    return output
+
+
+def _copy(output: object) -> object:
+    """A copy that later in-place operations cannot reach."""
+    return _map_tensors(output, torch.clone)
+
+
+def _repeat(output: object, n: int, repeat: int) -> object:
+    """Every image's rows ``repeat`` times; a tensor may hold several rows an image (windows of Swin, heads)."""
+
+    def rows(tensor: Tensor) -> Tensor:
+        if repeat == 1 or tensor.ndim == 0 or tensor.shape[0] % n:
+            return tensor.clone()
+        return tensor.unflatten(0, (n, -1)).repeat_interleave(repeat, 0).flatten(0, 1)
+
+    return _map_tensors(output, rows)

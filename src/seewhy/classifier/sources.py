@@ -1,0 +1,250 @@
+"""Where classifiers come from: timm, torchvision, Hugging Face, the package itself, and the user's own code."""
+
+import importlib
+import inspect
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import timm
+import torchvision
+from huggingface_hub import constants as hub
+from huggingface_hub.utils import logging as hub_log
+from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
+from torch import nn
+
+from seewhy.classifier.checkpoint import load_weights
+from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.shapes_models import INPUT_SIZE, MEAN, STD, ShapesCNN, ShapesViT
+from seewhy.data.shapes.shapes import Shapes
+from seewhy.errors import SeewhyError, cause
+from seewhy.registry import Registry, did_you_mean
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source is asked for: the network's name, its options, and whether to bring its own weights."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool = True
+
+
+MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models")
+
+
+@MODELS.register("timm")
+def _timm(request: Request) -> Classifier:
+    try:
+        with _hub_in_one_try():
+            module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
+    except RuntimeError as error:
+        if "Unknown model" in str(error):
+            hint = did_you_mean(request.name.partition(".")[0], ["shapes", *timm.list_models()])
+            raise SeewhyError(f"timm has no model {request.name!r}.{hint} 'seewhy list models' lists them") from None
+        raise _unavailable(request, error) from None
+    except TypeError as error:
+        raise SeewhyError(f"{request.name} does not take these options {request.options}: {error}") from None
+    except Exception as error:  # what a hub raises is the hub's affair
+        raise _unavailable(request, error) from None
+    config = resolve_model_data_config(module)
+    names = _imagenet_names(module) if request.pretrained else ()
+    return Classifier(
+        module,
+        mean=config["mean"],
+        std=config["std"],
+        input_size=config["input_size"][1:],
+        classes=names,
+        crop=config["crop_pct"],
+        crop_mode="squash" if config["crop_mode"] == "squash" else "center",
+        interpolation=config["interpolation"] if config["interpolation"] != "random" else "bilinear",
+    )
+
+
+def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
+    """Names that timm has for the data set that the weights were trained on."""
+    subset = infer_imagenet_subset(module)
+    if subset is None:
+        return tuple(getattr(module, "pretrained_cfg", {}).get("label_names") or ())
+    info = ImageNetInfo(subset)
+    return tuple(info.index_to_description(i) for i in range(info.num_classes()))
+
+
+@MODELS.register("torchvision")
+def _torchvision(request: Request) -> Classifier:
+    name, _, tag = request.name.partition(".")
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise SeewhyError(f"torchvision has no classifier {name!r}.{did_you_mean(name, known)}")
+    enum = torchvision.models.get_model_weights(name)
+    if tag and tag not in enum.__members__:
+        raise SeewhyError(f"{name} has no weights {tag!r}; it has {', '.join(enum.__members__)}")
+    weights = enum[tag] if tag else enum.DEFAULT
+    try:
+        module = torchvision.models.get_model(name, weights=weights if request.pretrained else None, **request.options)
+    except TypeError as error:
+        raise SeewhyError(f"{name} does not take these options {request.options}: {error}") from None
+    except Exception as error:
+        raise _unavailable(request, error) from None
+    view = weights.transforms()
+    return Classifier(
+        module,
+        mean=tuple(view.mean),
+        std=tuple(view.std),
+        input_size=(view.crop_size[0], view.crop_size[0]),
+        classes=tuple(weights.meta["categories"] or ()) if request.pretrained else (),
+        crop=view.crop_size[0] / view.resize_size[0],
+        interpolation=view.interpolation.value,
+    )
+
+
+@MODELS.register("hf")
+def _hugging_face(request: Request) -> Classifier:
+    try:
+        from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+    except ImportError:
+        raise SeewhyError("models of Hugging Face need transformers: pip install 'seewhy[hf]'") from None
+    try:
+        with _hub_in_one_try():
+            view = AutoImageProcessor.from_pretrained(request.name).to_dict()
+            if request.pretrained:
+                module = AutoModelForImageClassification.from_pretrained(request.name, **request.options)
+            else:
+                config = AutoConfig.from_pretrained(request.name, **request.options)
+                module = AutoModelForImageClassification.from_config(config)
+    except Exception as error:
+        raise _unavailable(request, error) from None
+    wanted = view.get("crop_size") if view.get("do_center_crop") else None
+    size = _hf_size(wanted or view.get("size") or 224)
+    resized = _hf_size(view.get("size") or size)
+    # a processor that gives height and width squeezes the picture into them, and so does that of ConvNeXt from 384 on
+    squash = not wanted and ("shortest_edge" not in (view.get("size") or {}) or ("crop_pct" in view and size[0] >= 384))
+    names = [module.config.id2label[i] for i in range(module.config.num_labels)]
+    return Classifier(
+        module,
+        mean=tuple(view.get("image_mean") or (0.0,) * 3) if view.get("do_normalize", True) else (0.0,) * 3,
+        std=tuple(view.get("image_std") or (1.0,) * 3) if view.get("do_normalize", True) else (1.0,) * 3,
+        input_size=size,
+        classes=() if all(n.startswith("LABEL_") for n in names) else tuple(names),
+        multilabel=module.config.problem_type == "multi_label_classification",
+        crop=1.0 if squash else view.get("crop_pct") or min(1.0, size[0] / resized[0]),
+        crop_mode="squash" if squash else "center",
+        interpolation=RESAMPLE.get(view.get("resample", 2), "bilinear"),
+    )
+
+
+RESAMPLE: dict[int, Literal["nearest", "bilinear", "bicubic", "lanczos"]] = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+}  # Pillow's numbers, in which processors are saved
+
+
+def _hf_size(size: Any) -> tuple[int, int]:
+    if isinstance(size, Mapping):
+        return int(size.get("height", size.get("shortest_edge", 224))), int(
+            size.get("width", size.get("shortest_edge", 224))
+        )
+    return int(size), int(size)
+
+
+@MODELS.register("factory")
+def _factory(request: Request) -> Classifier:
+    module_name, _, function_name = request.name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as with python -m, a module beside the user is found
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise SeewhyError(f"model {request.name!r}: no module named {error.name!r} can be imported") from None
+    except Exception as error:  # the user's own code may fail in any way
+        raise SeewhyError(f"model {request.name!r}: {module_name} cannot be imported ({cause(error)})") from error
+    factory = getattr(module, function_name, None)
+    if not callable(factory):
+        functions = [name for name, value in vars(module).items() if callable(value)]
+        hint = did_you_mean(function_name, functions)
+        raise SeewhyError(f"model {request.name!r}: {module_name} has no function {function_name!r}.{hint}")
+    try:
+        inspect.signature(factory).bind(**request.options)
+    except TypeError as error:
+        raise SeewhyError(f"model {request.name!r} does not take these options {request.options}: {error}") from None
+    try:
+        built = factory(**request.options)
+    except SeewhyError:
+        raise
+    except Exception as error:
+        raise SeewhyError(f"model {request.name!r} cannot be made ({cause(error)})") from error
+    if isinstance(built, Classifier):
+        return built
+    if not isinstance(built, nn.Module):
+        raise SeewhyError(f"model {request.name!r} returned a {type(built).__name__}; return a module or a Classifier")
+    return Classifier(built)
+
+
+SHAPES: dict[str, type[nn.Module]] = {
+    "cnn": ShapesCNN,
+    "vit": ShapesViT,
+    "cnn_shortcut": ShapesCNN,
+    "cnn_multilabel": ShapesCNN,
+    "cnn_permuted": ShapesCNN,
+}
+"""The networks that come with the package; cnn_shortcut was trained on pictures with a tag that
+gives the class away, cnn_permuted learned by heart pictures whose labels had been permuted."""
+
+
+@MODELS.register("shapes")
+def _shapes(request: Request) -> Classifier:
+    if request.name not in SHAPES:
+        hint = did_you_mean(request.name, list(SHAPES))
+        raise SeewhyError(f"shapes has no network {request.name!r}.{hint} Known: {', '.join(SHAPES)}")
+    if request.options:
+        raise SeewhyError(f"the networks of shapes take no options such as {next(iter(request.options))!r}")
+    module = SHAPES[request.name]()
+    if request.pretrained:
+        with as_file(files("seewhy.classifier") / "weights" / f"shapes_{request.name}.safetensors") as path:
+            load_weights(module, path)
+    return Classifier(
+        module,
+        mean=MEAN,
+        std=STD,
+        input_size=(INPUT_SIZE, INPUT_SIZE),
+        classes=Shapes.classes,
+        crop=1.0,
+        multilabel=request.name.endswith("multilabel"),
+    )
+
+
+@contextmanager
+def _hub_in_one_try() -> Iterator[None]:
+    """The hub's client without its own lines and, where the hub has no address, without its minute of retries.
+
+    Offline it reads what it has downloaded before. Behind a proxy addresses are not ours to look up.
+    """
+    before, said = hub.HF_HUB_OFFLINE, hub_log.get_verbosity()
+    hub_log.set_verbosity_error()
+    try:
+        if not any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+            socket.getaddrinfo(urlsplit(hub.ENDPOINT).hostname, None)
+    except OSError:
+        hub.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before
+        hub_log.set_verbosity(said)
+
+
+def _unavailable(request: Request, error: BaseException) -> SeewhyError:
+    if not request.pretrained:
+        return SeewhyError(f"cannot build {request.name!r} with the options {request.options} ({cause(error)})")
+    return SeewhyError(
+        f"cannot get the weights of {request.name!r}: without network give a file with --weights, or weights= in Python "
+        f"({cause(error)})"
+    )

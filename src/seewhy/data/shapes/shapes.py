@@ -1,0 +1,129 @@
+"""The built-in data set: pictures of simple shapes with an exact region for every object, made on the spot.
+
+Neither color nor texture nor the place in the picture tells the class, only the outline does; so an explanation that
+points anywhere else is wrong, and can be seen and measured to be wrong. With ``shortcut`` a small tag gives the class
+away: a network that was trained on tagged pictures looks at the tag, and an honest explanation shows it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from seewhy.data.base import DATASETS, Batch
+from seewhy.data.shapes.drawing import OUTLINES, Mask
+from seewhy.data.shapes.scene import Scene, draw_scene, tagged
+from seewhy.errors import SeewhyError
+
+Shortcut = Literal["none", "correlated", "random"]
+Split = Literal["train", "test"]
+MIN_SIZE = 32
+"""The smallest side, in pixels, at which the shapes can still be told apart."""
+MAX_OBJECTS = 4
+
+
+class ShapesSample(NamedTuple):
+    """One picture and all that is known of it.
+
+    image     (3, h, w) in [0, 1]
+    label     () int64 the class, or (k,) float32 zeros and ones of a multi-label picture
+    regions   (k, h, w) the visible pixels of each class's object; empty for a class that is absent
+    tag       (h, w) the visible pixels of the tag; empty without a shortcut
+    """
+
+    image: Float[Tensor, "3 h w"]
+    label: Tensor
+    regions: Bool[Tensor, "k h w"]
+    tag: Bool[Tensor, "h w"]
+
+
+@DATASETS.register("shapes")
+@dataclass(frozen=True)
+class Shapes:
+    """``n`` pictures of ``size`` x ``size`` pixels. A picture depends on its index and the options alone.
+
+    n           how many pictures
+    size        their side in pixels, at least 32; the same picture at every size
+    multilabel  one to four objects of different classes, instead of exactly one object
+    shortcut    a tag near the border: none, that of the (or a) true class, or that of a class drawn at random
+    split       train and test never share a picture
+    seed        another seed, another set of pictures
+    """
+
+    n: int = 200
+    size: int = 96
+    multilabel: bool = False
+    shortcut: Shortcut = "none"
+    split: Split = "test"
+    seed: int = 0
+    classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise SeewhyError(f"shapes: n is {self.n}; ask for at least 1 picture")
+        if self.size < MIN_SIZE:
+            raise SeewhyError(f"shapes: size is {self.size}; shapes can be told apart from {MIN_SIZE} pixels on")
+        if self.seed < 0:
+            raise SeewhyError(f"shapes: seed is {self.seed}; give a number from 0 on")
+        for name, value, known in [("shortcut", self.shortcut, Shortcut), ("split", self.split, Split)]:
+            if value not in get_args(known):
+                raise SeewhyError(f"shapes: unknown {name} {value!r}. Known: {', '.join(get_args(known))}")
+
+    def __len__(self) -> int:
+        return self.n
+
+    def sample(self, index: int) -> ShapesSample:
+        """The picture number ``index``, counted from 0."""
+        scene = self.scene(index)
+        image, parts = scene.render(self.size)
+        regions = np.zeros((len(self.classes), self.size, self.size), np.bool_)
+        tag: Mask = np.zeros((self.size, self.size), np.bool_)
+        for layer, part in zip(scene.layers, parts, strict=True):
+            if layer.label is not None:
+                regions[layer.label] = part
+        if self.shortcut != "none":
+            tag = parts[-1]
+        present = [layer.label for layer in scene.layers if layer.label is not None]
+        label = torch.zeros(len(self.classes)).index_fill(0, torch.tensor(present), 1.0)
+        return ShapesSample(
+            image=torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            label=label if self.multilabel else label.argmax(),
+            regions=torch.from_numpy(regions),
+            tag=torch.from_numpy(tag),
+        )
+
+    def scene(self, index: int) -> Scene:
+        """The picture before it is rendered: `Scene.render(size, without=layer)` leaves one thing out of it."""
+        if not 0 <= index < self.n:
+            raise SeewhyError(f"shapes: no picture {index} among {self.n}; the first is 0, the last {self.n - 1}")
+        key = [self.seed, get_args(Split).index(self.split), int(self.multilabel), index]
+        rng = np.random.default_rng(np.random.SeedSequence(key))
+        count = int(rng.integers(1, MAX_OBJECTS + 1)) if self.multilabel else 1
+        labels = rng.permutation(len(self.classes))[:count]
+        scene = draw_scene(rng, [int(label) for label in labels], self.classes)
+        if self.shortcut == "none":
+            return scene
+        # The tag has a random stream of its own, so the picture is the same with every tag and without one.
+        rng = np.random.default_rng(np.random.SeedSequence([*key, 1]))
+        anything = int(rng.integers(len(self.classes)))
+        return tagged(scene, rng, int(labels[0]) if self.shortcut == "correlated" else anything)
+
+    @property
+    def ids(self) -> list[str]:
+        """shapes-SPLIT-NUMBER."""
+        return [f"shapes-{self.split}-{index:05d}" for index in range(self.n)]
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The pictures at these places; regions of the label, or of every class."""
+        samples = [self.sample(index) for index in indices]
+        regions = [s.regions if self.multilabel else s.regions[int(s.label)] for s in samples]
+        return Batch(
+            ids=[f"shapes-{self.split}-{index:05d}" for index in indices],
+            images=torch.stack([s.image for s in samples]),
+            labels=torch.stack([s.label for s in samples]),
+            regions=torch.stack(regions),
+        )

@@ -1,0 +1,66 @@
+"""Anything that a result depends on, as JSON that can be compared: options, tensors, modules, versions."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from hashlib import sha256
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+
+def fingerprint(module: torch.nn.Module) -> str:
+    """A digest of the weights and buffers."""
+    digest = sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(bytes_of(tensor))
+    return digest.hexdigest()[:16]
+
+
+def described_fields(item: object, without: Sequence[str]) -> dict[str, object]:
+    if not is_dataclass(item):
+        return {}
+    values = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in without}
+    return {key: as_json(value) for key, value in values.items()}
+
+
+def as_json(value: object) -> object:
+    """For JSON: readable where it is short, a digest where it is long; other values are other text."""
+    if isinstance(value, tuple | list):
+        return [as_json(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): as_json(part) for key, part in value.items()}
+    if isinstance(value, np.ndarray):
+        return f"array {value.shape} {value.dtype} {digest_of(value.tobytes())}"
+    if isinstance(value, torch.Tensor):
+        kind = str(value.dtype).removeprefix("torch.")
+        return f"tensor {tuple(value.shape)} {kind} {digest_of(bytes_of(value))}"
+    if isinstance(value, torch.nn.Module):
+        return f"{type(value).__name__} {fingerprint(value)}"
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__, **described_fields(value, ("classifier",))}
+    if isinstance(value, int | float | str | bool | None):
+        return value
+    text = str(value)
+    return type(value).__name__ if " at 0x" in text else text  # an address differs from run to run
+
+
+def bytes_of(tensor: torch.Tensor) -> bytes:
+    """Of a tensor of any type, also one that numpy does not have."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def digest_of(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]
+
+
+def environment() -> dict[str, object]:
+    """What a result depends on beside its arguments."""
+    packages = ("seewhy", "torch", "torchvision", "timm")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "hardware": device,
+    }

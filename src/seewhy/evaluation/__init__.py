@@ -1,0 +1,1 @@
+"""Many pictures: explainers, metrics and images in, a run folder out."""

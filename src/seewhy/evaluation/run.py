@@ -1,0 +1,146 @@
+"""A finished run folder, and how to read it."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from PIL import Image
+
+from seewhy.errors import SeewhyError
+
+SCHEMA = 2
+"""Of the run folder; a folder of another is neither read nor changed."""
+
+
+MANIFEST, SCORES, CURVES, IMAGES = "manifest.json", "scores.parquet", "curves.parquet", "images.parquet"
+
+
+SCORES_SCHEMA: dict[str, Any] = {
+    "index": pl.Int32,
+    "image_id": pl.String,
+    "explainer": pl.String,
+    "explained": pl.Int32,
+    "scored": pl.Int32,
+    "metric": pl.String,
+    "value": pl.Float64,
+}
+
+
+CURVES_SCHEMA: dict[str, Any] = {
+    "index": pl.Int32,
+    "image_id": pl.String,
+    "explainer": pl.String,
+    "explained": pl.Int32,
+    "metric": pl.String,
+    "values": pl.List(pl.Float64),
+}
+
+
+IMAGES_SCHEMA: dict[str, Any] = {
+    "index": pl.Int32,
+    "image_id": pl.String,
+    "predicted": pl.Int32,
+    "probability": pl.Float64,
+    "labels": pl.List(pl.Int32),
+    "correct": pl.Boolean,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run folder.
+
+    ========================  =========================================================================================
+    manifest.json             what was asked and how: see docs/reference/run-folder.md
+    scores.parquet            a line for each number: index, image_id, explainer, explained, scored, metric, value
+    curves.parquet            index, image_id, explainer, explained, metric, values; the places are in the manifest
+    images.parquet            index, image_id, predicted, probability, labels, correct
+    pictures/INDEX.jpg        ``pictures`` images, spread evenly, as the network saw them
+    pictures/EXPLAINER/*.npz  their maps, raw, at most 112 pixels wide: index, explained, maps
+    maps/EXPLAINER/*.npz      with --keep-maps: all maps, as they are
+    ========================  =========================================================================================
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @cached_property
+    def scores(self) -> pl.DataFrame:
+        return read_parquet(self.folder / SCORES)
+
+    @cached_property
+    def curves(self) -> pl.DataFrame:
+        return read_parquet(self.folder / CURVES)
+
+    @cached_property
+    def images(self) -> pl.DataFrame:
+        return read_parquet(self.folder / IMAGES)
+
+    def has_picture(self, index: int) -> bool:
+        return (self.folder / "pictures" / f"{index:06d}.jpg").is_file()
+
+    def picture(self, index: int) -> Image.Image:
+        """The image at this place of the dataset, as the network saw it."""
+        return Image.open(self.folder / "pictures" / f"{index:06d}.jpg").convert("RGB")
+
+    def maps(self, explainer: str) -> dict[tuple[int, int], NDArray[np.float32]]:
+        """(h, w) small raw maps by place in the dataset and class explained."""
+        found = {}
+        for file in sorted((self.folder / "pictures" / explainer).glob("*.npz")):
+            part = read_maps(file)
+            for index, explained, values in zip(part["index"], part["explained"], part["maps"], strict=True):
+                found[int(index), int(explained)] = values.astype(np.float32)
+        return found
+
+
+def open_run(folder: str | Path) -> Run:
+    """The run in ``folder``; SeewhyError if it is none, is not finished, or is of another version."""
+    folder = Path(folder)
+    if not folder.exists():
+        raise SeewhyError(f"no run folder {folder}: seewhy evaluate --out writes one")
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise SeewhyError(f"{folder} is no run folder, it has no {MANIFEST}: seewhy evaluate --out writes one")
+    if not manifest["complete"]:
+        raise SeewhyError(f"the run in {folder} is not finished: give its seewhy evaluate command again, it goes on there")
+    return Run(folder, manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What the folder says of itself; None if it says nothing, SeewhyError where it cannot be understood."""
+    file = folder / MANIFEST
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        schema = found.get("schema") if isinstance(found, dict) else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SeewhyError(f"{file} cannot be read ({error}): give another folder") from None
+    if schema != SCHEMA or "asked" not in found:
+        what = f"schema {schema}, this version reads {SCHEMA}" if schema != SCHEMA else "it is no evaluation"
+        raise SeewhyError(f"{folder} was written by another version or command ({what}): give another folder")
+    return found
+
+
+def read_parquet(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SeewhyError(f"{file} cannot be read ({str(error).splitlines()[0]}): evaluate into another folder") from None
+
+
+def read_maps(file: Path) -> dict[str, NDArray[Any]]:
+    """The arrays index, explained and maps of one file; SeewhyError if it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as opened:
+            return {name: opened[name] for name in ("index", "explained", "maps")}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise SeewhyError(f"{file} cannot be read ({error}): delete it, its maps are then made again") from None

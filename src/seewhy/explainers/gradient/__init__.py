@@ -1,0 +1,1 @@
+"""Methods that sum gradients by the pixels."""

@@ -1,0 +1,198 @@
+"""Gradients of scores: by pixels, by features, and of many classes, in bounded memory and on frozen parameters."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seewhy.classifier.classifier import Classifier, frozen
+from seewhy.errors import SeewhyError
+from seewhy.explainers.classes import for_each
+from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, FeatureMap, Images, Targets
+
+
+class Point(NamedTuple):
+    """Where a gradient is taken, and what it is multiplied by before the points are summed.
+
+    Every gradient method is such a sum: saliency has one point, the image, and factor 1; integrated gradients has the
+    points of a path, and the path's direction times the quadrature weight as factors.
+    """
+
+    images: Images
+    factor: Tensor | float
+
+
+Points = Callable[[Images], Iterator[Point]]
+"""The points for each image of a batch; those of image i depend on image i alone."""
+Merge = Callable[[ChannelAttribution], Attribution]
+"""One number a pixel from its color channels."""
+
+
+def input_gradients(
+    classifier: Classifier, images: Images, targets: Targets, points: Points, batch_size: int
+) -> ChannelAttribution:
+    """Sum over the points of factor times the gradient of the target's logit by the pixels, (n, c, h, w)."""
+    classifier.check(images, targets)
+    total = torch.zeros_like(images)
+    with frozen(classifier.module), torch.enable_grad():
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            part, chosen = images[rows].detach(), targets[rows]
+            for group in _groups(points(part), batch_size // len(part)):
+                x = _leaf(torch.cat([p.images for p in group]))
+                (gradient,) = torch.autograd.grad(attached(classifier.scores(x, chosen.repeat(len(group)))).sum(), x)
+                for point, g in zip(group, gradient.split(len(part)), strict=True):
+                    total[rows] += point.factor * g
+    return total
+
+
+def class_maps(
+    classifier: Classifier, images: Images, classes: Classes, points: Points, merge: Merge, batch_size: int
+) -> ClassAttribution:
+    """As ``input_gradients`` for each of ``classes``, its color channels merged, (n, k, h, w).
+
+    One forward pass for ``batch_size`` classes of an image; where the embedding has fewer numbers than classes are asked
+    for, its gradients are computed instead.
+    """
+    classifier.check_classes(images, for_each(images, classes))
+    maps = []
+    with frozen(classifier.module), torch.enable_grad():
+        for image in images.detach().split(1):
+            found = image.new_zeros(len(classes), *image.shape[-2:])
+            for place, row in _class_gradients(classifier, image, classes, points, batch_size):
+                found[place] = merge(row[None])[0]
+            maps.append(found)
+    return torch.stack(maps)
+
+
+class Extremes(NamedTuple):
+    """Gradients of the kept classes (n, m, c, h, w), and the two highest and lowest over all classes, entry by entry."""
+
+    kept: Tensor
+    highest: ChannelAttribution
+    lowest: ChannelAttribution
+    second_highest: ChannelAttribution
+    second_lowest: ChannelAttribution
+
+
+def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points: Points, batch_size: int) -> Extremes:
+    """How the gradients of the classes ``keep`` (n, m) compare with those of every class.
+
+    One image at a time, ``batch_size`` gradients at a time. Classes are never all in memory; where the embedding is
+    smaller than the number of classes, its gradients are (d times one image) and the classes are their combinations.
+    """
+    classifier.check_classes(images, keep)
+    results = []
+    every = torch.arange(classifier.n_classes, device=images.device)
+    with frozen(classifier.module), torch.enable_grad():
+        for image, wanted in zip(images.detach().split(1), keep, strict=True):
+            kept = image.new_zeros(len(wanted), *image.shape[1:])
+            highest, second_highest = (torch.full_like(image[0], -torch.inf) for _ in range(2))
+            lowest, second_lowest = (torch.full_like(image[0], torch.inf) for _ in range(2))
+            for index, row in _class_gradients(classifier, image, every, points, batch_size):
+                second_highest = torch.maximum(second_highest, torch.minimum(highest, row))
+                second_lowest = torch.minimum(second_lowest, torch.maximum(lowest, row))
+                highest, lowest = torch.maximum(highest, row), torch.minimum(lowest, row)
+                kept[wanted == index] = row
+            results.append((kept, highest, lowest, second_highest, second_lowest))
+    return Extremes(*(torch.stack(part) for part in zip(*results, strict=True)))
+
+
+def _class_gradients(
+    classifier: Classifier, image: Images, classes: Classes, points: Points, batch_size: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Each of ``classes``, by its place there and in any order, and the gradient (c, h, w) of its logit, for one image."""
+    head = classifier.head
+    if head is None or head.out_features == 1 or head.in_features >= len(classes):
+        rows = _jacobian_rows(classifier.logits, classes, image, points, batch_size)
+        yield from enumerate(row for some in rows for row in some)
+        return
+    # logits = W e + b: back-propagate the d numbers of e instead of the k > d classes
+    numbers = torch.arange(head.in_features, device=image.device)
+    jacobian = image.new_empty(len(numbers), *image.shape[1:])
+    filled = 0
+    for gradients in _jacobian_rows(classifier.embed, numbers, image, points, batch_size):
+        jacobian[filled : filled + len(gradients)] = gradients
+        filled += len(gradients)
+    # classes of equal weights tie exactly only if they are computed once: a product rounds rows by where they stand
+    weights, same = head.weight.detach()[classes].unique(dim=0, return_inverse=True)
+    for first in range(0, len(weights), batch_size):
+        some = (weights[first : first + batch_size] @ jacobian.flatten(1)).unflatten(1, image.shape[1:])
+        for i, row in enumerate(some, first):
+            for place in (same == i).nonzero().flatten().tolist():
+                yield place, row
+
+
+def _jacobian_rows(
+    function: Callable[[Images], Tensor], outputs: Tensor, image: Images, points: Points, batch_size: int
+) -> Iterator[Tensor]:
+    """Rows of the Jacobian of ``function`` (1, c, h, w) -> (1, m) for ``outputs``, summed over the points.
+
+    ``batch_size`` rows at a time: a batch of copies of the image is differentiated with one row of the identity each.
+    Batches are fast on every device, where ``is_grads_batched`` over a whole network leaves the fast kernels of a CPU.
+    """
+    copies = min(batch_size, len(outputs))
+    path = list(points(image))
+    graph: tuple[Tensor, Tensor] | None = None
+    for wanted in outputs.split(copies):
+        total = image.new_zeros(len(wanted), *image.shape[1:])
+        for point in path:
+            if graph is None or len(path) > 1:
+                x = _leaf(point.images.repeat(copies, 1, 1, 1))
+                graph = x, attached(function(x))
+            one_hot = torch.zeros_like(graph[1])
+            one_hot[torch.arange(len(wanted)), wanted] = 1
+            (gradient,) = torch.autograd.grad(graph[1], graph[0], one_hot, retain_graph=len(path) == 1)
+            total += point.factor * gradient[: len(wanted)]
+        yield total
+
+
+def feature_gradients(classifier: Classifier, images: Images, targets: Targets, layer: str) -> tuple[FeatureMap, FeatureMap]:
+    """Features of ``layer`` on their grid, and the gradient of the target's logit by them, both (n, d, gh, gw).
+
+    The graph starts at the layer: one forward pass, and the backward pass of what follows the layer.
+    """
+    with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
+        scores = attached(classifier.scores(images.detach(), targets))
+        (gradient,) = torch.autograd.grad(scores.sum(), outputs[layer])
+    return classifier.as_grid(outputs[layer].detach(), images), classifier.as_grid(gradient, images)
+
+
+def feature_jacobian(
+    classifier: Classifier, images: Images, classes: Classes, layer: str, batch_size: int
+) -> Iterator[tuple[FeatureMap, FeatureMap]]:
+    """As ``feature_gradients``, for one class after another of every image: k pairs from one forward pass.
+
+    The classes' vector-Jacobian products over the short suffix are batched, ``batch_size`` classes at a time.
+    """
+    with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
+        logits = attached(classifier.logits(images.detach()))
+        features = classifier.as_grid(outputs[layer].detach(), images)
+        for some in classes.split(batch_size):
+            one_hot = torch.zeros(len(some), *logits.shape, dtype=logits.dtype, device=logits.device)
+            one_hot[torch.arange(len(some)), :, some] = 1
+            (gradients,) = torch.autograd.grad(logits, outputs[layer], one_hot, retain_graph=True, is_grads_batched=True)
+            for gradient in gradients:
+                yield features, classifier.as_grid(gradient, images)
+
+
+def attached(output: Tensor) -> Tensor:
+    """The output of a network, unless it was computed without a graph."""
+    if not output.requires_grad:
+        raise SeewhyError(
+            "the network computes without gradients (no_grad or inference_mode inside, or a layer after which nothing "
+            "depends on it): mend it, or choose a method that needs none, such as eigen_cam"
+        )
+    return output
+
+
+def _leaf(images: Images) -> Images:
+    """A leaf that asks for its gradient; channels last, which convolutions of larger batches run faster on."""
+    return images.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def _groups(points: Iterator[Point], size: int) -> Iterator[list[Point]]:
+    while group := list(islice(points, max(size, 1))):
+        yield group

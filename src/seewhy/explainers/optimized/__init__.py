@@ -1,0 +1,1 @@
+"""Methods that optimize a mask or weights for each image."""

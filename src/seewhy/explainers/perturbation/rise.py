@@ -1,0 +1,167 @@
+"""RISE (Petsiuk et al., 2018), equation 6."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.precision import Precision
+from seewhy.errors import SeewhyError
+from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.explainers.classes import column, for_each
+from seewhy.explainers.perturbation.random_masks import (
+    ROUND,
+    Border,
+    Masks,
+    MaskStream,
+    Normalization,
+    exact,
+    given,
+    masked,
+    pearson,
+)
+from seewhy.explainers.selectors import Selector, select_all
+from seewhy.masking.baselines import Baseline, baseline_images
+from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
+
+Sums = Float[Tensor, "k hw"]
+
+
+@EXPLAINERS.register("rise")
+@dataclass(frozen=True)
+class RISE:
+    """Mean score of the target over random masks that keep the pixel. Not negative.
+
+    Only logits are asked for, so any classifier can be explained. Every image meets the same masks. Several classes come
+    for the passes of one. (With the selector "logit" or "contrast" the map may be negative.)
+
+    With a ``tolerance`` each image, and each class, stops for itself: after every 256 masks the map of the even masks and
+    the map of the odd ones are compared, and it is done when their Pearson correlation r is at least 1 - tolerance. The
+    map returned is that of all masks seen, whose correlation with another such map is about 2r / (1 + r)
+    (Spearman-Brown). ``explain_counted`` also returns how many masks each image took.
+
+    Where paper and code differ: masks act on the normalized image, as in the code (``baseline="mean_color"``); "black" is
+    the paper's equation. The code's upsampling mirrors the cells at the border (``border="mirror"``), so that a border
+    pixel is a mixture of two cells; here the outer cells reach to the border.
+
+    Args:
+        classifier: what is explained.
+        samples: masks, at most; the paper has 4000 for VGG-16 and 8000 for ResNet-50.
+        cells: along each side of the image, the paper's h = w = 7.
+        keep_probability: of a cell, in (0, 1], the paper's p.
+        normalization: divide the sum by what the masks sum to in expectation, N p (eq. 6), or by each pixel's "own" sum,
+            which makes it a mean proper: less noise for few masks.
+        selector: the score: the target's "probability", "logit", "log_probability", "log_odds", or its "contrast" to the
+            highest other.
+        tolerance: 0 takes all samples; 0.1 stops where the halves correlate by 0.9, most often soon with "own"
+            normalization, seldom before 4000 masks with the "expected" one.
+        masks: own masks (m, h, w) in [0, 1] in place of random ones; keep_probability is then their mean.
+        border: outer cells "repeat" to the border, or "mirror" there as in the released code.
+        baseline: what removed pixels become (see ``masking.baseline_images``).
+        seed: of the masks.
+        precision: "bf16" runs the network in bfloat16; sums stay in the images' type, or float32 for a smaller one.
+        batch_size: masked images that are run at a time; more than 256 have no effect.
+    """
+
+    family: ClassVar[Family] = "perturbation"
+    class_specific: ClassVar[bool] = True
+    paper: ClassVar[str] = "petsiuk2018rise"
+
+    classifier: Classifier
+    samples: int = 4000
+    cells: int = 7
+    keep_probability: float = 0.5
+    normalization: Normalization = "expected"
+    selector: Selector = "probability"
+    tolerance: float = 0.0
+    masks: Tensor | None = None
+    border: Border = "repeat"
+    baseline: Baseline | float | Tensor = "mean_color"
+    seed: int = 0
+    precision: Precision = "fp32"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        _ = self._stream
+        masks = self.masks
+        if masks is not None and (masks.ndim != 3 or not len(masks) or not 0 <= masks.amin() <= masks.amax() <= 1):
+            raise SeewhyError(
+                f"masks must be (m, h, w) in [0, 1], got {tuple(masks.shape)}: bring them there, or leave them out"
+            )
+
+    def explain(self, images: Images, targets: Targets) -> Attribution:
+        return self.explain_counted(images, targets)[0]
+
+    def explain_counted(self, images: Images, targets: Targets) -> tuple[Attribution, Int[Tensor, "n"]]:
+        """The maps, and how many masks each of them took."""
+        maps, used = self._maps(images, column(targets))
+        return maps[:, 0], used[:, 0]
+
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        return self._maps(images, for_each(images, classes))[0]
+
+    @property
+    def _stream(self) -> MaskStream:
+        return MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
+
+    def _maps(self, images: Images, classes: Tensor) -> tuple[ClassAttribution, Int[Tensor, "n k"]]:
+        self.classifier.check_classes(images, classes)
+        if self.masks is not None and self.masks.shape[1:] != images.shape[2:]:
+            raise SeewhyError(
+                f"masks of {tuple(self.masks.shape[1:])} do not fit images of {tuple(images.shape[2:])}: resize them"
+            )
+        images = images.detach()
+        removed = baseline_images(self.baseline, self.classifier, images)
+        with self.classifier.at_work(self.precision):
+            maps, used = zip(*map(self._maps_of, images, removed, classes), strict=True)
+        return torch.stack(maps).to(images.dtype).unflatten(2, images.shape[2:]), torch.stack(used)
+
+    def _maps_of(self, image: Tensor, removed: Tensor, classes: Classes) -> tuple[Sums, Int[Tensor, "k"]]:
+        """One image: the classes' sums of masks by scores, in halves if these are compared. Done classes take no more."""
+        halves, count = 2 if self.tolerance else 1, 0
+        dtype = torch.promote_types(image.dtype, torch.float32)  # thousands of terms
+        sums = image.new_zeros(halves, len(classes), image[0].numel(), dtype=dtype)
+        weights = image.new_zeros(halves, 1, image[0].numel(), dtype=dtype)
+        going, used = torch.ones_like(classes, dtype=torch.bool), torch.zeros_like(classes)
+        for masks in self._masks(image):
+            scores = (self._scores(image, removed, masks)[:, classes] * going).to(dtype)
+            shown = masks.flatten(1).to(dtype)
+            for j in range(halves):
+                mine = slice((j - count) % halves, None, halves)
+                with exact(image):
+                    sums[j].addmm_(scores[mine].T, shown[mine])
+                weights[j] += shown[mine].sum(0)
+            count += len(masks)
+            used += going * len(masks)
+            if self.tolerance and count % ROUND == 0:
+                even, odd = (sums[j] / self._total(weights[j], count // 2) for j in range(2))
+                done = going & (pearson(even, odd) >= 1 - self.tolerance)
+                sums[0, done] = (sums[0, done] + sums[1, done]) / self._total(weights.sum(0), count)
+                going = going & ~done
+                if not going.any():
+                    return sums[0], used
+        if self.tolerance:
+            sums[0, going] = (sums[0, going] + sums[1, going]) / self._total(weights.sum(0), count)
+        else:
+            sums[0] /= self._total(weights[0], count)
+        return sums[0], used
+
+    def _masks(self, image: Tensor) -> Iterator[Masks]:
+        if self.masks is not None:
+            return given(self.masks, image, self.batch_size)
+        return self._stream.batches(image, self.batch_size)
+
+    def _scores(self, image: Tensor, removed: Tensor, masks: Masks) -> Float[Tensor, "m k"]:
+        """Of every class, for the image under each mask."""
+        logits = self.classifier.logits(self.classifier.laid_out(masked(image, masks, removed)))
+        return select_all(self.classifier, logits, self.selector)
+
+    def _total(self, weights: Float[Tensor, "1 hw"], count: int) -> Float[Tensor, "1 hw"] | float:
+        """What a sum is divided by: eq. 6; or each pixel's own sum of masks (1 where no mask kept it: the sum is 0)."""
+        if self.normalization == "expected":
+            return count * self.keep_probability
+        return torch.where(weights > 0, weights, 1)

@@ -1,0 +1,83 @@
+"""Sheets: many pictures beside each other, with captions."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
+
+from seewhy.explanation.overlay import DIVERGING, INK, PAPER, SEQUENTIAL, SOFT, _fitted, _font
+
+
+class Panel(NamedTuple):
+    """One picture of a sheet, and what is written under it."""
+
+    picture: Image.Image
+    caption: str = ""
+    bold: bool = False
+
+
+def sheet(
+    rows: Sequence[Sequence[Panel]],
+    title: str = "",
+    columns: Sequence[str] = (),
+    size: int = 168,
+    keys: Collection[str] = (SEQUENTIAL, DIVERGING),
+) -> Image.Image:
+    """Panels in rows, a heading over each column, ``keys`` to the colors at the foot.
+
+    Panels are as wide as ``size`` pixels; a row may be shorter than others.
+    """
+    gap, letter = 8, max(11, size // 13)
+    line = round(letter * 1.5)
+    wide = max(len(row) for row in rows)
+    widths = size * wide + gap * (wide + 1)
+    top = gap + (line * 2 if title else 0) + (line if columns else 0)
+    pictures = [[p.picture.resize((size, round(size * p.picture.height / p.picture.width))) for p in row] for row in rows]
+    heights = [
+        max(p.height for p in row) + (line if any(q.caption for q in r) else 0)
+        for row, r in zip(pictures, rows, strict=True)
+    ]
+    canvas = Image.new("RGB", (widths, top + sum(heights) + gap * len(rows) + 2 * line * bool(keys)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    if title:
+        draw.text((gap, gap), title, INK, _font(round(letter * 1.35), bold=True))
+    for j, heading in enumerate(columns):
+        font = _font(letter, bold=True)
+        draw.text((gap + j * (size + gap), top - line), _fitted(heading, font, size), INK, font)
+    y = top
+    for row, scaled, height in zip(rows, pictures, heights, strict=True):
+        for j, (panel, picture) in enumerate(zip(row, scaled, strict=True)):
+            x = gap + j * (size + gap)
+            canvas.paste(picture, (x, y))
+            font = _font(letter, bold=panel.bold)
+            draw.text(
+                (x, y + picture.height + letter // 5), _fitted(panel.caption, font, size), INK if panel.bold else SOFT, font
+            )
+        y += height + gap
+    if keys:
+        _keys(canvas, draw, (gap, y + line // 4), letter, keys)
+    return canvas
+
+
+def _keys(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], letter: int, keys: Collection[str]
+) -> None:  # fmt: skip
+    """What the colors mean."""
+    x, y = at
+    font = _font(letter)
+    meant = {SEQUENTIAL: ("weak", "strong"), DIVERGING: ("against the class", "for it")}
+    for name, (low, high) in ((name, ends) for name, ends in meant.items() if name in keys):
+        ramp = (colormaps[name](np.linspace(0, 1, letter * 8))[None, :, :3] * 255).astype(np.uint8)
+        bar = Image.fromarray(np.repeat(ramp, letter, 0))
+        for part in (low, bar, high):
+            if isinstance(part, str):
+                if x + font.getlength(part) > canvas.width:
+                    return
+                draw.text((x, y), part, SOFT, font)
+                x += int(font.getlength(part)) + letter // 2
+            else:
+                canvas.paste(part, (x, y + letter // 5))
+                x += part.width + letter // 2
+        x += letter

@@ -1,0 +1,236 @@
+"""Does the map lie on the object? Mass, rank and maximum of a map against a region."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from seewhy.maps import read
+from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.case import Case
+from seewhy.types import Attribution, Regions, Scores
+
+
+@METRICS.register("relevance_mass")
+@dataclass(frozen=True)
+class RelevanceMass:
+    r"""Share of the positive attribution that lies on the object.
+
+    $$\mathrm{RMA} = \frac{\sum_{i \in R} \max(a_i, 0)}{\sum_i \max(a_i, 0)}$$
+
+    Here $a_i$ is the attribution of pixel $i$ and $R$ the region. The map is not shifted: what is negative counts as
+    nothing. ``energy_pointing_game`` is the same share of the min-max map, where the most negative pixel becomes 0 and a 0
+    becomes positive; the two agree where a map's minimum is 0.
+
+    Rewards: attribution that stays on the object, wherever on it.
+
+    Fooled by: large objects, since an even map scores the share of the image that the region covers (compare with that
+    chance level); and by one bright pixel on the object with nothing elsewhere, which scores 1.
+
+    Defined: 0 for a map without positive values, which claims nothing, and for an empty region; 1 for a full region and
+    any positive value. The scale of a map does not matter, a shift does.
+
+    Source: Arras et al. 2022, "relevance mass accuracy"; relevance mass in Møller et al. 2025, section 3, who take the
+    bounding box for the region.
+    """
+
+    family: ClassVar[Family] = "localization"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("regions",)
+    reads: ClassVar[str] = "positive"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "arras2022clevr"
+
+    def score(self, case: Case) -> Scores:
+        return relevance_mass(case.attributions, region_of(case))
+
+
+@METRICS.register("relevance_rank")
+@dataclass(frozen=True)
+class RelevanceRank:
+    r"""Share of the object's area that the highest pixels, as many as the object has, cover.
+
+    $$\mathrm{RRA} = \frac{|T_k \cap R|}{k}, \qquad k = |R|$$
+
+    Here $T_k$ are the $k$ pixels with the highest attribution and $R$ is the region.
+
+    Rewards: an order in which the pixels of the object come before all others.
+
+    Fooled by: large objects, since a random order scores the share of the image that the region covers. It does not see
+    how much higher the pixels of the object are, nor any order within them.
+
+    Defined: pixels of the same value as the last of $T_k$ are drawn by chance, and the score is the mean over all draws:
+    the free places times the share of those pixels that is in the region. So a constant map scores the region's share.
+    0 for an empty region, 1 for a full one. Any increasing function of the map gives the same score; negative values are
+    merely low.
+
+    Source: Arras et al. 2022, "relevance rank accuracy"; Møller et al. 2025 report this figure (their text describes
+    ``relevance_iou``).
+    """
+
+    family: ClassVar[Family] = "localization"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("regions",)
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "arras2022clevr"
+
+    def score(self, case: Case) -> Scores:
+        return relevance_rank(case.attributions, region_of(case))
+
+
+@METRICS.register("relevance_iou")
+@dataclass(frozen=True)
+class RelevanceIoU:
+    r"""Intersection over union of the object and the highest pixels, as many as the object has.
+
+    $$\mathrm{IoU} = \frac{|T_k \cap R|}{|T_k \cup R|} = \frac{\mathrm{RRA}}{2 - \mathrm{RRA}}, \qquad k = |R|$$
+
+    Here $T_k$ are the $k$ pixels with the highest attribution, $R$ is the region and RRA is ``relevance_rank``. Both metrics
+    order the maps of one image alike; the means over images differ.
+
+    Rewards: an order in which the pixels of the object come before all others.
+
+    Fooled by: large objects, as ``relevance_rank``; a random order scores about $s / (2 - s)$ for a region that covers the
+    share $s$ of the image.
+
+    Defined: where pixels are tied at the edge of $T_k$, the expected intersection goes into the formula; the mean of the
+    ratio over all draws would be slightly higher. 0 for an empty region, 1 for a full one.
+
+    Source: Møller et al. 2025, section 3, "relevancy rank" as the text has it; the released code computes
+    ``relevance_rank``.
+    """
+
+    family: ClassVar[Family] = "localization"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("regions",)
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "moller2025nemt"
+
+    def score(self, case: Case) -> Scores:
+        return relevance_iou(case.attributions, region_of(case))
+
+
+@METRICS.register("pointing_game")
+@dataclass(frozen=True)
+class PointingGame:
+    r"""Whether the highest pixel lies on the object, or near it.
+
+    $$\mathrm{PG} = \mathbb{1}\left[\, \arg\max_i a_i \in R_\tau \right]$$
+
+    Here $R_\tau$ is the region together with all pixels whose center is less than $\tau$ pixels from that of a pixel of it.
+
+    Rewards: one pixel in the right place.
+
+    Fooled by: everything but that pixel, which is all it looks at; by objects in the middle, where a map of the center
+    scores well; and by large objects.
+
+    Defined: where several pixels share the highest value, the share of them that hits, so a constant map scores the share
+    of the image that $R_\tau$ covers. 0 for an empty region. Negative maps have a highest pixel too.
+
+    Args:
+        tolerance: $\tau$ in pixels. 0 is the standard pointing game of Opti-CAM's appendix; 15 is TorchRay's, for images
+            whose shorter side is 224.
+
+    Source: Zhang et al. 2018, section 4.1; Opti-CAM (Zhang et al. 2024), eq. A6; the tolerance as in TorchRay.
+    """
+
+    family: ClassVar[Family] = "localization"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("regions",)
+    reads: ClassVar[str] = "order"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "zhang2018topdown"
+
+    tolerance: int = 0
+
+    def score(self, case: Case) -> Scores:
+        return pointing_game(case.attributions, region_of(case), self.tolerance)
+
+
+@METRICS.register("energy_pointing_game")
+@dataclass(frozen=True)
+class EnergyPointingGame:
+    r"""Share of the energy of the min-max map that lies on the object.
+
+    $$\mathrm{EP} = \frac{\sum_{i \in R} s_i}{\sum_i s_i}, \qquad s = \frac{a - \min a}{\max a - \min a}$$
+
+    ``relevance_mass`` is the same share of the positive part of the raw map. Here a signed map is shifted, so that a
+    pixel without any attribution has energy; for a map whose minimum is 0 the two are equal. It is the precision of
+    Opti-CAM's appendix (eq. A3).
+
+    Rewards: energy that stays on the object, wherever on it.
+
+    Fooled by: large objects, since an even map scores about the share of the image that the region covers; by one bright
+    pixel; and, for signed maps, by the lowest pixel, which decides how much energy all others have.
+
+    Defined: 0 for a constant map, which has no energy after min-max, and for an empty region. Neither scale nor shift of
+    a map matter.
+
+    Source: Score-CAM (Wang et al. 2020), section 4.3; Opti-CAM (Zhang et al. 2024), appendix B, eq. A3.
+    """
+
+    family: ClassVar[Family] = "localization"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Need, ...]] = ("regions",)
+    reads: ClassVar[str] = "min_max"
+    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
+    paper: ClassVar[str] = "wang2020scorecam"
+
+    def score(self, case: Case) -> Scores:
+        return relevance_mass(read(case.attributions, "min_max"), region_of(case))
+
+
+def relevance_mass(attributions: Attribution, regions: Regions) -> Scores:
+    """Positive attribution inside over all positive attribution; 0 where there is none."""
+    a = read(attributions, "positive")
+    highest = a.amax((1, 2), keepdim=True)
+    a = a / torch.where(highest > 0, highest, 1)  # the sum of a map of any scale is in range
+    inside, outside = (a * regions).sum((1, 2)), (a * ~regions).sum((1, 2))
+    return inside / torch.where(highest[:, 0, 0] > 0, inside + outside, 1)
+
+
+def relevance_rank(attributions: Attribution, regions: Regions) -> Scores:
+    """Expected share of the k highest pixels that is in the region, k being its area; 0 for an empty region."""
+    a, r = attributions.flatten(1), regions.flatten(1)
+    k = r.sum(1)
+    last = a.sort(1, descending=True).values.gather(1, (k - 1).clamp_min(0)[:, None])
+    above, tied = a > last, a == last
+    free = (k - above.sum(1)).to(a.dtype)
+    hits = (above & r).sum(1) + free * (tied & r).sum(1) / tied.sum(1)
+    return torch.where(k > 0, hits / k.clamp_min(1), 0)
+
+
+def relevance_iou(attributions: Attribution, regions: Regions) -> Scores:
+    """IoU of the region and as many of the highest pixels: k r / (2 k - k r) for a rank accuracy r."""
+    rank = relevance_rank(attributions, regions)
+    return rank / (2 - rank)
+
+
+def pointing_game(attributions: Attribution, regions: Regions, tolerance: int = 0) -> Scores:
+    """Share of the highest pixels that lie in the region or less than ``tolerance`` pixels from it."""
+    highest = attributions == attributions.amax((1, 2), keepdim=True)
+    hits = (highest & dilate(regions, tolerance)).sum((1, 2))
+    return hits.to(attributions.dtype) / highest.sum((1, 2))
+
+
+def dilate(regions: Regions, radius: int) -> Regions:
+    """The regions and all pixels less than ``radius`` pixels away, center to center; an empty region stays empty."""
+    if not radius or not regions.any():
+        return regions
+    away = [distance_transform_edt(~r) < radius if r.any() else r for r in regions.cpu().numpy()]
+    return regions | torch.stack([torch.as_tensor(a) for a in away]).to(regions.device)
+
+
+def region_of(case: Case) -> Tensor:
+    """The regions of a case that has them."""
+    assert case.regions is not None, "score() of seewhy.metrics.base checks what a metric needs"
+    return case.regions

@@ -1,0 +1,86 @@
+"""How alike the maps of two explainers are: rank correlation over a coarse grid."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch.nn import functional as F
+
+from seewhy.evaluation.statistics import Array
+from seewhy.report.run_numbers import Key
+
+CELLS = 14
+"""Of the grid in each direction: maps that mark the same places a few pixels apart are alike."""
+Maps = Mapping[tuple[int, int], NDArray[np.float32]]
+"""Small raw maps (h, w) of one explainer, by place in the dataset and class explained."""
+
+
+class Disagreement(NamedTuple):
+    """Two explainers on one row, and the rank correlation of their maps."""
+
+    key: Key
+    first: str
+    second: str
+    correlation: float
+
+
+class Likeness(NamedTuple):
+    """Rank correlations of ``keys`` (r) rows and ``explainers`` (e): ``rows`` (r, e, e), NaN where a map is constant."""
+
+    explainers: list[str]
+    keys: list[Key]
+    rows: Array
+
+    @property
+    def means(self) -> Array:
+        """(e, e) over the rows; NaN where none is defined."""
+        known = np.isfinite(self.rows)
+        sums, counts = np.where(known, self.rows, 0).sum(0), known.sum(0)
+        return np.where(counts > 0, sums / np.maximum(1, counts), np.nan)
+
+    def lowest(self, among: list[str], most: int = 6) -> list[Disagreement]:
+        """The rows and pairs that are least alike, no image and no pair twice."""
+        places = [i for i, name in enumerate(self.explainers) if name in among]
+        pairs = [(i, j) for i in places for j in places if i < j]
+        if not pairs or not self.keys:
+            return []
+        values = np.stack([self.rows[:, i, j] for i, j in pairs], axis=1)
+        found: list[Disagreement] = []
+        images, used = set[int](), set[int]()
+        for place in np.argsort(np.where(np.isfinite(values), values, np.inf), axis=None, kind="stable").tolist():
+            row, pair = divmod(place, len(pairs))
+            if not np.isfinite(values[row, pair]) or len(found) == most:
+                break
+            if self.keys[row].image in images or pair in used:
+                continue
+            images.add(self.keys[row].image)
+            used.add(pair)
+            first, second = (self.explainers[i] for i in pairs[pair])
+            found.append(Disagreement(self.keys[row], first, second, float(values[row, pair])))
+        return found
+
+
+def likeness(maps: Mapping[str, Maps]) -> Likeness:
+    """Of the rows that every explainer has a map of; explainers without any map are left out."""
+    present = {name: found for name, found in maps.items() if found}
+    names = list(present)
+    shared = set.intersection(*(set(found) for found in present.values())) if present else set()
+    keys = [Key(*key) for key in sorted(shared)]
+    rows = np.full((len(keys), len(names), len(names)), np.nan)
+    for row, key in enumerate(keys):
+        cells = np.stack([pooled(present[name][key]) for name in names])
+        ranked = stats.rankdata(cells, axis=1)
+        varied = np.ptp(ranked, axis=1) > 0
+        if varied.any():
+            rows[row][np.ix_(varied, varied)] = np.corrcoef(ranked[varied])
+    return Likeness(names, keys, rows)
+
+
+def pooled(values: NDArray[np.float32]) -> Array:
+    """(cells,) means of (h, w) over a grid of at most 14 x 14."""
+    size = min(CELLS, values.shape[0]), min(CELLS, values.shape[1])
+    found: Array = F.adaptive_avg_pool2d(torch.from_numpy(values)[None].double(), size).numpy().ravel()
+    return found

@@ -1,0 +1,188 @@
+"""What was measured and how, in words for a reader who sees a run for the first time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from inspect import getdoc
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from seewhy.evaluation.run import Run
+from seewhy.explainers import EXPLAINERS
+from seewhy.metrics import METRICS
+from seewhy.report.digits import seconds
+
+EXPLAINED = {
+    "label": "the true class; each, where an image has several",
+    "predicted": "the class that the classifier predicts",
+    "second": "the second likeliest class",
+    "least": "the least likely class",
+    "present": "all classes that are present, their maps merged by the maximum",
+}
+SCORED = {
+    **EXPLAINED,
+    "label": "the true class; the likeliest, where an image has several",
+    "explained": "the class that is explained",
+}
+FAMILIES = {
+    "masking": "What becomes of the answer when the image is shown through the map?",
+    "ordering": "Does the answer change when the pixels are removed in the order of the map?",
+    "localization": "Does the map lie on the object?",
+    "specificity": "Do the maps of different classes differ?",
+    "complexity": "How few pixels does the map need?",
+    "robustness": "Does the map stay when the image hardly changes?",
+    "randomization": "Does the map depend on what the network has learned?",
+    "cost": "What do the maps cost?",
+}
+
+
+class Fact(NamedTuple):
+    """A line of the account: what, and its value."""
+
+    what: str
+    value: str
+
+
+class Entry(NamedTuple):
+    """An explainer or a metric: what it is, its options, its limit of images, and the time it took."""
+
+    name: str
+    family: str
+    summary: str
+    better: str
+    reads: str
+    options: str
+    limit: str
+    seconds: str
+
+
+class Trouble(NamedTuple):
+    """A kind of failure: what failed, why, how often, and some of its images."""
+
+    what: str
+    error: str
+    times: int
+    images: list[str]
+
+
+def account(run: Run) -> list[Fact]:
+    """What was measured and how; what the manifest does not say is left out."""
+    m, asked = run.manifest, run.manifest.get("asked", {})
+    classifier, dataset = asked.get("classifier", {}), dict(asked.get("dataset", {}))
+    kind = classifier.get("module") if isinstance(classifier, Mapping) else classifier
+    size = classifier.get("input_size") if isinstance(classifier, Mapping) else None
+    model = " ".join(str(part) for part in (m.get("model"), f"({kind})" if kind and m.get("model") else kind) if part)
+    network = [model, f"{len(m['classes'])} classes" if m.get("classes") else "", _size(size)]
+    name = dataset.pop("name", None) or m.get("data")
+    facts = {
+        "Classifier": ", ".join(part for part in network if part),
+        "Weights": f"fingerprint {asked['weights']}" if asked.get("weights") else "",
+        "Dataset": ", ".join(part for part in (str(name or ""), _options(dataset)) if part),
+        "Images": _images(run),
+        "Class explained": _class(asked.get("target"), EXPLAINED),
+        "Class scored": _class(asked.get("scored"), SCORED),
+        "Rows": f"{len(run.scores):,} numbers, in scores.parquet and in the csv beside this page",
+        "Random seed": str(asked.get("seed", "")),
+        "Batch size": str(asked.get("batch_size", "")),
+        "Time": _time(m),
+        "Machine": ", ".join(str(m[key]) for key in ("hardware", "device") if m.get(key)),
+        "Software": ", ".join(f"{package} {version}" for package, version in m.get("versions", {}).items()),
+    }
+    return [Fact(what, value) for what, value in facts.items() if value]
+
+
+def explainer_entries(run: Run) -> list[Entry]:
+    return [
+        _entry(run, "explainers", name, about, EXPLAINERS, "method") for name, about in run.manifest["explainers"].items()
+    ]
+
+
+def metric_entries(run: Run) -> list[Entry]:
+    return [_entry(run, "metrics", name, about, METRICS, "metric") for name, about in run.manifest["metrics"].items()]
+
+
+def troubles(run: Run) -> list[Trouble]:
+    """Failures of a kind together, the most frequent first."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for failure in run.manifest.get("failures", []):
+        explainer, metric = failure.get("explainer", ""), failure.get("metric", "")
+        what = f"{metric} of {explainer}" if metric and explainer else explainer or metric or "reading the image"
+        found.setdefault((what, failure.get("error", "")), []).append(str(failure.get("image_id", "")))
+    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+    return [Trouble(what, error, len(images), images[:20]) for (what, error), images in ordered]
+
+
+def class_name(run: Run, index: int) -> str:
+    """The class by its name, or by its number where that is not known."""
+    names = run.manifest.get("classes", [])
+    return str(names[index]) if 0 <= index < len(names) else f"class {index}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """A, B and C; of many, the first and how many more."""
+    shown = [*names[:most], f"{len(names) - most} more"] if len(names) > most + 1 else list(names)
+    return " and ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
+
+
+def _images(run: Run) -> str:
+    """How many, and how the classifier does on them."""
+    n, asked = run.scores["index"].n_unique(), run.manifest.get("asked", {})
+    only = {"correct": "only those classified correctly", "wrong": "only those classified wrong"}.get(asked.get("only", ""))
+    said = [f"{n:,}" + (f" of {total:,}" if (total := run.manifest.get("images", n)) != n else ""), only or ""]
+    known = run.images.filter(pl.col("correct").is_not_null())["correct"]
+    if len(known) and not only:
+        said.append(f"the classifier is right on {int(known.sum()):,} of {len(known):,} ({100 * float(known.mean()):.0f} %)")  # type: ignore[arg-type]
+    return "; ".join(part for part in said if part)
+
+
+def _class(asked: object, known: Mapping[str, str]) -> str:
+    return known.get(str(asked), f"always {asked}") if asked is not None else ""
+
+
+def _time(manifest: Mapping[str, Any]) -> str:
+    """The clock, and the sum over maps and metrics; they differ where a run was resumed or shared out."""
+    spent = {kind: sum(times.values()) for kind, times in manifest.get("seconds", {}).items() if times}
+    processes = manifest.get("processes", 1)
+    wall = manifest.get("wall seconds")
+    several = f", {processes} processes" if processes > 1 else ""
+    resumed = " since it was resumed" if wall and sum(spent.values()) > 1.05 * wall * processes else ""
+    said = [f"{seconds(float(wall))} on the clock{resumed}{several}"] if wall else []
+    said += [f"{seconds(float(t))} for {'maps' if kind == 'explainers' else kind}" for kind, t in spent.items()]
+    return "; ".join(said)
+
+
+def _entry(run: Run, kind: str, name: str, about: Mapping[str, Any], registry: Any, key: str) -> Entry:
+    known = about.get(key)
+    summary = _summary(registry[known]) if known in set(registry) else ""
+    better = about.get("higher_is_better", "")
+    took = run.manifest.get("seconds", {}).get(kind, {}).get(name)
+    return Entry(
+        name,
+        str(about.get("family", "")),
+        summary if known == name or not summary else f"{known}: {summary}",
+        {True: "higher", False: "lower", None: "neither"}.get(better, ""),
+        str(about.get("reads") or ""),
+        _options(about.get("options", {})),
+        f"{about['limit']} images" if about.get("limit") else "",
+        "" if took is None else seconds(float(took)),
+    )
+
+
+def _summary(kind: type) -> str:
+    """The first sentence of its docstring."""
+    text = " ".join((getdoc(kind) or "").split("\n\n")[0].split())
+    return text.partition(". ")[0].rstrip(".")
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    """Those that say something; a switch that is off says nothing."""
+    said = [(key, value) for key, value in options.items() if value is not None and value is not False]
+    return ", ".join(key if value is True else f"{key} {_short(value)}" for key, value in said)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _size(size: Iterable[int] | None) -> str:
+    return f"images of {' × '.join(map(str, size))} pixels" if size else ""

@@ -1,0 +1,5 @@
+"""The contracts of explainers and metrics, as checks for your own."""
+
+from seewhy.testing.explainers import CHECKS as CHECKS
+from seewhy.testing.explainers import check_explainer as check_explainer
+from seewhy.testing.metrics import check_metric as check_metric

@@ -1,0 +1,42 @@
+"""Every explainer x every promise x every tiny model."""
+
+import pytest
+import torch
+from support.tiny_models import CHEAP, TINY, double_by_default
+from torch import Tensor
+
+from seewhy.explainers import EXPLAINERS, ExplainsClasses, explainer
+from seewhy.testing.explainers import CHECKS, Check, close
+
+
+@pytest.mark.parametrize("model", list(TINY))
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", list(EXPLAINERS))
+def test_contract(name: str, check: Check, model: str, batch: tuple[Tensor, Tensor]) -> None:
+    check(lambda classifier: explainer(name, classifier, **CHEAP.get(name, {})), TINY[model](), *batch)
+
+
+@pytest.mark.parametrize("model", ["cnn", "vit"])
+@pytest.mark.parametrize("name", list(EXPLAINERS))
+def test_a_default_type_of_float64_changes_no_map(name: str, model: str, batch: tuple[Tensor, Tensor]) -> None:
+    """A seed draws the same, and nothing is silently promoted."""
+    method = explainer(name, TINY[model](), **CHEAP.get(name, {}))
+    expected = method.explain(*batch)
+    with double_by_default():
+        torch.testing.assert_close(method.explain(*batch), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", list(TINY))
+@pytest.mark.parametrize("name", list(EXPLAINERS))
+def test_a_registered_method_does_not_mind_inference_mode(name: str, model: str, batch: tuple[Tensor, Tensor]) -> None:
+    """Neither in it, nor outside with images, and classes predicted, that were made in it: no graph can keep those."""
+    method, fresh = (explainer(name, TINY[model](), **CHEAP.get(name, {})) for _ in range(2))
+    expected = method.explain(*batch)
+    with torch.inference_mode():
+        images, targets = (x.clone() for x in batch)
+        found = fresh.explain(images, targets)
+    assert not found.is_inference()
+    close(found, expected, "in inference mode")
+    close(method.explain(images, targets), expected, "what was made in inference mode")
+    if isinstance(method, ExplainsClasses):
+        close(method.explain_classes(images, targets[:1])[:1, 0], expected[:1], "classes of inference mode")

@@ -1,0 +1,230 @@
+"""The README, the documentation and the command line say the same, and what they show runs."""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import bibliography
+import metric_pages
+import metric_pictures
+import pages
+import pytest
+import readme
+import typer
+from support.tiny_models import CHEAP, TINY
+from torch import Tensor
+
+from seewhy import EXPLAINERS
+from seewhy.app.cli import main
+from seewhy.data.pictures import to_picture
+from seewhy.data.shapes.shapes import Shapes
+from seewhy.explainers import explainer
+from seewhy.explainers.base import options_of
+from seewhy.metrics import METRICS
+from seewhy.metrics.base import metric_options
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def fences(page: Path, language: str) -> list[str]:
+    """Blocks of one language; a block that ``needs`` something that a test has not is left out."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+WITH_PYTHON = [page for page in PAGES if page.name != "CONTRIBUTING.md" and fences(page, "python")]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first to the last in a folder with nothing but a photograph."""
+    monkeypatch.chdir(tmp_path)
+    to_picture(Shapes(n=1, size=160).sample(0).image).save("photo.jpg")
+    code = "\n".join(fences(page, "python"))
+    exec(compile(code, str(page), "exec"), {"__name__": "example"})
+
+
+def test_the_readme_has_an_example_of_ten_lines() -> None:
+    (code,) = fences(ROOT / "README.md", "python")
+    assert 8 <= len([line for line in code.splitlines() if line.strip()]) <= 10
+
+
+# -- the registry and what is written of it -----------------------------------------------------------------------------
+
+
+def test_the_method_table_is_current() -> None:
+    assert readme.updated(README) == README, "run python tools/docs/readme.py"
+
+
+def test_a_stale_table_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = tmp_path / "README.md"
+    stale.write_text(re.sub(r"^\| `grad_cam` .*\n", "", README, flags=re.MULTILINE), encoding="utf-8")
+    monkeypatch.setattr(readme, "README", stale)
+    monkeypatch.setattr("sys.argv", ["readme.py", "--check"])
+    assert readme.main() == 1
+    monkeypatch.setattr("sys.argv", ["readme.py"])
+    assert readme.main() == 0
+    assert stale.read_text(encoding="utf-8") == README
+
+
+@pytest.mark.parametrize("name", list(EXPLAINERS))
+def test_the_signs_in_the_table_are_true(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    """What is called signed has negative values on some network; what is not has none, or says why it may."""
+    lowest = min(float(explainer(name, TINY[model](), **CHEAP.get(name, {})).explain(*batch).min()) for model in TINY)
+    assert (lowest < 0) == readme.is_signed(name)
+
+
+@pytest.mark.parametrize("name", list(EXPLAINERS))
+def test_every_paper_is_in_the_bibliography(name: str) -> None:
+    paper = EXPLAINERS[name].paper
+    assert paper in bibliography.read() if paper else EXPLAINERS[name].family == "reference"
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_every_metric_has_its_page_its_picture_and_its_paper(name: str) -> None:
+    """All parts of the docstring, every option, and a drawing of its own or the bars of the costs."""
+    paper = METRICS[name].paper
+    assert not paper or paper in bibliography.read()
+    page = metric_pages.page(name)
+    for part in (
+        "$$",
+        "## What it rewards",
+        "## How it can be fooled",
+        "## Where it is defined",
+        "## Source",
+        f"({name}.webp)",
+    ):
+        assert part in page or (part == "$$" and METRICS[name].family == "cost")
+    assert set(metric_pages.prose(name)) >= {"", "Rewards", "Fooled by", "Defined", "Source"}
+    for option in metric_options(METRICS[name]):
+        assert f"| `{option}` | " in page
+    assert f"[`{name}`]({name}.md)" in metric_pages.index()
+    assert name in metric_pictures.DRAWN or METRICS[name].family == "cost"
+
+
+def test_a_metrics_picture_is_drawn() -> None:
+    assert metric_pictures.picture("relevance_rank")[8:12] == b"WEBP"
+
+
+def test_every_entry_of_the_bibliography_is_complete() -> None:
+    entries = bibliography.read()
+    assert len(entries) == (ROOT / "docs" / "bibliography.bib").read_text(encoding="utf-8").count("\n@")
+    for key, entry in entries.items():
+        assert {"author", "title", "year"} <= set(entry.fields), key
+        assert {"booktitle", "journal"} & set(entry.fields), key
+        assert entry.url.startswith("https://")
+
+
+def test_the_design_names_every_module() -> None:
+    design = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
+    for file in (ROOT / "src" / "seewhy").glob("*.py"):
+        assert f"  {file.name} " in design, f"{file.name} is missing in the tree of docs/explanation/design.md"
+
+
+@pytest.mark.parametrize("name", list(EXPLAINERS))
+def test_every_method_is_told_of(name: str) -> None:
+    """By hand on the page of methods, and in the reference, which is made from the registry."""
+    methods = (ROOT / "docs" / "explanation" / "methods.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in methods or f"**{name}**" in methods
+    reference = pages.explainers()
+    assert f"[`{name}`](#{name})" in reference
+    assert f"{{#{name}}}" in reference
+    assert f"::: {EXPLAINERS[name].__module__}.{EXPLAINERS[name].__name__}" in reference
+
+
+def test_the_reference_lists_every_command_and_option() -> None:
+    reference = pages.command_line()
+    group = typer.main.get_command(main.app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        assert f"## seewhy {name}\n" in reference
+        for p in command.params:
+            if p.param_type_name == "option":
+                assert all(option in reference for option in p.opts), p.name
+
+
+# -- commands -----------------------------------------------------------------------------------------------------------
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for block in fences(page, "sh"):
+            for line in block.splitlines():
+                if line.startswith("seewhy "):
+                    yield str(page.relative_to(ROOT)), line
+        for line in re.findall(r"`(seewhy [a-z]+[^`\n]*)`", page.read_text(encoding="utf-8")):
+            yield str(page.relative_to(ROOT)), line
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_every_command_that_is_shown_exists(page: str, line: str) -> None:
+    """The command, its options, and the methods and kinds that it names."""
+    group = typer.main.get_command(main.app)
+    _, name, *words = shlex.split(line, comments=True)
+    command = group.commands[name]  # type: ignore[attr-defined]
+    known = {option: p for p in command.params if p.param_type_name == "option" for option in p.opts}
+    for word, following in pairwise([*words, ""]):
+        if word.startswith("-"):
+            assert word in {*known, "--help"}, f"{page}: {line}"
+        if word == "--explainer":
+            method, _, own = following.partition(":")
+            assert method in {*EXPLAINERS, "all", "dimmed_saliency"}, f"{page}: {line}"
+            for option in re.findall(r"(\w+)=", own):
+                assert option in options_of(EXPLAINERS[method]), f"{page}: {line}"
+        if word in ("--option", "--model-option"):
+            assert "=" in following, f"{page}: {line}"
+
+
+def test_ci_and_the_readme_call_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    for page in PAGES:
+        used = set(
+            re.findall(
+                r"`?\bmake ([a-z]+)\b(?=[`\s\"]| ARGS)",
+                "\n".join([*fences(page, "sh"), *re.findall(r"`[^`\n]+`", page.read_text())]),
+            )
+        )
+        assert used <= targets, page
+    assert "make check" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert ["make check"] in [block.split("\n")[:-1] for block in fences(ROOT / "README.md", "sh")]
+    (check,) = re.findall(r"^check: (.*?) *##", makefile, flags=re.MULTILINE)
+    assert {"lint", "types", "imports", "test", "docs"} <= set(check.split())
+
+
+def test_constraints_pin_every_direct_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    names = {re.split(r"[\[<>=]", r)[0].lower().replace("_", "-") for r in wanted} - {"seewhy"}
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert names <= {line.partition("==")[0] for line in lines if "==" in line}
+
+
+# -- links --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http:", "https:", "#")):
+            continue
+        path = (page.parent / target.partition("#")[0]).resolve()
+        generated = path.is_relative_to(ROOT / "docs") and str(path.relative_to(ROOT / "docs")) in pages.PAGES
+        assert path.exists() or generated, f"{page.name}: {target}"
+
+
+def test_citations_name_entries_of_the_bibliography() -> None:
+    known = bibliography.read()
+    for page in PAGES:
+        for key in re.findall(r"bibliography\.md#(\w+)", page.read_text(encoding="utf-8")):
+            assert key in known, f"{page.name}: {key}"
+
+
+def test_no_page_names_a_machine() -> None:
+    for page in [*PAGES, ROOT / "Makefile", ROOT / ".ci" / "run", ROOT / "constraints.txt", ROOT / "pyproject.toml"]:
+        assert not re.search(r"(^|[\s\"'(=])/(home|root|work|tmp|opt)/", page.read_text(encoding="utf-8")), page

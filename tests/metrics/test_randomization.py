@@ -1,0 +1,401 @@
+"""Similarity of maps, the randomization of parameters and of labels."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from scipy.stats import spearmanr
+from skimage.feature import hog
+from support.tiny_models import SIZE, TINY
+from torch import Tensor, nn
+from train_shapes import RECIPES, permuted_labels
+
+from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.load import load
+from seewhy.data import Shapes, batches
+from seewhy.errors import SeewhyError
+from seewhy.explainers import Explainer, explainer
+from seewhy.metrics import Case, metric
+from seewhy.metrics.base import reduced
+from seewhy.metrics.map_similarity import (
+    SIMILARITIES,
+    _pairs,
+    absolute_rank_correlation,
+    hog_similarity,
+    rank_correlation,
+    ssim,
+)
+from seewhy.metrics.randomization import (
+    LabelRandomization,
+    ParameterRandomization,
+    layers_top_down,
+    randomized,
+    stages,
+    with_classifier,
+)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# -- similarity ---------------------------------------------------------------------------------------------------------
+
+
+def test_rank_correlation_is_spearmans_with_ties() -> None:
+    a, b = (noise(4, 9, 7, seed=s).mul(2).round() for s in (0, 1))
+    expected = [spearmanr(x.flatten(), y.flatten()).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+    np.testing.assert_allclose(rank_correlation(a, b).numpy(), expected, atol=1e-6)
+    torch.testing.assert_close(rank_correlation(a, -a), -torch.ones(4))
+    torch.testing.assert_close(absolute_rank_correlation(a, -a), torch.ones(4))
+
+
+def test_ties_do_not_correlate_by_their_place() -> None:
+    """Two sparse maps whose zeros would be ordered alike by a scan from the upper left."""
+    a, b = torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)
+    a[0, 0, 0], b[0, 7, 7] = 1, 1
+    assert -0.1 < rank_correlation(a, b) < 0
+
+
+def test_hog_is_the_correlation_of_skimages_features() -> None:
+    a, b = noise(2, 64, 80, seed=0), noise(2, 64, 80, seed=1)
+    found = hog_similarity(a, b)
+    for i in range(2):
+        features = []
+        for m in (a[i].double().numpy(), b[i].double().numpy()):
+            stretched = (m - m.min()) / (m.max() - m.min())
+            features.append(hog(stretched, orientations=9, pixels_per_cell=(16, 16), cells_per_block=(1, 1)))
+        assert float(found[i]) == pytest.approx(np.corrcoef(*features)[0, 1], abs=1e-4)
+
+
+@pytest.mark.parametrize("how", list(SIMILARITIES))
+@pytest.mark.parametrize("size", [(5, 5), (16, 16), (30, 100)])
+def test_similarity_of_any_two_maps(how: str, size: tuple[int, int]) -> None:
+    compare = SIMILARITIES[how]  # type: ignore[index]
+    a, b, flat = noise(1, *size), noise(1, *size, seed=1), torch.full((1, *size), 3.0)
+    torch.testing.assert_close(compare(a, a), torch.ones(1))
+    torch.testing.assert_close(compare(a, b), compare(b, a))
+    assert compare(a, b) < 0.8
+    assert compare(flat, torch.zeros_like(flat)).tolist() == [1.0]
+    assert compare(flat, a).tolist() == [0.0]
+    assert compare(a, flat).tolist() == [0.0]
+    spot = torch.zeros(1, *size)
+    spot[0, 0, 0] = 1e-30
+    for x, y in [(spot, a), (spot, spot), (a * 1e30, b), (a.double(), b.double())]:
+        assert torch.isfinite(compare(x, y)).all()
+        assert compare(x, y).dtype == x.dtype
+
+
+def test_similarity_of_maps_that_cannot_be_compared() -> None:
+    with pytest.raises(SeewhyError, match="cannot be compared"):
+        _pairs(noise(1, 4, 4), noise(1, 4, 5), lambda x, y: 0.0)
+    for compare in (hog_similarity, ssim):
+        with pytest.raises(SeewhyError, match="needs maps of at least"):
+            compare(noise(1, 2, 2), noise(1, 2, 2))
+
+
+# -- parameters ---------------------------------------------------------------------------------------------------------
+
+
+class Three(nn.Module):
+    """Registered in another order than they run: last, first, second. One parameter belongs to the network itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(6, 5)
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+        self.scale = nn.Parameter(1 + 0.1 * noise(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x * self.scale))
+        return self.last(torch.relu(self.norm(self.second(x))).mean((2, 3)))
+
+
+@pytest.fixture
+def three() -> Classifier:
+    torch.manual_seed(0)
+    module = Three()
+    with torch.no_grad():
+        module.norm.running_mean.add_(noise(6))
+        module.norm.running_var.mul_(3)
+    return Classifier(module.eval(), input_size=(SIZE, SIZE), classes=("ant", "bee", "cat", "dog", "elk"))
+
+
+def case_of(method: Explainer, classifier: Classifier, images: Tensor, targets: Tensor, seed: int = 0) -> Case:
+    return Case(
+        classifier, images, targets, targets, method.explain(images, targets), explainer=method, seed=seed
+    )  # fmt: skip
+
+
+def state(classifier: Classifier) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in classifier.module.state_dict().items()}
+
+
+def changed(classifier: Classifier, before: dict[str, Tensor]) -> set[str]:
+    after = classifier.module.state_dict()
+    return {k.rpartition(".")[0] for k in before if not torch.equal(after[k], before[k])}
+
+
+def test_layers_are_ordered_as_they_run(three: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+    assert layers_top_down(three, batch[0][:1]) == ["last", "norm", "second", "first", ""]
+    assert all(not m._forward_pre_hooks for m in three.module.modules())
+
+
+class Attentive(nn.Module):
+    """An attention whose last linear layer is never called: PyTorch reads its weights alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 5)
+        self.patch = nn.Conv2d(3, 4, 4, 4)
+        self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        return self.head(self.attention(x, x, x)[0].mean(1))
+
+
+def test_a_layer_that_is_never_called_stays_with_its_neighbor(batch: tuple[Tensor, Tensor]) -> None:
+    attentive = Classifier(Attentive().eval(), input_size=(SIZE, SIZE))
+    assert layers_top_down(attentive, batch[0][:1]) == ["head", "attention.out_proj", "attention", "patch"]
+
+
+def test_stages_are_even_and_complete() -> None:
+    assert stages(5, None) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    assert stages(3, 5) == [(0, 1), (1, 2), (2, 3)]
+    assert stages(10, 5) == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
+    assert stages(161, 5)[-1][1] == 161
+
+
+def test_cascading_goes_down_and_independent_goes_alone(three: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+    before = state(three)
+    order = ["last", "norm", "second", "first", ""]
+    for i, other in enumerate(randomized(three, "cascading", None, 0, batch[0][:1])):
+        assert changed(other, before) == set(order[: i + 1])
+    for i, other in enumerate(randomized(three, "independent", None, 0, batch[0][:1])):
+        assert changed(other, before) == {order[i]}
+    halves = [changed(other, before) for other in randomized(three, "cascading", 2, 0, batch[0][:1])]
+    assert halves == [{"last", "norm"}, set(order)]
+    assert not changed(three, before)
+
+
+def test_untrained_values(three: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+    """By the layer's own method, batch-norm statistics too; what has none keeps its mean and spread."""
+    *_, other = randomized(three, "cascading", None, 0, batch[0][:1])
+    norm, fresh = other.module.norm, nn.BatchNorm2d(6)
+    assert torch.equal(norm.running_mean, fresh.running_mean)
+    assert torch.equal(norm.running_var, fresh.running_var)
+    assert other.module.first.weight.abs().max() <= 1 / 27**0.5
+    assert (other.module.scale - 1).abs().max() < 1
+    again = [state(c) for c in randomized(three, "independent", None, 0, batch[0][:1])]
+    assert torch.equal(again[0]["last.weight"], other.module.last.weight)  # a layer's draw is its own
+    *_, third = randomized(three, "cascading", None, 1, batch[0][:1])
+    assert not torch.equal(third.module.last.weight, other.module.last.weight)
+
+
+def test_the_global_generator_is_left_alone(three: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    list(randomized(three, "cascading", None, 0, batch[0][:1]))
+    assert torch.equal(torch.rand(1), expected)
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Fails on any network but one."""
+
+    family: ClassVar[str] = "reference"
+    class_specific: ClassVar[bool] = False
+    paper: ClassVar[str] = ""
+
+    classifier: Classifier
+    works_on: nn.Module
+
+    def explain(self, images: Tensor, targets: Tensor) -> Tensor:
+        if self.classifier.module is not self.works_on:
+            raise RuntimeError("another network")
+        return images.mean(1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_network_is_never_touched(fails: bool, classifier: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+    module = classifier.module
+    module.train()
+    before, modes = state(classifier), [m.training for m in module.modules()]
+    method = Failing(classifier, module) if fails else explainer("saliency", classifier)
+    case = case_of(method, classifier, *batch)
+    if fails:
+        with pytest.raises(RuntimeError, match="another network"):
+            ParameterRandomization().score(case)
+    else:
+        scores = ParameterRandomization(n_layers=2).score(case)
+        assert scores.shape == (3, 2)
+        assert torch.isfinite(scores).all()
+    assert not changed(classifier, before)
+    assert [m.training for m in module.modules()] == modes
+    assert all(p.requires_grad for p in module.parameters())
+    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in module.modules())
+
+
+@pytest.mark.parametrize("order", ["cascading", "independent"])
+@pytest.mark.parametrize("how", list(SIMILARITIES))
+def test_a_map_that_ignores_the_network_stays_alike(
+    order: str, how: str, three: Classifier, batch: tuple[Tensor, Tensor]
+) -> None:
+    case = case_of(explainer("center", three), three, *batch)
+    scores = metric("parameter_randomization", order=order, similarity=how).score(case)
+    torch.testing.assert_close(scores, torch.ones(3, 5))
+
+
+def test_scores_repeat_and_do_not_depend_on_the_batch(batch: tuple[Tensor, Tensor]) -> None:
+    classifier = TINY["cnn"]()
+    method = explainer("saliency", classifier)
+    images, targets = batch
+    scores = ParameterRandomization().score(case_of(method, classifier, images, targets))
+    assert torch.equal(scores, ParameterRandomization().score(case_of(method, classifier, images, targets)))
+    for i in range(3):
+        alone = ParameterRandomization().score(case_of(method, classifier, images[i : i + 1], targets[i : i + 1]))
+        torch.testing.assert_close(alone[0], scores[i], atol=1e-4, rtol=1e-4)
+    other = ParameterRandomization().score(case_of(method, classifier, images, targets, seed=1))
+    assert not torch.equal(scores, other)
+    assert reduced(ParameterRandomization(), scores) == pytest.approx(float(scores.mean()))
+
+
+@pytest.fixture(scope="module")
+def shapes() -> tuple[Classifier, Tensor, Tensor]:
+    batch = next(batches(Shapes(n=8), 8))
+    return load("shapes/cnn"), batch.images, batch.labels
+
+
+@pytest.mark.parametrize("name", ["grad_cam", "saliency", "input_x_gradient"])
+def test_gradient_methods_depend_on_the_network(name: str, shapes: tuple[Classifier, Tensor, Tensor]) -> None:
+    classifier, images, labels = shapes
+    case = case_of(explainer(name, classifier), classifier, images, labels)
+    scores = ParameterRandomization(similarity="ssim").score(case)
+    assert scores.shape == (8, 5)
+    assert scores[:, -1].mean() < 0.5
+    assert LabelRandomization(similarity="ssim").score(case).mean() < 0.5
+
+
+# -- another network for the same method --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Around:
+    """An explainer around an explainer."""
+
+    family: ClassVar[str] = "reference"
+    class_specific: ClassVar[bool] = False
+    paper: ClassVar[str] = ""
+
+    classifier: Classifier
+    of: Explainer
+    power: float = 1.0
+
+    def explain(self, images: Tensor, targets: Tensor) -> Tensor:
+        return self.of.explain(images, targets) ** self.power
+
+
+def test_wrapped_explainers_follow(three: Classifier) -> None:
+    other = replace(three)
+    method = Around(three, Around(three, explainer("saliency", three)), power=2)
+    exchanged = with_classifier(method, other)
+    assert isinstance(exchanged, Around)
+    assert exchanged.classifier is exchanged.of.classifier is exchanged.of.of.classifier is other  # type: ignore[attr-defined]
+    assert exchanged.power == 2
+    assert method.of.of.classifier is three  # type: ignore[attr-defined]
+
+
+def test_an_explainer_without_a_classifier_is_told_so(three: Classifier) -> None:
+    class Bare:
+        family: ClassVar[str] = "reference"
+        class_specific: ClassVar[bool] = False
+        paper: ClassVar[str] = ""
+
+        def explain(self, images: Tensor, targets: Tensor) -> Tensor:
+            return images.mean(1)
+
+    with pytest.raises(SeewhyError, match="Bare has no field 'classifier'"):
+        with_classifier(Bare(), three)  # type: ignore[arg-type]
+
+
+class Stubborn(nn.Linear):
+    def reset_parameters(self) -> None:
+        if getattr(self, "made", False):
+            raise RuntimeError("not again\nnever")
+        super().reset_parameters()
+        self.made = True
+
+
+def test_a_layer_that_cannot_be_made_again_is_named(batch: tuple[Tensor, Tensor]) -> None:
+    stubborn = Classifier(nn.Sequential(nn.Flatten(), Stubborn(3 * SIZE**2, 5)).eval(), input_size=(SIZE, SIZE))
+    with pytest.raises(SeewhyError, match=r"layer '1' cannot be initialized again \(RuntimeError: not again\)$"):
+        list(randomized(stubborn, "cascading", None, 0, batch[0][:1]))
+
+
+# -- labels -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_permuted_network_is_at_chance_and_remembers() -> None:
+    """On fresh pictures it knows nothing; its training pictures it knows by heart."""
+    classifier = load("shapes/cnn_permuted")
+    fresh = next(batches(Shapes(n=300, seed=77), 300))
+    n = RECIPES["permuted"].permuted
+    training = Shapes(n=n, split="train")
+    true = [next(layer.label for layer in training.scene(i).layers if layer.label is not None) for i in range(n)]
+    labels = permuted_labels(torch.tensor(true))
+    shown = next(batches(training, 120))
+    assert torch.equal(shown.labels, torch.tensor(true[:120]))
+    with torch.no_grad():
+        assert (classifier.logits(fresh.images).argmax(1) == fresh.labels).float().mean() < 0.25
+        said = classifier.logits(shown.images).argmax(1)
+    assert (said == labels[:120]).float().mean() > 0.95
+    assert (said == shown.labels).float().mean() < 0.3
+
+
+def test_the_permuted_network_carries_its_figures() -> None:
+    with safe_open("src/seewhy/classifier/weights/shapes_cnn_permuted.safetensors", "pt") as opened:
+        figures = {k: float(v) for k, v in opened.metadata().items() if k.startswith("accuracy")}
+    assert figures["accuracy, 3000 test pictures, shortcut=none"] < 0.2
+    assert figures["accuracy, 1000 training pictures with permuted labels"] > 0.95
+
+
+def test_label_randomization(shapes: tuple[Classifier, Tensor, Tensor]) -> None:
+    classifier, images, labels = shapes
+    still = LabelRandomization().score(case_of(explainer("center", classifier), classifier, images, labels))
+    torch.testing.assert_close(still, torch.ones(8))
+    permuted = load("shapes/cnn_permuted")
+    method = explainer("saliency", classifier)
+    expected = rank_correlation(
+        method.explain(images, labels), explainer("saliency", permuted).explain(images, labels)
+    )  # fmt: skip
+    torch.testing.assert_close(LabelRandomization().score(case_of(method, classifier, images, labels)), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shapes/vit", "ShapesViT with other layers than the ShapesCNN"),
+        ("factories:small", "5 classes, the classifier explained has 6"),
+        ("shapes/none", "no network 'none'"),
+    ],
+)
+def test_a_network_that_does_not_fit(name: str, said: str, shapes: tuple[Classifier, Tensor, Tensor]) -> None:
+    classifier, images, labels = shapes
+    case = case_of(explainer("center", classifier), classifier, images, labels)
+    with pytest.raises(SeewhyError, match=said):
+        LabelRandomization(network=name).score(case)
+
+
+def test_a_network_for_other_images(shapes: tuple[Classifier, Tensor, Tensor]) -> None:
+    classifier, images, labels = shapes
+    smaller = replace(classifier, input_size=(64, 64))
+    case = case_of(explainer("center", smaller), smaller, images, labels)
+    with pytest.raises(SeewhyError, match="takes images of 3x96x96, the classifier explained takes 3x64x64"):
+        LabelRandomization().score(case)

@@ -1,0 +1,108 @@
+"""Pages that are made when the documentation is built: from the registries, the command line, and files of the root."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mkdocs_gen_files
+import torch
+import typer
+
+sys.path.insert(0, str(Path(__file__).parent))  # mkdocs runs this file from elsewhere
+
+from bibliography import ROOT, read
+from metric_pages import pages as metric_pages
+from metric_pictures import picture
+from readme import FAMILIES, is_signed, table
+
+from seewhy import EXPLAINERS
+from seewhy.app import catalog
+from seewhy.app.cli import main
+from seewhy.metrics import METRICS
+
+ABOUT = {
+    "gradient": "Derivatives of the target's logit by the pixels.",
+    "cam": "Features of one layer, weighted and summed; as coarse as the layer's grid.",
+    "perturbation": "What happens to the score when parts of the picture are removed.",
+    "attention": "Read off a transformer's attention.",
+    "optimized": "Found by optimization, image by image.",
+    "learned": "One forward pass of a network that was trained to explain.",
+    "reference": "What a method must beat. These maps explain nothing.",
+}
+
+
+def explainers() -> str:
+    """Every registered method, by family; a new one appears by itself."""
+    papers, listed = read(), {entry["name"]: entry for entry in catalog.entries("explainers")}
+    page = ["# Explainers", "", table(list(listed.values()), papers, "#{}"), ""]
+    for family in FAMILIES:
+        names = [name for name in EXPLAINERS if EXPLAINERS[name].family == family]
+        if names:
+            page += [f"## {family}", "", ABOUT[family], ""]
+        for name in names:
+            method = EXPLAINERS[name]
+            facts = [
+                f"`{method.__name__}`",
+                "signed" if is_signed(name) else "not signed",
+                "all classes in one pass" if listed[name]["all_classes_at_once"] else "",
+                "" if method.class_specific else "the same for every class",
+                f"[{papers[method.paper].short}](bibliography.md#{method.paper})" if method.paper else "",
+            ]
+            page += [f"### {name} {{#{name}}}", "", " · ".join(filter(None, facts)), ""]
+            page += [f"::: {method.__module__}.{method.__name__}", "    options:", "      show_root_heading: false"]
+            page += ["      show_root_toc_entry: false", "      members: false", ""]
+    return "\n".join(page)
+
+
+def command_line() -> str:
+    """Every command, its arguments and options."""
+    group = typer.main.get_command(main.app)
+    page = ["# Command line", "", f"{group.help}", ""]
+    page += ["A mistake of the user's is one line on stderr and exit status 2; results go to stdout or to files.", ""]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        given = " ".join(f"{p.name.upper()}..." if p.nargs == -1 else f"[{p.name.upper()}]" for p in _arguments(command))
+        page += [f"## seewhy {name}", "", "```", f"seewhy {name} {given} [OPTIONS]".replace("  ", " "), "```", ""]
+        page += [command.help or "", "", "| | what it is | default |", "|---|---|---|"]
+        for p in command.params:
+            shown = p.name.upper() if p.param_type_name == "argument" else ", ".join(p.opts)
+            more = " Required." if p.required else ""
+            default = f"`{p.default}`" if p.default not in (None, False) else ""
+            page.append(f"| `{shown}` | {p.help or ''}{more} | {default} |")
+        page.append("")
+    return "\n".join(page)
+
+
+def _arguments(command: typer.core.TyperCommand) -> list[typer.core.TyperArgument]:
+    return [p for p in command.params if isinstance(p, typer.core.TyperArgument)]
+
+
+def bibliography() -> str:
+    """Every paper, under the key that the code uses."""
+    lines = ["# Bibliography", "", "The keys are those that an explainer or a metric names as its `paper`.", ""]
+    for entry in sorted(read().values(), key=lambda e: e.short):
+        lines += [f'<a id="{entry.key}"></a>`{entry.key}`  ', f"{entry.full}", ""]
+    return "\n".join(lines)
+
+
+def of_the_root(name: str) -> str:
+    """A file beside the README as a page; its links into docs/ are shortened."""
+    return (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/explainers.md": explainers,
+    "reference/command-line.md": command_line,
+    "reference/bibliography.md": bibliography,
+    **metric_pages(),
+    "contributing.md": lambda: of_the_root("CONTRIBUTING.md"),
+    "changelog.md": lambda: of_the_root("CHANGELOG.md"),
+}
+
+if __name__ == "<run_path>":  # as mkdocs-gen-files runs it
+    for path, page in PAGES.items():
+        with mkdocs_gen_files.open(path, "w", encoding="utf-8") as file:
+            file.write(page())
+    torch.set_num_threads(1)  # small networks: threads that wait for each other on a busy machine take minutes
+    for name in METRICS:
+        with mkdocs_gen_files.open(f"reference/metrics/{name}.webp", "wb") as file:
+            file.write(picture(name))

@@ -1,0 +1,84 @@
+"""Writes the tables of methods and metrics into README.md; with --check only says whether they are current."""
+
+import re
+import sys
+
+from bibliography import ROOT, Entry, read
+
+from seewhy import EXPLAINERS
+from seewhy.app import catalog
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- methods: begin (tools/docs/readme.py) -->", "<!-- methods: end -->"
+METRICS_BEGIN, METRICS_END = "<!-- metrics: begin (tools/docs/readme.py) -->", "<!-- metrics: end -->"
+ASKS = {
+    "masking": "What does the classifier say of the image that the map masks?",
+    "ordering": "What happens when pixels go, or come, in the order of the map?",
+    "localization": "Does the map lie on the object?",
+    "specificity": "Does the map of a class serve that class alone?",
+    "complexity": "How simple is the map?",
+    "robustness": "Does the map stay when the image trembles?",
+    "randomization": "Does the map change when the network forgets what it learned?",
+    "cost": "What does the map cost?",
+}
+"""The families of metrics, in the order of the page, and the question that each answers."""
+FAMILIES = ("gradient", "cam", "perturbation", "attention", "optimized", "learned", "reference")
+
+
+def is_signed(name: str) -> bool:
+    """Do negative values of the map speak against the class? A method says so: "Signed." in its docstring."""
+    described = (EXPLAINERS[name].__doc__ or "").partition("Args:")[0]
+    return re.search(r"\bSigned[.;]", described) is not None
+
+
+def table(rows: list[catalog.Entry], papers: dict[str, Entry], link: str = "") -> str:
+    """One line a method, by family and name; ``link`` is where a name leads, with braces for the name."""
+    lines = ["| name | what it shows | family | all classes in one pass | signed | paper |", "|---|---|---|---|---|---|"]
+    for row in sorted(rows, key=lambda r: (FAMILIES.index(r["family"]), r["name"])):
+        paper = papers[row["paper"]] if row["paper"] else None
+        cells = [
+            f"[`{row['name']}`]({link.format(row['name'])})" if link else f"`{row['name']}`",
+            row["summary"],
+            row["family"],
+            "yes" if row["all_classes_at_once"] else "" if row["class_specific"] else "the same for all",
+            "yes" if is_signed(row["name"]) else "",
+            f"[{paper.short}]({paper.url})" if paper else "",
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def metric_table(rows: list[catalog.Entry]) -> str:
+    """One line a family of metrics; an arrow says which way is better."""
+    arrow = {"higher": " ↑", "lower": " ↓", "neither": ""}
+    lines = ["| question | family | metrics |", "|---|---|---|"]
+    for family, question in ASKS.items():
+        names = [f"`{row['name']}`{arrow[row['better']]}" for row in rows if row["family"] == family]
+        lines.append(f"| {question} | {family} | {', '.join(names)} |")
+    return "\n".join(lines)
+
+
+def updated(text: str) -> str:
+    """The README with the tables of now."""
+    for begin, end, made in [
+        (BEGIN, END, table(catalog.entries("explainers"), read())),
+        (METRICS_BEGIN, METRICS_END, metric_table(catalog.entries("metrics"))),
+    ]:
+        before, after = text.partition(begin)[0], text.partition(end)[2]
+        text = f"{before}{begin}\n{made}\n{end}{after}"
+    return text
+
+
+def main() -> int:
+    text = README.read_text(encoding="utf-8")
+    if updated(text) == text:
+        return 0
+    if "--check" in sys.argv[1:]:
+        print("README.md: the method table is stale; run python tools/docs/readme.py", file=sys.stderr)
+        return 1
+    README.write_text(updated(text), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
