@@ -14,10 +14,10 @@ from seewhy.errors import SeewhyError
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """In one step: a reader sees the old file or the new one."""
-    replaced(file, lambda part: part.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8"))
+    write_atomically(file, lambda part: part.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8"))
 
 
-def replaced(file: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
     """``write(part)`` a file beside it, which then takes its place."""
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     write(part)

@@ -1,40 +1,152 @@
-"""Options by name, held against the types of the fields that take them: the one door of all options."""
+"""Options of explainers, metrics and datasets: each is declared once, by the type of its field.
+
+The type of an option says what it takes, and may say more: ``Annotated[int, AtLeast(1), Doc("Images at a time.")]``. The
+check of a value, the command line, the documentation and the web page all read these types.
+"""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import wraps
-from inspect import signature
+from inspect import getdoc, signature
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from seewhy.errors import SeewhyError
+from seewhy.registry import Registry, did_you_mean
 
 T = TypeVar("T")
+
+
+class AtLeast(NamedTuple):
+    """The lowest number that an option takes."""
+
+    number: float
+
+
+class Above(NamedTuple):
+    """An option takes numbers above this one."""
+
+    number: float
+
+
+class AtMost(NamedTuple):
+    """The highest number that an option takes."""
+
+    number: float
+
+
+class Doc(NamedTuple):
+    """The description of an option, in one or two sentences."""
+
+    text: str
+
+
+Bound = AtLeast | Above | AtMost
+
+
+class Option(NamedTuple):
+    """An option of a class, for documentation, ``--json`` and forms.
+
+    name     as the field is called
+    takes    what values it takes, in words
+    default  None where it has none
+    text     its description: that of the class's own ``Args:``, else that of its type
+    choices  the words that it takes, if it takes only these
+    """
+
+    name: str
+    takes: str
+    default: object
+    text: str
+    choices: tuple[object, ...]
+
+
+def described(kind: type[Any]) -> list[Option]:
+    """The options of the dataclass ``kind``, in the order of its fields; the classifier is none."""
+    own, hints = _arguments(kind), get_type_hints(kind, include_extras=True)
+    found = []
+    for f in (f for f in fields(kind) if f.name != "classifier"):
+        hint, bounds = _bare(hints[f.name])
+        text = own.get(f.name) or next((d.text for d in _extras(hints[f.name]) if isinstance(d, Doc)), "")
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        default = None if f.default is MISSING else f.default
+        found.append(Option(f.name, _spelled(hint, bounds or _guessed(f)), default, text, choices))
+    return found
+
+
+def build(registry: Registry[Any], name: str, *given: object, **options: object) -> Any:
+    """The class that ``registry`` has under ``name``, made with ``options``. SeewhyError names what does not fit.
+
+    Args:
+        registry: of dataclasses.
+        name: in the registry.
+        given: arguments before the options: the classifier of an explainer.
+        options: by the names of the fields.
+    """
+    kind = registry[name]
+    known = [f.name for f in fields(kind) if f.name != "classifier"]
+    for option in options:
+        if option not in known:
+            listed = ", ".join(known) or "none"
+            raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, known)} Options: {listed}")
+    return cast(Any, kind)(*given, **options)
 
 
 def checked(kind: type[Any], name: str, options: Mapping[str, object]) -> dict[str, Any]:
     """The ``options`` of the dataclass ``kind``, as its fields have them; SeewhyError for one that a field does not take.
 
-    The type of a field says what it takes: a ``Literal`` its words, an ``int`` a whole number, a ``float`` a finite one.
-    Numbers are not negative, unless the metadata of the field say "signed"; those whose default is at least 1 count
-    something and are at least 1. A list becomes a tuple,
-    and a whole number a float, where the field is one. ``name`` is what the error calls the dataclass.
+    The type of a field says what it takes: a ``Literal`` its words, an ``int`` a whole number, a ``float`` a finite one,
+    within the bounds that ``Annotated`` adds. A list becomes a tuple, and a whole number a float, where the field is one.
+    ``name`` is what the error calls the dataclass.
     """
-    hints = get_type_hints(kind)
-    counts = {f.name for f in fields(kind) if isinstance(f.default, int) and f.default >= 1}
-    signed = {f.name for f in fields(kind) if f.metadata.get("signed")}
+    hints, of = get_type_hints(kind, include_extras=True), {f.name: f for f in fields(kind)}
     taken = {}
     for key, value in options.items():
-        least = None if key in signed else 1 if key in counts else 0
+        hint, bounds = _bare(hints[key])
+        bounds = bounds or _guessed(of[key])
         try:
-            taken[key] = _taken(value, hints[key], least)
+            taken[key] = _taken(value, hint, bounds)
         except ValueError:
-            wanted = _spelled(hints[key], least)
-            raise SeewhyError(f"{name} cannot take {key}={value!r}: give {wanted}") from None
+            raise SeewhyError(f"{name} cannot take {key}={value!r}: give {_spelled(hint, bounds)}") from None
     return taken
+
+
+def _guessed(option: Any) -> tuple[Bound, ...]:
+    """Bounds of a field whose type has none: not negative, and at least 1 where the default is."""
+    if option.metadata.get("signed"):
+        return ()
+    return (AtLeast(1 if isinstance(option.default, int) and option.default >= 1 else 0),)
+
+
+def _bare(hint: Any) -> tuple[Any, tuple[Bound, ...]]:
+    """A type without what ``Annotated`` adds, and the bounds among that; a bound of a part of a union bounds the whole."""
+    if get_origin(hint) is Annotated:
+        bare, more = _bare(get_args(hint)[0])
+        return bare, (*more, *(extra for extra in get_args(hint)[1:] if isinstance(extra, Bound)))
+    if get_origin(hint) in (Union, UnionType):
+        parts = [_bare(part) for part in get_args(hint)]
+        return Union[tuple(part for part, _ in parts)], tuple(bound for _, bounds in parts for bound in bounds)  # noqa: UP007
+    return hint, ()
+
+
+def _extras(hint: Any) -> tuple[object, ...]:
+    """All that ``Annotated`` adds to a type and to the parts of a union."""
+    if get_origin(hint) is Annotated:
+        return (*get_args(hint)[1:], *_extras(get_args(hint)[0]))
+    if get_origin(hint) in (Union, UnionType):
+        return tuple(extra for part in get_args(hint) for extra in _extras(part))
+    return ()
+
+
+def _arguments(kind: type[Any]) -> dict[str, str]:
+    """The entries of the ``Args:`` of a docstring, by name."""
+    block = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", getdoc(kind) or "", re.MULTILINE | re.DOTALL)
+    entries = re.findall(r"^    (\w[\w, ]*): (.*?)(?=^    \w|\Z)", block[1] if block else "", re.MULTILINE | re.DOTALL)
+    return {name.strip(): " ".join(text.split()) for names, text in entries for name in names.split(",")}
 
 
 def checking(name: str, kind: type[T]) -> type[T]:
@@ -68,7 +180,7 @@ def from_text(kind: type[Any], texts: Mapping[str, str]) -> dict[str, object]:
 
     So a layer may be called "10", and a number of steps is 10. What is not JSON either stays text.
     """
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind)  # without the extras of Annotated
     return {key: _read(text, hints.get(key, NoneType)) for key, text in texts.items()}
 
 
@@ -76,46 +188,57 @@ def _read(text: str, hint: Any) -> object:
     if text in ("null", "None"):
         return None
     with suppress(ValueError):  # a list where text will do as well, as for layers
-        return _taken(json.loads(text), hint, 0) if text.startswith("[") else _taken(text, hint, 0)
+        return _taken(json.loads(text) if text.startswith("[") else text, hint, ())
     try:
         return json.loads({"True": "true", "False": "false"}.get(text, text))
     except json.JSONDecodeError:
         return text
 
 
-def _taken(value: Any, hint: Any, least: int | None) -> object:
+def _taken(value: Any, hint: Any, bounds: Sequence[Bound]) -> object:
     """``value`` as the type ``hint`` has it; ValueError if it is none such."""
     parts = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
         for part in parts:
             with suppress(ValueError):
-                return _taken(value, part, least)
+                return _taken(value, part, bounds)
     elif get_origin(hint) is Literal:
         if any(type(value) is type(part) and value == part for part in parts):
             return value
     elif get_origin(hint) is tuple:
         inner = [parts[0]] * len(value) if isinstance(value, list | tuple) and parts[-1] is ... else parts
         if isinstance(value, list | tuple) and len(value) == len(inner) > 0:
-            return tuple(_taken(v, h, None) for v, h in zip(value, inner, strict=True))
+            return tuple(_taken(v, *_bare(h)) for v, h in zip(value, inner, strict=True))
     elif hint in (int, float):
         number = isinstance(value, int | hint) and not isinstance(value, bool)
-        if number and isfinite(value) and (least is None or value >= least):
+        if number and isfinite(value) and all(_within(value, bound) for bound in bounds):
             return hint(value)
     elif hint is Any or isinstance(value, get_origin(hint) or hint):
         return value
     raise ValueError
 
 
-def _spelled(hint: Any, least: int | None) -> str:
+def _within(value: int | float, bound: Bound) -> bool:
+    match bound:
+        case AtLeast(number):
+            return value >= number
+        case Above(number):
+            return value > number
+        case AtMost(number):
+            return value <= number
+
+
+def _spelled(hint: Any, bounds: Sequence[Bound]) -> str:
     """What a field takes, in words."""
     parts = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_spelled(part, least) for part in parts)
+        return " or ".join(_spelled(part, bounds) for part in parts)
     if get_origin(hint) is Literal:
         return " or ".join(map(str, parts))
     if get_origin(hint) is tuple:
-        each = f"{'' if parts[-1] is ... else f'{len(parts)}, each '}{_spelled(parts[0], None)}"
+        each = f"{'' if parts[-1] is ... else f'{len(parts)}, each '}{_spelled(*_bare(parts[0]))}"
         return f"a list of {each}" + {int: ", such as [1, 2]", float: ", such as [0.1, 0.2]"}.get(parts[0], "")
-    bound = "" if least is None else f" of at least {least}"
+    words = {AtLeast: "of at least", Above: "above", AtMost: "of at most"}
+    bound = " and".join(f" {words[type(b)]} {b.number:g}" for b in bounds)
     known = {int: f"a whole number{bound}", float: f"a number{bound}", bool: "true or false", str: "text", NoneType: "null"}
     return known.get(hint, f"a {getattr(hint, '__name__', hint)}")

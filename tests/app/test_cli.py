@@ -12,7 +12,8 @@ from support.command import run
 from support.tiny_models import TINY
 
 import seewhy
-from seewhy.app.cli import main
+from seewhy.app import catalog
+from seewhy.app.cli.progress import progress_bar
 from seewhy.classifier.sources import MODELS
 from seewhy.data import DATASETS
 from seewhy.explainers import EXPLAINERS
@@ -89,11 +90,11 @@ def test_quiet(work: Path, capfd: Capture) -> None:
 
 def test_the_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     """On stderr, where a pipe from stdout does not meet it; silent where stderr is no terminal, or when told so."""
-    assert main._progress(quiet=False).disable
+    assert progress_bar(quiet=False).disable
     monkeypatch.setattr(Console, "is_terminal", property(lambda console: True))
-    assert not main._progress(quiet=False).disable
-    assert main._progress(quiet=False).console.stderr
-    assert main._progress(quiet=True).disable
+    assert not progress_bar(quiet=False).disable
+    assert progress_bar(quiet=False).console.stderr
+    assert progress_bar(quiet=True).disable
 
 
 def test_version_and_help(work: Path, capfd: Capture) -> None:
@@ -155,7 +156,7 @@ def test_other_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, ca
     def bug(kind: str) -> list[object]:
         raise AssertionError("ours")
 
-    monkeypatch.setattr(main.catalog, "entries", bug)
+    monkeypatch.setattr(catalog, "entries", bug)
     with pytest.raises(AssertionError, match="ours"):
         run(capfd, "list")
 

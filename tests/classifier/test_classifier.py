@@ -592,10 +592,10 @@ def test_a_network_that_views_its_features_is_asked_in_the_layout_that_it_needs(
 
     classifier, images = Classifier(Views().eval(), input_size=(16, 16)), torch.rand(2, 3, 16, 16)
     with torch.no_grad():
-        assert torch.equal(classifier.logits(classifier.laid_out(images)), classifier.logits(images))
-    with classifier.at_work():
+        assert torch.equal(classifier.logits(classifier.fast_layout(images)), classifier.logits(images))
+    with classifier.running():
         assert classifier.module.get_submodule("conv").weight.is_contiguous()  # type: ignore[operator]
-        assert torch.equal(classifier.logits(classifier.laid_out(images)), classifier.logits(images))
+        assert torch.equal(classifier.logits(classifier.fast_layout(images)), classifier.logits(images))
 
 
 def test_a_grid_may_be_as_wide_as_there_are_classes() -> None:
@@ -619,9 +619,9 @@ def test_a_network_that_views_its_weights_gets_them_as_they_are(precision: Liter
     module = nn.Sequential(Standardized(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     classifier, images = Classifier(module, input_size=(16, 16)), torch.rand(2, 3, 16, 16)
     expected = classifier.logits(images).detach()
-    with classifier.at_work(precision):
+    with classifier.running(precision):
         close = {"rtol": 0.05, "atol": 0.05} if precision == "bf16" else {}
-        torch.testing.assert_close(classifier.logits(classifier.laid_out(images)).float(), expected, **close)
+        torch.testing.assert_close(classifier.logits(classifier.fast_layout(images)).float(), expected, **close)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
@@ -638,9 +638,9 @@ def test_weights_that_are_computed_at_every_pass_are_computed_exactly(reparametr
     classifier, images = Classifier(module, input_size=(16, 16)), torch.rand(2, 3, 16, 16)
     kept = {name: p.clone() for name, p in module.named_parameters()}
     expected = classifier.logits(images).detach()
-    with classifier.at_work("bf16"):
+    with classifier.running("bf16"):
         assert all(p.dtype == torch.float32 for name, p in conv.named_parameters() if name not in ("weight", "bias"))
-        torch.testing.assert_close(classifier.logits(classifier.laid_out(images)).float(), expected, rtol=0.02, atol=0.02)
+        torch.testing.assert_close(classifier.logits(classifier.fast_layout(images)).float(), expected, rtol=0.02, atol=0.02)
     torch.testing.assert_close(dict(module.named_parameters()), kept, rtol=0, atol=0)
 
 
@@ -651,12 +651,12 @@ def test_weights_are_rearranged_once_while_the_network_is_at_work(dtype: torch.d
     module = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     classifier, images = Classifier(module, input_size=(16, 16)), torch.rand(2, 3, 16, 16, dtype=dtype)
     before, expected = conv.weight.data_ptr(), classifier.logits(images).detach()
-    with suppress(KeyError), classifier.at_work():
+    with suppress(KeyError), classifier.running():
         assert conv.weight.is_contiguous(memory_format=torch.channels_last)
         assert conv.weight.dtype == dtype
-        torch.testing.assert_close(classifier.logits(classifier.laid_out(images)), expected)
-        with classifier.at_work():
-            torch.testing.assert_close(classifier.logits(classifier.laid_out(images)), expected)
+        torch.testing.assert_close(classifier.logits(classifier.fast_layout(images)), expected)
+        with classifier.running():
+            torch.testing.assert_close(classifier.logits(classifier.fast_layout(images)), expected)
         raise KeyError
     assert conv.weight.data_ptr() == before
     assert conv.weight.is_contiguous()
@@ -665,7 +665,7 @@ def test_weights_are_rearranged_once_while_the_network_is_at_work(dtype: torch.d
 def test_convolutions_are_given_channels_last() -> None:
     module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     classifier, images = Classifier(module, input_size=(16, 16)), torch.rand(2, 3, 16, 16)
-    fast = classifier.laid_out(images)
+    fast = classifier.fast_layout(images)
     assert fast.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(fast, images)
     torch.testing.assert_close(classifier.logits(fast), classifier.logits(images))

@@ -142,7 +142,7 @@ def test_a_weight_that_the_head_shares_stays_as_the_head_needs_it() -> None:
             return cast(Tensor, self.head(self.mixed(self.features(x).relu().mean((2, 3))).relu()))
 
     classifier = replace(tiny(Tied()), classes=(), feature_layer="features")
-    with torch.no_grad(), classifier.at_work("bf16"):
+    with torch.no_grad(), classifier.running("bf16"):
         assert classifier.logits(IMAGES).dtype == torch.float32
 
 
@@ -219,8 +219,8 @@ class Strided(nn.Module):
 
 def test_a_network_that_counts_strides_is_not_run_in_another_layout() -> None:
     classifier = replace(tiny(Strided()), feature_layer="features")
-    with torch.no_grad(), classifier.at_work():
-        torch.testing.assert_close(classifier.logits(classifier.laid_out(IMAGES)), classifier.logits(IMAGES))
+    with torch.no_grad(), classifier.running():
+        torch.testing.assert_close(classifier.logits(classifier.fast_layout(IMAGES)), classifier.logits(IMAGES))
 
 
 def test_channels_that_fit_the_image_better_by_chance_are_not_taken_for_a_side() -> None:

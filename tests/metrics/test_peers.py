@@ -264,7 +264,7 @@ def test_road_reads_every_batch() -> None:
 def test_pixels_are_removed_with_all_their_channels() -> None:
     """Quantus 0.6 ranks the entries of three equal channels: three times the steps, each of single colors."""
     case = a_case(plain=True)
-    case.classifier.laid_out(case.images)  # asks the network once which layout it can take
+    case.classifier.fast_layout(case.images)  # asks the network once which layout it can take
     with inputs_of(case.classifier.module) as seen:
         metric("deletion", steps=8, baseline="white").score(case)
     shown = torch.cat(seen)

@@ -28,8 +28,8 @@ from seewhy.maps import min_max
 
 def drawn(classifier: Classifier, data: Dataset, methods: Sequence[str], size: int) -> Image.Image:
     batch = data.batch(range(len(data)))
-    images = classifier.place(batch.images)
-    with classifier.at_work():
+    images = classifier.to_device(batch.images)
+    with classifier.running():
         probabilities = torch.cat([classifier.probabilities(part) for part in images.split(32)])
     targets = probabilities.argmax(1) if batch.labels is None else batch.labels
     maps = {name: seewhy.explainer(name, classifier).explain(images, targets) for name in methods}
@@ -50,7 +50,7 @@ def drawn(classifier: Classifier, data: Dataset, methods: Sequence[str], size: i
 
 
 def said(classifier: Classifier, image: Tensor, target: Tensor) -> str:
-    with classifier.at_work():
+    with classifier.running():
         return percent(float(classifier.probabilities(image[None])[0, target]))
 
 

@@ -193,7 +193,7 @@ def calls_of(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
     return calls, logits_in(output)
 
 
-def replaced(module: nn.Module, layers: Collection[str], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """A pass in which zeros are added to the first tensor of each layer: the zeros, of the latest calls, and the logits.
 
     The gradient by the zeros tells what happens to the logits when the features are replaced: nothing where the network

@@ -16,13 +16,13 @@ from seewhy.classifier import borrow, probe, replay
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.checks import must_be_tensors
 from seewhy.classifier.precision import Precision, computing
-from seewhy.classifier.replay import Record
+from seewhy.classifier.replay import Recording
 from seewhy.data.pictures import View
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
-__all__ = ["Classifier", "Record", "frozen"]
+__all__ = ["Classifier", "Recording", "frozen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class Classifier:
         return self._read(self.module(self.normalize(images)), len(images)).to(images.dtype)
 
     @contextmanager
-    def at_work(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
+    def running(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
         """Where a method runs the network many times: frozen, in ``precision``, with or without a graph to the images."""
         exact = [self.module.get_submodule(name) for name in self._last] if precision == "bf16" else []
         last = self._fastest == torch.channels_last
@@ -134,7 +134,7 @@ class Classifier:
             stack.enter_context(torch.set_grad_enabled(gradients))
             yield
 
-    def laid_out(self, images: Images) -> Images:
+    def fast_layout(self, images: Images) -> Images:
         """The images in the memory layout in which the network is fastest; the same numbers.
 
         Channels last: convolutions take up to half as long on a CPU. The gradient differs only where max-pooling meets ties,
@@ -207,13 +207,13 @@ class Classifier:
         """Inside ``with``, each forward pass fills a dict with the outputs of ``layers`` (see ``network.capture``)."""
         return borrow.capture(self.module, *layers, leaf=leaf)
 
-    def record(self, images: Images, layer: str) -> tuple[Record, Logits]:
+    def record(self, images: Images, layer: str) -> tuple[Recording, Logits]:
         """One forward pass, remembered up to ``layer``, for ``run_from``; and its logits."""
         with frozen(self.module):
             recorded, output = replay.record(self.module, layer, self.normalize(images))
         return recorded, self._read(output, len(images))
 
-    def run_from(self, recorded: Record, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
+    def run_from(self, recorded: Recording, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
         """Logits (r*n, k) when the recorded layer returns ``features`` (r*n, ...): only what follows it is computed.
 
         Row i*r + j belongs to image i of the n ``images`` that were recorded. Exact, also with functional operations
@@ -298,7 +298,7 @@ class Classifier:
     def _prefix(self) -> int | None:
         return self.n_prefix_tokens if self.n_prefix_tokens is not None else probe.prefix_tokens(self.module)
 
-    def place(self, images: Tensor) -> Tensor:
+    def to_device(self, images: Tensor) -> Tensor:
         """The tensor where the network is: its device and its floating-point type."""
         like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
         return images if like is None else images.to(like)
@@ -307,7 +307,7 @@ class Classifier:
     def _probe_image(self) -> Tensor:
         generator = torch.Generator().manual_seed(0)
         return self.normalize(
-            self.place(torch.rand(1, len(self.mean), *self.input_size, generator=generator, dtype=torch.float32))
+            self.to_device(torch.rand(1, len(self.mean), *self.input_size, generator=generator, dtype=torch.float32))
         )
 
     # -- names ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import Call, calls_of, frozen, replaced
+from seewhy.classifier.borrow import Call, calls_of, frozen, perturbable
 from seewhy.errors import SeewhyError
 
 MAX_PREFIX_TOKENS = 16
@@ -77,7 +77,7 @@ def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None
         if not stages:
             return []
         names = list({call.name for same in stages.values() for _, call in same})
-        zeros, final = replaced(module, names, image)
+        zeros, final = perturbable(module, names, image)
         weights = torch.linspace(-1, 1, final.numel(), dtype=final.dtype, device=final.device).view_as(final)
         slopes = torch.autograd.grad((final * weights).sum(), [zeros[name] for name in names], allow_unused=True)
     alive = {

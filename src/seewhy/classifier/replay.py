@@ -15,7 +15,7 @@ from seewhy.errors import SeewhyError
 
 
 @dataclass(frozen=True)
-class Record:
+class Recording:
     """One forward pass, remembered up to a layer: enough to run again only what follows.
 
     features  output of the layer's last call, (n, ...)
@@ -44,7 +44,7 @@ class _Finished:
         return _repeat(self.output, n, repeat) if self.per_image else _copy(self.output)
 
 
-def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Record, object]:
+def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, object]:
     """Run ``module`` on ``images`` under ``no_grad``; return the record up to ``layer`` and the module's output."""
     watched = layer_of(module, layer)
     constants = {id(t) for t in [*module.parameters(), *module.buffers()]}
@@ -82,10 +82,10 @@ def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Record, objec
     by_module: dict[nn.Module, list[_Finished]] = {}
     for m, done in snapshot:
         by_module.setdefault(m, []).append(done)
-    return Record(layer, features, len(images), by_module, last[0]), result
+    return Recording(layer, features, len(images), by_module, last[0]), result
 
 
-def replay(module: nn.Module, recorded: Record, features: Tensor, images: Tensor) -> object:
+def replay(module: nn.Module, recorded: Recording, features: Tensor, images: Tensor) -> object:
     """The module's output when the layer returns ``features`` (r*n, ...), row i*r + j belonging to image i.
 
     Modules that ended before the layer return what they returned then; the rest runs again. Functional code between

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from seewhy.data import DATASETS, Dataset
 from seewhy.data.pictures import View
@@ -12,6 +12,7 @@ from seewhy.options import checked, from_text
 from seewhy.registry import did_you_mean
 
 
+@runtime_checkable
 class SeesPictures(Protocol):
     """What a dataset must know of the network that its pictures are for; a ``Classifier`` has it all."""
 

@@ -108,7 +108,7 @@ class Question:
 
     def ask(self, batch: Batch, index: Sequence[int]) -> tuple[Facts, Asked]:
         """What the classifier says of a batch, whose images stand at ``index`` in the dataset, and what is asked of it."""
-        images = self.classifier.place(batch.images)
+        images = self.classifier.to_device(batch.images)
         logits = torch.cat([self._logits(part) for part in images.split(self.batch_size)])
         labels = None if batch.labels is None else batch.labels.to(images.device)
         self._check(labels)
@@ -180,8 +180,8 @@ class Question:
         )
 
     def _logits(self, images: Tensor) -> Logits:
-        with self.classifier.at_work():
-            return self.classifier.logits(self.classifier.laid_out(images))
+        with self.classifier.running():
+            return self.classifier.logits(self.classifier.fast_layout(images))
 
     def _facts(
         self,

@@ -28,7 +28,7 @@ from seewhy.evaluation.question import Asked, Facts, Failure
 from seewhy.evaluation.run import CURVES, IMAGES, SCORES, read_manifest, read_maps, read_parquet
 from seewhy.evaluation.tables import Record, Tables, tables, told
 from seewhy.evaluation.unit import Unit
-from seewhy.files import replaced, write_json
+from seewhy.files import write_atomically, write_json
 
 SMALL = 112
 """Widest side, in pixels, of the maps that are kept for the report."""
@@ -184,7 +184,7 @@ class RunFolder:
                 if not file.exists():
                     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
                     shown = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
-                    replaced(file, partial(shown.save, format="JPEG", quality=90))
+                    write_atomically(file, partial(shown.save, format="JPEG", quality=90))
         maps = maps.detach().float()
         scale = min(1.0, SMALL / max(maps.shape[-2:]))
         size = [max(1, round(side * scale)) for side in maps.shape[-2:]]
@@ -203,7 +203,7 @@ class RunFolder:
         with self._safely():
             self._begin()
             file.parent.mkdir(parents=True, exist_ok=True)
-            replaced(file, write)
+            write_atomically(file, write)
 
     def finish(self, details: Mapping[str, Any]) -> Tables:
         """All records, and those of earlier evaluations, as the tables of the folder; all that was asked is done now."""
@@ -228,7 +228,7 @@ class RunFolder:
         }
         with self._safely():
             for name, frame in ((SCORES, found.scores), (CURVES, found.curves), (IMAGES, found.images)):
-                replaced(self.folder / name, frame.write_parquet)
+                write_atomically(self.folder / name, frame.write_parquet)
             write_json(self.folder / "manifest.json", self.manifest)
             shutil.rmtree(self._lines.parent, ignore_errors=True)
         return found

@@ -140,7 +140,7 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
                 f"a picture as a tensor is (c, h, w) of floats in [0, 1], got {picture.dtype} {tuple(picture.shape)}"
             )
         classifier.check_classes(picture[None], torch.empty(1, 0, dtype=torch.long))
-        return classifier.place(picture[None].detach())[0], "tensor"
+        return classifier.to_device(picture[None].detach())[0], "tensor"
     if isinstance(picture, str | Path):
         name, opened = Path(picture).name, read_picture(picture)
     elif isinstance(picture, Image.Image):
@@ -158,7 +158,7 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
     image = to_tensor(see(opened, classifier.view))
     if len(classifier.mean) == 1:
         image = to_tensor(see(opened, classifier.view).convert("L").convert("RGB"))[:1]
-    return classifier.place(image[None])[0], name
+    return classifier.to_device(image[None])[0], name
 
 
 def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:

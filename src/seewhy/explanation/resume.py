@@ -21,7 +21,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.explainers.base import Family
 from seewhy.explainers.describe import about_explainers
-from seewhy.files import replaced
+from seewhy.files import write_atomically
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 FOLDER = ".unfinished"
@@ -76,7 +76,7 @@ class _Kept:
         wide = maps.cpu().to(torch.promote_types(maps.dtype, torch.float32)).numpy()  # NumPy knows no bfloat16
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            replaced(file, lambda part: _save(part, wide))
+            write_atomically(file, lambda part: _save(part, wide))
         except OSError as error:
             raise SeewhyError(f"cannot write to {self.folder}: {error.strerror or error}") from None
         return maps

@@ -88,12 +88,12 @@ def masked_logits(
 ) -> Float[Tensor, "n m k"]:
     """Logits of every image under each of its m masks, ``batch_size`` masked images at a time.
 
-    Masks that all images share are given as an expanded view. Call it within ``classifier.at_work``.
+    Masks that all images share are given as an expanded view. Call it within ``classifier.running``.
     """
     n, m = masks.shape[:2]
     rows = torch.arange(n, device=images.device).repeat_interleave(m)
     logits = [
-        classifier.logits(classifier.laid_out(blend(images[i], masks[i, j], removed[i])))
+        classifier.logits(classifier.fast_layout(blend(images[i], masks[i, j], removed[i])))
         for i, j in zip(rows.split(batch_size), torch.arange(m, device=rows.device).repeat(n).split(batch_size), strict=True)
     ]
     return torch.cat(logits).unflatten(0, (n, m))

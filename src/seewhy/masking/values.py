@@ -45,7 +45,7 @@ def removing(classifier: Classifier, images: Images, removed: Images, players: P
 
     def logits(rows: Int[Tensor, "r"], kept: Bool[Tensor, "r p"]) -> Float[Tensor, "r k"]:
         mask = players.pixels(rows, kept)[:, None]
-        with classifier.at_work():
-            return classifier.logits(classifier.laid_out(torch.where(mask, images[rows], removed[rows])))
+        with classifier.running():
+            return classifier.logits(classifier.fast_layout(torch.where(mask, images[rows], removed[rows])))
 
     return logits

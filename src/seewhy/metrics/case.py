@@ -103,9 +103,9 @@ class Case:
 
     def run(self, images: Images) -> Logits:
         """Logits of any images, ``batch_size`` at a time, without a graph."""
-        with self.classifier.at_work():
+        with self.classifier.running():
             logits = torch.cat(
-                [self.classifier.logits(part) for part in self.classifier.laid_out(images).split(self.batch_size)]
+                [self.classifier.logits(part) for part in self.classifier.fast_layout(images).split(self.batch_size)]
             )
         return logits if logits.dtype == torch.float64 else logits.float()
 

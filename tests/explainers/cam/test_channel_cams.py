@@ -241,7 +241,7 @@ def test_ablation_cam_is_the_papers_equation(model: str, closed_form: bool, rela
 def suffixes(classifier: Classifier, images: Tensor, layer: str | None = None) -> Any:
     from seewhy.explainers.cam.ablation_cam import Suffix
 
-    with classifier.at_work():
+    with classifier.running():
         recorded, logits = classifier.record(images, layer or classifier.layer)
         return Suffix(classifier, recorded, images, logits)
 
@@ -257,7 +257,7 @@ def test_the_closed_form_is_used_where_pooling_and_a_linear_layer_follow(
     """Layer 5 has as many channels as the linear layer reads, and a ReLU after it."""
     classifier = double(model)
     suffix = suffixes(classifier, images, layer)
-    with classifier.at_work():
+    with classifier.running():
         linear = suffix.linear()
     assert (linear is not None) == holds
     if holds:
@@ -283,7 +283,7 @@ def test_the_closed_form_is_not_believed_because_the_logits_agree(images: Tensor
     suffix = suffixes(classifier, images)
     sums = suffix.grid(suffix.recorded.features).mean((2, 3)) @ classifier.module.head.weight.T + classifier.module.head.bias
     same(sums, suffix.logits)
-    with classifier.at_work():
+    with classifier.running():
         assert suffix.linear() is None
     maps = explainer("ablation_cam", classifier).explain(images, torch.tensor([3, 1]))
     same(maps, explainer("ablation_cam", classifier, closed_form=False).explain(images, torch.tensor([3, 1])))
@@ -295,7 +295,7 @@ def test_one_logit_and_several_heads_have_a_closed_form(images: Tensor) -> None:
     classifier = replace(classifier, module=classifier.module.double())
     both = [AblationCAM(classifier, closed_form=c).explain_classes(images, torch.arange(2)) for c in (True, False)]
     same(both[0], both[1])
-    with classifier.at_work():
+    with classifier.running():
         assert suffixes(classifier, images).linear() is not None
 
 
@@ -315,7 +315,7 @@ class ClassMaps(nn.Module):
 def test_on_maps_of_classes_a_class_falls_by_its_own_map_alone(relu: bool, images: Tensor) -> None:
     classifier = replace(tiny(ClassMaps(relu)), feature_layer="classes")
     classifier = replace(classifier, module=classifier.module.double())
-    with classifier.at_work():
+    with classifier.running():
         assert (suffixes(classifier, images).linear() is None) == relu
         weights, features = AblationCAM(classifier).weights(images, torch.arange(5).expand(2, 5))
         logits = classifier.logits(images)
@@ -336,7 +336,7 @@ def test_outputs_that_nothing_reads_are_not_repeated(images: Tensor) -> None:
     """Of a plain network nothing before the layer is needed; of one with a skip the source of the skip is."""
     for model, layer, left in (("cnn", "6", 0), ("functional", "last", 1)):
         suffix = suffixes(double(model), images, layer)
-        with suffix.classifier.at_work():
+        with suffix.classifier.running():
             lean = suffix.lean()
         calls = [call.output for outputs in lean.recorded.finished.values() for call in outputs]
         assert sum(output.ndim > 0 for output in calls) <= left + (model == "functional")  # "shared" is called twice
@@ -436,7 +436,7 @@ def test_score_cam_is_that_of_grad_cam(model: str, layer: str, reshape: Any, ima
     rival = peer("ScoreCAM", classifier, layer, reshape)
     expected = rival(classifier.normalize(images), wanted(targets))
     method = ScoreCAM(classifier, layer, selector="logit", baseline="mean_color", align_corners=True)
-    with classifier.at_work():
+    with classifier.running():
         features = method._features(images)
         removed = images.new_tensor(classifier.mean)[:, None, None].expand_as(images)
         weights = method._weights(images, removed, features, targets[:, None])

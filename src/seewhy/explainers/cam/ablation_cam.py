@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seewhy.classifier.borrow import buffers_kept
-from seewhy.classifier.classifier import Classifier, Record
+from seewhy.classifier.classifier import Classifier, Recording
 from seewhy.classifier.precision import Precision
 from seewhy.explainers.base import EXPLAINERS, Family
 from seewhy.explainers.classes import column, for_each
@@ -68,9 +68,9 @@ class AblationCAM:
 
     def weights(self, images: Images, classes: Int[Tensor, "n k"]) -> tuple[Float[Tensor, "n k d"], FeatureMap]:
         """The weight of each channel for each image's own classes, and the features; all images at a time."""
-        with self.classifier.at_work(self.precision):
+        with self.classifier.running(self.precision):
             layer = self.classifier.live_layer(self.layer)
-            recorded, logits = self.classifier.record(self.classifier.laid_out(images), layer)
+            recorded, logits = self.classifier.record(self.classifier.fast_layout(images), layer)
             suffix = Suffix(self.classifier, recorded, images, logits.to(images.dtype))
             linear = suffix.linear(rough=self.precision == "bf16") if self.closed_form else None
             features = suffix.grid(recorded.features).to(images.dtype)
@@ -90,7 +90,7 @@ class Suffix:
     """
 
     classifier: Classifier
-    recorded: Record
+    recorded: Recording
     images: Images
     logits: Logits
 

@@ -81,7 +81,7 @@ class CAM:
                 return self.layer or layers[-1], torch.cat([-weights / 2, weights / 2]) if len(weights) == 1 else weights
         elif classifier.class_map_layer is not None and self.layer in (None, classifier.class_map_layer):
             k = classifier.n_classes
-            return classifier.class_map_layer, classifier.place(torch.eye(k))  # each class has its own channel
+            return classifier.class_map_layer, classifier.to_device(torch.eye(k))  # each class has its own channel
         raise _unsuited(classifier)
 
 

@@ -77,7 +77,7 @@ class ScoreCAM:
         parts = [t.split(self.batch_size) for t in (images, removed, classes)]
         maps = []
         for some, without, wanted in zip(*parts, strict=True):
-            with self.classifier.at_work(self.precision):
+            with self.classifier.running(self.precision):
                 features = self._features(some)
                 weights = self._weights(some, without, features, wanted)
             coarse = torch.einsum("nkd,ndhw->nkhw", weights, features).relu()
@@ -87,7 +87,7 @@ class ScoreCAM:
     def _features(self, images: Images) -> FeatureMap:
         layer = self.layer or self.classifier.layer
         with self.classifier.capture(layer) as outputs:
-            self.classifier.logits(self.classifier.laid_out(images))
+            self.classifier.logits(self.classifier.fast_layout(images))
         return self.classifier.as_grid(outputs[layer], images).to(images.dtype)
 
     def _weights(
@@ -116,7 +116,7 @@ class ScoreCAM:
         return rank < (self.channels or features.shape[1])
 
     def _scores(self, images: Images, classes: Int[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        logits = self.classifier.logits(self.classifier.laid_out(images))
+        logits = self.classifier.logits(self.classifier.fast_layout(images))
         return select_all(self.classifier, logits, self.selector).gather(1, classes)
 
 

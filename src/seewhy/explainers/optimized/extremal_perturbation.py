@@ -97,7 +97,7 @@ class ExtremalPerturbation:
         images, k = images.detach(), len(self.areas)
         areas = torch.tensor(self.areas, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
         rows = torch.arange(len(images) * k, device=images.device).split(self.batch_size)
-        with self.classifier.at_work(self.precision, gradients=True):
+        with self.classifier.running(self.precision, gradients=True):
             masks = [self._optimized(images[i // k], targets[i // k], areas[i % k]) for i in rows]
         return torch.cat(masks).to(images.dtype).unflatten(0, (len(images), k))
 
@@ -144,20 +144,20 @@ class ExtremalPerturbation:
     def _reward(self, blurs: Tensor, masks: Attribution, targets: Targets, mirrored: bool) -> Scores:
         """Phi(m * x), or its negative if the mask is deleted."""
         seen = perturbed(blurs, (masks if self.game == "preserve" else 1 - masks).to(blurs.dtype))
-        logits = self.classifier.logits(self.classifier.laid_out(seen.flip(3) if mirrored else seen))
+        logits = self.classifier.logits(self.classifier.fast_layout(seen.flip(3) if mirrored else seen))
         score = attached(select(self.classifier, logits, targets, self.selector))
         return score if self.game == "preserve" else -score
 
     def _first_sufficient(self, images: Images, masks: ClassAttribution, targets: Targets) -> Targets:
         """Index of the first area whose image's logit is not below the image's, or of the last."""
         enough = []
-        with self.classifier.at_work(self.precision):
+        with self.classifier.running(self.precision):
             for some, seen, wanted in zip(
                 images.split(self.batch_size), masks.split(self.batch_size), targets.split(self.batch_size), strict=True
             ):
                 blurs = pyramid(some, scaled(self.max_blur, size_of(some)), self.levels)
-                aim = self.classifier.scores(self.classifier.laid_out(some), wanted)
-                kept = [self.classifier.laid_out(perturbed(blurs, m)) for m in seen.unbind(1)]
+                aim = self.classifier.scores(self.classifier.fast_layout(some), wanted)
+                kept = [self.classifier.fast_layout(perturbed(blurs, m)) for m in seen.unbind(1)]
                 enough.append(torch.stack([self.classifier.scores(one, wanted) >= aim for one in kept], 1))
         found = torch.cat(enough)
         found[:, -1] = True

@@ -88,7 +88,7 @@ class IGOSPlusPlus:
         images, size = images.detach(), size_of(images)
         removed = blur(images, scaled(self.max_blur, size), round(scaled(self.blur_reach, size)))
         alone = zip(images.split(1), removed.split(1), targets.split(1), strict=True)
-        with self.classifier.at_work(self.precision):
+        with self.classifier.running(self.precision):
             return torch.cat([_Search(self, *one).map() for one in alone])
 
 
@@ -163,7 +163,9 @@ class _Search:
     def scores(self, kept: Attribution, noise: Tensor) -> Scores:
         classifier, n = self.options.classifier, len(kept)
         seen = blend(self.image.expand(n, -1, -1, -1), kept.to(noise.dtype), self.removed.expand(n, -1, -1, -1)) + noise
-        return select(classifier, classifier.logits(classifier.laid_out(seen)), self.target.expand(n), self.options.selector)
+        return select(
+            classifier, classifier.logits(classifier.fast_layout(seen)), self.target.expand(n), self.options.selector
+        )
 
     def simplicity(self, m: Masks) -> Tensor:
         """L1 of what is changed, and the total variation, on the grid and, bilateral, in pixels."""

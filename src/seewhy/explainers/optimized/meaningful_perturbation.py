@@ -81,7 +81,7 @@ class MeaningfulPerturbation:
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)
-        with self.classifier.at_work(self.precision, gradients=True):
+        with self.classifier.running(self.precision, gradients=True):
             alone = zip(images.detach().split(1), targets.split(1), strict=True)
             kept = torch.cat([self._optimized(*one) for one in alone]).to(images.dtype)
         return (1 - kept if self.game == "delete" else kept).clamp(0, 1)  # rounding
@@ -108,7 +108,7 @@ class MeaningfulPerturbation:
 
     def _score(self, images: Images, removed: Images, masks: Attribution, targets: Targets) -> Scores:
         """What the mask minimizes: f_c of the masked image, or its negative if the mask preserves."""
-        masked = self.classifier.laid_out(blend(images, masks.to(images.dtype), removed))
+        masked = self.classifier.fast_layout(blend(images, masks.to(images.dtype), removed))
         score = attached(select(self.classifier, self.classifier.logits(masked), targets, self.selector))
         return score if self.game == "delete" else -score
 

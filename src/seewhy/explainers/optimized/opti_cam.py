@@ -91,7 +91,7 @@ class OptiCAM:
         removed = baseline_images(self.baseline, self.classifier, images)
         together = max(1, self.batch_size // max(k, 1))
         parts = zip(images.split(together), removed.split(together), classes.split(together), strict=True)
-        with self.classifier.at_work(self.precision, gradients=True):
+        with self.classifier.running(self.precision, gradients=True):
             masks = [mask for part in parts for mask in self._masks(*part)]
         return torch.cat(masks).to(images.dtype).unflatten(0, (len(images), k))
 
@@ -158,7 +158,7 @@ class OptiCAM:
         """Minus the objective F of each image."""
 
         def score(mask: Attribution) -> Scores:
-            masked = self.classifier.laid_out(blend(images, mask.to(images.dtype), removed))
+            masked = self.classifier.fast_layout(blend(images, mask.to(images.dtype), removed))
             return select(self.classifier, self.classifier.logits(masked), targets, self.selector)
 
         match self.objective:

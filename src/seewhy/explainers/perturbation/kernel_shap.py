@@ -74,7 +74,7 @@ class KernelShap:
             p = players.p
             kept, weights = enumerated(p) if 2**p - 2 <= self.samples else drawn(p, self.samples // 2, self.seed)
             ends = torch.tensor([[False], [True]]).expand(2, p)
-            with self.classifier.at_work(self.precision):
+            with self.classifier.running(self.precision):
                 scores = values(image, gone, players, torch.cat([ends, kept]), wanted)
             maps.append(painted(players, shapley(kept, weights, scores[2:], scores[0], scores[1]), image))
         return torch.cat(maps)

@@ -83,7 +83,7 @@ class Lime:
         each = zip(images.split(1), removed.split(1), divided(images, self.players, self.size), classes, strict=True)
         for image, gone, players, wanted in each:
             kept = self._drawn(players.p)
-            with self.classifier.at_work(self.precision):
+            with self.classifier.running(self.precision):
                 scores = values(image, gone, players, kept, wanted)
             maps.append(painted(players, self._weights(kept, scores), image))
         return torch.cat(maps)

@@ -64,7 +64,7 @@ class Occlusion:
         removed = baseline_images(self.baseline, self.classifier, images)
         across, each = len(columns), len(rows) * len(columns)
         falls = images.new_zeros(len(images), each, classes.shape[1])
-        with self.classifier.at_work(self.precision):
+        with self.classifier.running(self.precision):
             whole = torch.cat([self._scores(*some) for some in self._chunks(images, classes)])
             for pairs in torch.arange(len(images) * each, device=images.device).split(self.batch_size):
                 i, place = pairs // each, pairs % each
@@ -90,7 +90,7 @@ class Occlusion:
         return list(zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True))
 
     def _scores(self, images: Images, classes: Int[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        logits = self.classifier.logits(self.classifier.laid_out(images))
+        logits = self.classifier.logits(self.classifier.fast_layout(images))
         return select_all(self.classifier, logits, self.selector).gather(1, classes)
 
 

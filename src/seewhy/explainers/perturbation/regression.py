@@ -43,7 +43,7 @@ class Values:
     batch_size: int
 
     def __call__(self, image: Images, removed: Images, players: Players, kept: Kept, classes: Classes) -> Scores:
-        """In float64 on the CPU, where the small regressions are made. Call it within ``classifier.at_work``."""
+        """In float64 on the CPU, where the small regressions are made. Call it within ``classifier.running``."""
         game = removing(self.classifier, image, removed, players)
         different, back = kept.unique(dim=0, return_inverse=True)
         parts = [self._scores(game, some.to(image.device))[:, classes] for some in different.split(self.batch_size)]

@@ -71,7 +71,7 @@ class Relax:
         self.classifier.check(images, targets)
         images = images.detach()
         removed = baseline_images(self.baseline, self.classifier, images)
-        with self.classifier.at_work(self.precision):
+        with self.classifier.running(self.precision):
             both = torch.stack([self._maps_of(*pair) for pair in zip(images, removed, strict=True)], 1)
         importance, uncertainty = both.to(images.dtype)
         return importance, uncertainty
@@ -83,9 +83,9 @@ class Relax:
     def _maps_of(self, image: Float[Tensor, "c h w"], removed: Float[Tensor, "c h w"]) -> Float[Tensor, "two h w"]:
         """R and U of one image, from the sums of m, s m and s^2 m."""
         sums = torch.zeros(3, image[0].numel(), dtype=torch.float64, device=image.device)
-        whole = self.classifier.embed(self.classifier.laid_out(image[None])).double()
+        whole = self.classifier.embed(self.classifier.fast_layout(image[None])).double()
         for masks in self._stream.batches(image, self.batch_size):
-            seen = self.classifier.laid_out(masked(image, masks, removed))
+            seen = self.classifier.fast_layout(masked(image, masks, removed))
             s = cosine_similarity(self.classifier.embed(seen).double(), whole)
             sums.addmm_(torch.stack([torch.ones_like(s), s, s**2]), masks.flatten(1).double())
         weight, first, second = sums

@@ -116,7 +116,7 @@ class RISE:
             )
         images = images.detach()
         removed = baseline_images(self.baseline, self.classifier, images)
-        with self.classifier.at_work(self.precision):
+        with self.classifier.running(self.precision):
             maps, used = zip(*map(self._maps_of, images, removed, classes), strict=True)
         return torch.stack(maps).to(images.dtype).unflatten(2, images.shape[2:]), torch.stack(used)
 
@@ -157,7 +157,7 @@ class RISE:
 
     def _scores(self, image: Tensor, removed: Tensor, masks: Masks) -> Float[Tensor, "m k"]:
         """Of every class, for the image under each mask."""
-        logits = self.classifier.logits(self.classifier.laid_out(masked(image, masks, removed)))
+        logits = self.classifier.logits(self.classifier.fast_layout(masked(image, masks, removed)))
         return select_all(self.classifier, logits, self.selector)
 
     def _total(self, weights: Float[Tensor, "1 hw"], count: int) -> Float[Tensor, "1 hw"] | float:

@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+
+
+ModelName = Annotated[
+    str, typer.Option("--model", help="timm name, torchvision/NAME, hf/ID, shapes, package.module:factory.")
+]
+Weights = Annotated[Path | None, typer.Option(help="File of weights: safetensors, or a pickle of tensors.")]
+ClassNames = Annotated[str | None, typer.Option("--classes", help='"imagenet", or a text or csv file of class names.')]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option("--model-option", help="key=value: mean, std, size, ..., or one of the architecture."),
+]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Explainers = Annotated[
+    list[str] | None, typer.Option(help="NAME or NAME:key=value,...; may be repeated; all for every one.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no lines; errors still show.")]

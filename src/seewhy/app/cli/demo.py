@@ -1,0 +1,26 @@
+"""``seewhy demo``: everything on the built-in data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+
+from seewhy.app.cli.arguments import Quiet
+from seewhy.app.cli.progress import progress_bar
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the picture and the pages.")] = Path("out/demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Everything on the built-in data, without a download: one picture, one page, and a report; no network is needed."""
+    from seewhy.app.demo import page
+
+    with progress_bar(quiet) as progress:
+        files = [*page.run(out, progress), *page.measure(out, progress)]
+    if not quiet:
+        for path in files:
+            typer.echo(path)

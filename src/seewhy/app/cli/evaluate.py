@@ -1,0 +1,159 @@
+"""``seewhy evaluate``: explainers and metrics on a dataset, a table and a run folder out."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seewhy.app.choose import choose, choose_metrics
+from seewhy.errors import SeewhyError
+from seewhy.options import pairs
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, Weights
+from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
+
+
+def evaluate(
+    model: ModelName,
+    data: Annotated[str, typer.Option(help="shapes, folder:PATH or voc:PATH, or the path of a folder or csv file.")],
+    metric: Annotated[
+        list[str], typer.Option(help="NAME or NAME:key=value,...; may be repeated; all for every one that the data allows.")
+    ],
+    weights: Weights = None,
+    classes: ClassNames = None,
+    model_option: ModelOptions = None,
+    explainer: Explainers = None,
+    option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
+    metric_option: Annotated[
+        list[str] | None, typer.Option("--metric-option", help="key=value: an option of the metrics that have it.")
+    ] = None,
+    data_option: Annotated[
+        list[str] | None, typer.Option("--data-option", help="key=value: an option of the dataset, such as seed=1.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="Class explained: label, predicted, second, least, present, or a class.")
+    ] = "predicted",
+    scored: Annotated[
+        str, typer.Option(help="Class whose score is read: explained, label, predicted, second, least, or a class.")
+    ] = "explained",
+    only: Annotated[str, typer.Option(help="Images: all, or those that are classified correct or wrong.")] = "all",
+    map_class: Annotated[
+        list[str] | None, typer.Option("--map-class", help="Class whose maps class_masks compares; may be repeated.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="N images; NAME=N or EXPLAINER/METRIC=N: for slow ones only so many of them.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw of the metrics.")] = 0,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images and forward passes at a time.")] = 32,
+    out: Annotated[Path | None, typer.Option(help="Run folder; the same command goes on in it, or adds to it.")] = None,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep all maps in the run folder, for other metrics.")
+    ] = False,
+    pictures: Annotated[int, typer.Option(min=0, help="Images whose pictures the run folder gets, for the report.")] = 200,
+    devices: Annotated[int, typer.Option(min=1, help="Processes, each with a device of its own; the results are one.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of each process on a CPU; more change numbers by rounding.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command on each, as Lightning Fabric says.")] = 1,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Measure explainers on a dataset: prints a table, and with --out writes a run folder for seewhy report."""
+    from seewhy.classifier.load import load, on_device, parse_options
+    from seewhy.data.named import dataset as named_dataset
+    from seewhy.evaluation import scoreboard
+    from seewhy.evaluation.devices import processes
+    from seewhy.evaluation.evaluate import evaluate as run
+    from seewhy.evaluation.offers import offers
+
+    images, limits = _limits(limit or [])
+    fabric = processes(devices, nodes, device, out)
+    first = fabric is None or fabric.global_rank == 0
+    with _one_voice(fabric, out):
+        classifier = on_device(
+            load(model, weights=weights, classes=classes, options=parse_options(model_option or [])),
+            str(fabric.device) if fabric else device,
+        )
+        dataset = named_dataset(data, classifier, images, pairs(data_option or []))
+        methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
+        given = offers(dataset, classifier, bool(map_class), target)
+        metrics, more = choose_metrics(metric, pairs(metric_option or []), given, classifier)
+        for reason in (*left_out, *more) if first else ():
+            typer.echo(f"left out: {reason}", err=True)
+        if first and devices * nodes > -(-len(dataset) // batch_size):
+            typer.echo(
+                f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True
+            )
+        details = {
+            **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
+            **{"device": device, "left out": [*left_out, *more]},
+        }
+        with progress_bar(quiet or not first) as bar:
+            result = run(
+                classifier,
+                methods,
+                metrics,
+                dataset,
+                out=out,
+                target=target,
+                scored=scored,
+                only=only,
+                map_classes=map_class or (),
+                limit=images,
+                limits=limits,
+                batch_size=batch_size,
+                seed=seed,
+                keep_maps=keep_maps,
+                pictures=pictures,
+                threads=threads,
+                fabric=fabric,
+                details=details,
+                progress=EvaluationBar(bar),
+            )
+    if not first:
+        return
+    print_table(scoreboard.table(result))
+    for line in scoreboard.failed(result):
+        typer.echo(line, err=True)
+    if out and not quiet:
+        typer.echo(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
+
+
+@contextmanager
+def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
+    """Of several processes that stop for the same reason one says it, the first of each machine."""
+    from seewhy.evaluation.devices import leave_group
+    from seewhy.evaluation.evaluate import ShareError
+
+    first = fabric is None or fabric.local_rank == 0
+    try:
+        yield
+    except KeyboardInterrupt:
+        if first:
+            typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
+        raise typer.Exit(130) from None
+    except RuntimeError as error:
+        if fabric is None or ("gloo" not in str(error).lower() and "connection" not in str(error).lower()):
+            raise
+        raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
+    except SeewhyError as error:
+        leave_group()
+        if first or isinstance(error, ShareError):
+            raise
+        raise typer.Exit(2) from None
+    leave_group()
+
+
+def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
+    """``["200", "r_srg=5"]``: how many images, and how many for the slow ones."""
+    numbers = {name: number for name, _, number in (text.rpartition("=") for text in texts)}
+    for name, number in numbers.items():
+        if not number.isdecimal() or int(number) < (0 if "/" in name else 1):
+            raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {name}{'=' * bool(name)}{number}")
+    images = numbers.pop("", None)
+    return None if images is None else int(images), {name: int(number) for name, number in numbers.items()}

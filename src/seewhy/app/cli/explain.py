@@ -1,0 +1,68 @@
+"""``seewhy explain``: pictures in, overlays and maps out."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seewhy.app.choose import choose
+from seewhy.options import pairs
+
+if TYPE_CHECKING:
+    from seewhy.explainers import Explainer
+    from seewhy.explanation.explain import Explanation
+
+from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, Weights
+from seewhy.app.cli.progress import progress_bar
+
+
+def explain(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    model: ModelName,
+    weights: Weights = None,
+    classes: ClassNames = None,
+    model_option: ModelOptions = None,
+    explainer: Explainers = None,
+    option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
+    target: Annotated[
+        str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
+    ] = "predicted",
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, maps and manifest.")] = Path("explanations"),
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Explain pictures: writes NAME.EXPLAINER.CLASS.png and .npy, a sheet of several, and manifest.json."""
+    from seewhy.classifier.load import load, on_device, parse_options
+    from seewhy.explainers.describe import about_explainers
+    from seewhy.explanation.files import explain_file, find_pictures, write
+    from seewhy.explanation.resume import resumable
+
+    pictures = find_pictures(images)
+    classifier = on_device(load(model, weights=weights, classes=classes, options=parse_options(model_option or [])), device)
+    methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
+    for reason in left_out:
+        typer.echo(f"left out: {reason}", err=True)
+    details = {
+        **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
+        "explainers": about_explainers(methods),
+    }
+
+    def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation]]":
+        with progress_bar(quiet) as progress:
+            for path in progress.track(pictures, description="explaining"):
+                done = explain_file(path, classifier, kept, target)
+                if not quiet:
+                    for e in done:
+                        typer.echo(f"{path}: {e.caption}, {e.explainer}")
+                yield done
+
+    try:
+        with resumable(out, classifier, methods) as kept:
+            files = write(out, explained(kept), details)
+    except KeyboardInterrupt:
+        typer.echo(f"seewhy: stopped; the same command goes on in {out}", err=True)
+        raise typer.Exit(130) from None
+    if not quiet:
+        typer.echo(f"{len(files)} files in {out}")

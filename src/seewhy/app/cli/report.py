@@ -1,0 +1,26 @@
+"""``seewhy report``: run folders in, one page out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    pass
+
+from seewhy.app.cli.arguments import Quiet
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of seewhy evaluate --out.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page, FILE.html; report.html in the first run folder by default.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a page of runs, and its tables as Markdown, LaTeX and csv."""
+    from seewhy.report import write_report
+
+    for file in write_report(runs, out):
+        if not quiet:
+            typer.echo(file)
