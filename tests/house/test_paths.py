@@ -92,7 +92,7 @@ def test_the_pages_that_are_made_name_modules_that_exist() -> None:
 def test_the_design_says_where_to_change_what() -> None:
     (table,) = re.findall(r"^\| I want to change .*?\n\n", DESIGN, flags=re.MULTILINE | re.DOTALL)
     assert len(re.findall(r"`\w+/[\w/]+\.py`", table)) >= 12
-    sent = {path for path in re.findall(r"`(\w+/[\w/]+\.py)`", DESIGN)}
+    sent = set(re.findall(r"`(\w+/[\w/]+\.py)`", DESIGN))
     missing = {path for path in sent if not any((root / path).exists() for root in (SOURCE, SOURCE.parent, ROOT))}
     assert not missing, f"the design page sends a reader to {missing}"
 
