@@ -1,6 +1,6 @@
 """The contract of a metric, as checks that anybody can run on their own metric.
 
-    from seewhy.testing.metrics import check_metric
+    from seewhy.testing_metrics import check_metric
     check_metric(MyMetric(), case)
 
 ``case`` has n >= 2 different images with different maps, and all that the metric needs.
