@@ -17,7 +17,7 @@ DESIGN = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8
 
 GROUPS = {"seewhy.explainers", "seewhy.metrics", "seewhy.datasets", "seewhy.models"}
 """Groups of entry points: they look like modules."""
-EXAMPLES = {"my_method.py", "dimmed_saliency.py", "test_my_method.py", "test_dimmed_saliency.py", "test_metric_name.py"}
+EXAMPLES = re.compile(r"(test_)?(my_\w+|dimmed_saliency|bright_share|pets)\.py")
 """Files that a reader of a recipe makes."""
 
 
@@ -30,7 +30,7 @@ def dotted(text: str) -> set[str]:
 def files(text: str) -> set[str]:
     """Paths below the four folders of code, up to a placeholder or a pattern."""
     found = re.findall(r"(?<![\w/.-])(?:src|tools|benchmarks|tests)/[\w./-]*[\w/](?![\w*<{])", text)
-    return {path for path in found if Path(path).name not in EXAMPLES}
+    return {path for path in found if not EXAMPLES.fullmatch(Path(path).name)}
 
 
 def docstrings(file: Path) -> Iterator[str]:
