@@ -1,12 +1,9 @@
 """``seewhy demo``: everything on the built-in data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
 
 from seewhy.app.cli.arguments import Quiet
 from seewhy.app.cli.progress import progress_bar
