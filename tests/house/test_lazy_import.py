@@ -19,7 +19,13 @@ LARGE = (
 SECONDS = 0.5
 """Of CPU, for an import or a page of help."""
 
-HELP = "import sys; sys.argv = ['seewhy', {}]\nfrom seewhy.app.cli.main import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
+HELP = """import sys
+sys.argv = ["seewhy", {}]
+from seewhy.app.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass"""
 PROGRAMS = {
     "import seewhy": ("import seewhy; dir(seewhy)", (*LARGE, "typer", "rich")),
     "seewhy.SeewhyError": ("import seewhy; seewhy.SeewhyError", (*LARGE, "typer", "rich")),
