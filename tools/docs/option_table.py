@@ -13,7 +13,8 @@ def option_table(kind: type[Any], as_markdown: Callable[[str], str] = lambda tex
         return ["No options.", ""]
     lines = ["| option | takes | default | what it is |", "|---|---|---|---|"]
     for option in options:
-        cells = [f"`{option.name}`", option.takes, f"`{option.default!r}`", as_markdown(_sentence(option.text))]
+        takes = ", ".join(f"`{choice!r}`" for choice in option.choices) or option.takes
+        cells = [f"`{option.name}`", takes, f"`{option.default!r}`", as_markdown(_sentence(option.text))]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return [*lines, ""]
 

@@ -21,6 +21,7 @@ from seewhy.app.cli import main
 from seewhy.metrics import METRICS
 
 BUILT = ROOT / "build" / "docs"
+FRAGMENTS = ROOT / "changelog.d"
 
 ABOUT = {
     "gradient": "Derivatives of the target's logit by the pixels.",
@@ -53,7 +54,7 @@ def explainers() -> str:
             page += [f"### {name} {{#{name}}}", "", " · ".join(filter(None, facts)), ""]
             page += [f"::: {method.__module__}.{method.__name__}", "    options:", "      show_root_heading: false"]
             page += ["      show_root_toc_entry: false", "      members: false"]
-            page += ["      show_docstring_parameters: false", "", *option_table(method)]
+            page += ["      show_bases: false", "      show_docstring_parameters: false", "", *option_table(method)]
     return "\n".join(page)
 
 
@@ -93,11 +94,10 @@ def of_the_root(name: str) -> str:
 
 
 def changelog() -> str:
-    """The history, and above it the fragments of changes that no version holds yet."""
-    title, heading, history = of_the_root("CHANGELOG.md").partition("## [Unreleased]")
-    news = [file.read_text(encoding="utf-8").strip() for file in sorted((ROOT / "changelog.d").glob("*.md"))]
-    listed = "".join(f"- {' '.join(text.split())}\n" for text in news)
-    return f"{title}## Since the last entry\n\n{listed}\n{heading}{history}" if news else title + heading + history
+    """The history. Above it stand the fragments, which hold what changed since."""
+    news = [" ".join(file.read_text(encoding="utf-8").split()) for file in sorted(FRAGMENTS.glob("*.md"))]
+    listed = "\n".join(["## Since then", "", *(f"- {text}" for text in news)]) if news else ""
+    return of_the_root("CHANGELOG.md").replace("<!-- the entries of changelog.d come here -->", listed)
 
 
 PAGES: dict[str, Callable[[], str]] = {
