@@ -89,7 +89,7 @@ class Registry(Generic[T]):
     def __len__(self) -> int:
         return len({*self._entries, *self._plug_ins})
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """A line for each plug-in that cannot be used. All plug-ins are imported for this."""
         for _ in self.items():
             pass

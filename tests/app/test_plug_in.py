@@ -148,4 +148,4 @@ def test_it_is_explained_with_and_evaluated(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_registry_without_a_group_has_no_plug_ins() -> None:
     assert list(Registry("tool")) == []
-    assert Registry("tool").troubles() == []
+    assert Registry("tool").problems() == []

@@ -14,7 +14,7 @@ from seewhy.registry import Registry
 if TYPE_CHECKING:
     from rich.table import Table
 
-Entry = dict[str, Any]
+Listing = dict[str, Any]
 REGISTRIES: dict[str, Registry[Any]] = {
     "explainers": EXPLAINERS,
     "metrics": METRICS,
@@ -23,18 +23,18 @@ REGISTRIES: dict[str, Registry[Any]] = {
 }
 
 
-def entries(kind: str) -> list[Entry]:
+def entries(kind: str) -> list[Listing]:
     """One entry for each name of "explainers", "metrics", "models" or "datasets"."""
     about = {"explainers": _explainer, "metrics": _metric, "models": _model, "datasets": _dataset}[kind]
     return [{"name": name, **about(name, entry)} for name, entry in REGISTRIES[kind].items()]
 
 
-def troubles(kind: str) -> list[str]:
+def plug_in_problems(kind: str) -> list[str]:
     """One line for each plug-in of this kind that cannot be used."""
-    return REGISTRIES[kind].troubles()
+    return REGISTRIES[kind].problems()
 
 
-def _explainer(_: str, method: Any) -> Entry:
+def _explainer(_: str, method: Any) -> Listing:
     return {
         "family": method.family,
         "class_specific": method.class_specific,
@@ -46,7 +46,7 @@ def _explainer(_: str, method: Any) -> Entry:
     }
 
 
-def _metric(_: str, kind: Any) -> Entry:
+def _metric(_: str, kind: Any) -> Listing:
     summary = first_sentence(kind)
     return {
         "family": kind.family,
@@ -61,7 +61,7 @@ def _metric(_: str, kind: Any) -> Entry:
     }
 
 
-def _model(name: str, source: object) -> Entry:
+def _model(name: str, source: object) -> Listing:
     import timm
 
     built_in = {
@@ -74,7 +74,7 @@ def _model(name: str, source: object) -> Entry:
     return {"summary": built_in.get(name) or f"{name}/NAME: {first_sentence(source)}"}
 
 
-def _dataset(_: str, kind: object) -> Entry:
+def _dataset(_: str, kind: object) -> Listing:
     return {"summary": first_sentence(kind)}
 
 
@@ -84,7 +84,7 @@ COLUMNS = {
 }
 
 
-def table(kind: str, rows: Sequence[Entry]) -> "Table":
+def terminal_table(kind: str, rows: Sequence[Listing]) -> "Table":
     """The entries for a terminal."""
     from rich.table import Table
     from rich.text import Text

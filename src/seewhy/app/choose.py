@@ -72,7 +72,7 @@ def _choose(
         SeewhyError: an unknown name, an option that nothing named has, or a value that an option does not take.
     """
     wanted: dict[str, tuple[str, dict[str, str]]] = {}
-    left_out = registry.troubles() if "all" in names else []
+    left_out = registry.problems() if "all" in names else []
     for text in names:
         name, _, own = text.partition(":")
         if name != "all":

@@ -17,7 +17,7 @@ def demo(
     from seewhy.app.demo import page
 
     with progress_bar(quiet) as progress:
-        files = [*page.run(out, progress), *page.measure(out, progress)]
+        files = [*page.write_page(out, progress), *page.write_measurements(out, progress)]
     if not quiet:
         for path in files:
             typer.echo(path)

@@ -27,10 +27,10 @@ def list_(
 
     kinds = [k.value for k in ([kind] if kind else Kind)]
     entries = {k: catalog.entries(k) for k in kinds}
-    for line in (line for k in kinds for line in catalog.troubles(k)):
+    for line in (line for k in kinds for line in catalog.plug_in_problems(k)):
         typer.echo(f"left out: {line}", err=True)
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
         return
     for name, rows in entries.items():
-        print_table(catalog.table(name, rows))
+        print_table(catalog.terminal_table(name, rows))
