@@ -52,7 +52,7 @@ CYAN = (0, 229, 255)
 """Color around the tag. Neither color scale of the maps has it."""
 SIDE = 192
 """Side of a picture on the page, in pixels."""
-QUALITY = 72
+WEBP_QUALITY = 72
 """Quality of the pictures as WebP."""
 
 
@@ -204,5 +204,5 @@ def _page(
         ramps=ramps,
         environment=environment(),
         seconds=perf_counter() - started,
-        picture=lambda *args: data_uri(draw_picture(*args), QUALITY),
+        picture=lambda *args: data_uri(draw_picture(*args), WEBP_QUALITY),
     )
