@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 from seewhy.classifier.checkpoint import load_weights
 from seewhy.classifier.classifier import Classifier
@@ -86,6 +85,8 @@ def on_device(classifier: Classifier, device: str) -> Classifier:
 def class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
     """Class names from "imagenet", a text file (a name a line), a csv file (a column "name"), or a list."""
     if classes == "imagenet":
+        import torchvision
+
         return tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])
     if not isinstance(classes, str | Path):
         return tuple(str(c) for c in classes)

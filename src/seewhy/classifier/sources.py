@@ -1,4 +1,7 @@
-"""Where classifiers come from: timm, torchvision, Hugging Face, the package itself, and the user's own code."""
+"""Where classifiers come from: timm, torchvision, Hugging Face, the package itself, and the user's own code.
+
+Each source imports its own library when it is asked, since each of them is slow to import.
+"""
 
 import importlib
 import inspect
@@ -12,11 +15,6 @@ from importlib.resources import as_file, files
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import timm
-import torchvision
-from huggingface_hub import constants as hub
-from huggingface_hub.utils import logging as hub_log
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from torch import nn
 
 from seewhy.classifier.checkpoint import load_weights
@@ -36,11 +34,14 @@ class Request:
     pretrained: bool = True
 
 
-MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models")
+MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models", group="seewhy.models")
 
 
 @MODELS.register("timm")
 def _timm(request: Request) -> Classifier:
+    import timm
+    from timm.data import resolve_model_data_config
+
     try:
         with _hub_in_one_try():
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
@@ -69,6 +70,8 @@ def _timm(request: Request) -> Classifier:
 
 def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
     """Names that timm has for the data set that the weights were trained on."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
     subset = infer_imagenet_subset(module)
     if subset is None:
         return tuple(getattr(module, "pretrained_cfg", {}).get("label_names") or ())
@@ -78,6 +81,8 @@ def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
 
 @MODELS.register("torchvision")
 def _torchvision(request: Request) -> Classifier:
+    import torchvision
+
     name, _, tag = request.name.partition(".")
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
@@ -225,8 +230,11 @@ def _shapes(request: Request) -> Classifier:
 def _hub_in_one_try() -> Iterator[None]:
     """The hub's client without its own lines and, where the hub has no address, without its minute of retries.
 
-    Offline it reads what it has downloaded before. Behind a proxy addresses are not ours to look up.
+    Offline the hub reads what it has downloaded before. Behind a proxy the client cannot look up addresses.
     """
+    from huggingface_hub import constants as hub
+    from huggingface_hub.utils import logging as hub_log
+
     before, said = hub.HF_HUB_OFFLINE, hub_log.get_verbosity()
     hub_log.set_verbosity_error()
     try:

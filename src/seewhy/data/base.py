@@ -55,4 +55,4 @@ def batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
         yield dataset.batch(range(start, min(start + batch_size, len(dataset))))
 
 
-DATASETS: Registry[type[Dataset]] = Registry("dataset")
+DATASETS: Registry[type[Dataset]] = Registry("dataset", group="seewhy.datasets", members=("batch", "__len__"))

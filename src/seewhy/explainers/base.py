@@ -10,10 +10,9 @@ import torch
 
 from seewhy.classifier.borrow import ordinary, outside_inference_mode
 from seewhy.classifier.classifier import Classifier, must_be_classifier
-from seewhy.errors import SeewhyError
 from seewhy.explainers.gradients import Point
-from seewhy.options import checking
-from seewhy.registry import Registry, did_you_mean
+from seewhy.options import build, checking
+from seewhy.registry import Registry
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 T = TypeVar("T")
@@ -70,19 +69,15 @@ def _anywhere(method: Callable[..., Any]) -> Callable[..., Any]:
     return explain
 
 
-EXPLAINERS: Registry[type[Explainer]] = Registry("explainer", _registered)
+EXPLAINERS: Registry[type[Explainer]] = Registry(
+    "explainer", _registered, "seewhy.explainers", ("family", "class_specific", "paper", "explain")
+)
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
     must_be_classifier(classifier)
-    method = EXPLAINERS[name]
-    known = options_of(method)
-    for option in options:
-        if option not in known:
-            listed = ", ".join(known) or "none"
-            raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
-    return cast(Explainer, cast(Any, method)(classifier, **options))
+    return cast(Explainer, build(EXPLAINERS, name, classifier, **options))
 
 
 def options_of(method: type[Any]) -> dict[str, object]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.metrics.case import Case
-from seewhy.options import checking
-from seewhy.registry import Registry, did_you_mean
+from seewhy.options import build, checking
+from seewhy.registry import Registry
 
 T = TypeVar("T")
 
@@ -77,18 +77,14 @@ class HasCurve(Metric, Protocol):
         ...
 
 
-METRICS: Registry[type[Metric]] = Registry("metric", checking)
+METRICS: Registry[type[Metric]] = Registry(
+    "metric", checking, "seewhy.metrics", ("family", "higher_is_better", "range", "needs", "target", "paper", "score")
+)
 
 
 def metric(name: str, **options: object) -> Metric:
     """The metric ``name``; ``options`` are its fields. SeewhyError names what does not fit."""
-    kind = METRICS[name]
-    known = metric_options(kind)
-    for option in options:
-        if option not in known:
-            listed = ", ".join(known) or "none"
-            raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
-    return cast(Metric, cast(Any, kind)(**options))
+    return cast(Metric, build(METRICS, name, **options))
 
 
 def metric_options(kind: type[Any]) -> dict[str, object]:
