@@ -1,10 +1,8 @@
 """What maps cost: time, work counted in forward passes, and memory."""
 
-from dataclasses import dataclass
-from math import isnan, nan
+from math import inf, isnan, nan
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case, Cost
 from seewhy.types import Attribution, Images, Targets
 
@@ -100,22 +98,11 @@ def _status(key: str) -> float:
     return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), nan)
 
 
-def _each(case: Case, value: float, name: str, missing: str) -> Tensor:
-    """(n,) one figure for each image of the batch; SeewhyError where it could not be measured."""
-    if isnan(value):
-        raise SeewhyError(f"{name} was not measured: {missing}")
-    return case.images.new_full((len(case.images),), value)
+class CostOfMaps(Measure, family="cost", better="lower", range=(0.0, inf), needs=("cost",), reads="none", explains="any"):
+    """Base of the figures of a batch's cost: their common head."""
 
 
-def _cost(case: Case) -> Cost:
-    if case.cost is None:
-        raise SeewhyError(f"the cost of the maps of {case.source} is not known: seewhy.metrics.cost.measure measures it")
-    return case.cost
-
-
-@METRICS.register("seconds")
-@dataclass(frozen=True)
-class Seconds:
+class Seconds(CostOfMaps, name="seconds"):
     r"""Wall-clock time that a map takes, in seconds.
 
     $$\text{seconds} = \frac{t(\text{explain}(x_1, \dots, x_n))}{n}$$
@@ -133,21 +120,12 @@ class Seconds:
     Source: Zhang et al. 2024 (Opti-CAM), column T of their tables.
     """
 
-    family: ClassVar[Family] = "cost"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[tuple[Need, ...]] = ("cost",)
-    reads: ClassVar[str] = "none"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = ""
-
     def score(self, case: Case) -> Tensor:
-        return _each(case, _cost(case).seconds, "seconds", "the maps were not timed")
+        cost: Cost = case.require("cost")
+        return _each(case, cost.seconds, "seconds", "the maps were not timed")
 
 
-@METRICS.register("forward_equivalents")
-@dataclass(frozen=True)
-class ForwardEquivalents:
+class ForwardEquivalents(CostOfMaps, name="forward_equivalents", needs=("cost", "forward_passes")):
     r"""Work that a map takes, counted in forward passes of the network on one image.
 
     $$\text{forward equivalents} = \frac{\text{FLOPs}(\text{explain}(x))}{\text{FLOPs}(f(x))}$$
@@ -168,22 +146,13 @@ class ForwardEquivalents:
     Source: this library.
     """
 
-    family: ClassVar[Family] = "cost"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[tuple[Need, ...]] = ("cost", "flops")
-    reads: ClassVar[str] = "none"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = ""
-
     def score(self, case: Case) -> Tensor:
+        cost: Cost = case.require("forward_passes")
         missing = "it needs an explainer with a classifier whose forward pass has matrix products, and count_flops=True"
-        return _each(case, _cost(case).forward_equivalents, "forward_equivalents", missing)
+        return _each(case, cost.forward_equivalents, "forward_equivalents", missing)
 
 
-@METRICS.register("peak_memory")
-@dataclass(frozen=True)
-class PeakMemory:
+class PeakMemory(CostOfMaps, name="peak_memory"):
     r"""The most memory that a batch of maps takes, in MiB, above what was held before.
 
     $$\text{peak memory} = \max_t m(t) - m(t_0)$$
@@ -201,13 +170,13 @@ class PeakMemory:
     Source: this library.
     """
 
-    family: ClassVar[Family] = "cost"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[tuple[Need, ...]] = ("cost",)
-    reads: ClassVar[str] = "none"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = ""
-
     def score(self, case: Case) -> Tensor:
-        return _each(case, _cost(case).peak_memory, "peak_memory", "this needs CUDA, or the CPU under Linux")
+        cost: Cost = case.require("cost")
+        return _each(case, cost.peak_memory, "peak_memory", "this needs CUDA, or the CPU under Linux")
+
+
+def _each(case: Case, value: float, name: str, missing: str) -> Tensor:
+    """(n,) the figure of the batch for each of its images; SeewhyError where it could not be measured."""
+    if isnan(value):
+        raise SeewhyError(f"{name} was not measured: {missing}")
+    return case.images.new_full((len(case.images),), value)

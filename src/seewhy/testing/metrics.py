@@ -1,6 +1,6 @@
 """The contract of a metric, as checks that anybody can run on their own metric.
 
-    from seewhy.testing_metrics import check_metric
+    from seewhy.testing import check_metric
     check_metric(MyMetric(), case)
 
 ``case`` has n >= 2 different images with different maps, and all that the metric needs.
@@ -71,7 +71,7 @@ def check_certain_network(metric: Metric, case: Case) -> None:
     explainer: Any = case.explainer
     if explainer is not None:
         explainer = replace(explainer, classifier=certain)
-    scores = metric.score(_fresh(case, classifier=certain, explainer=explainer, whole=None))
+    scores = metric.score(_fresh(case, classifier=certain, explainer=explainer, image_logits=None))
     _bounded(metric, scores, "a network that is certain")
 
 
