@@ -113,8 +113,8 @@ class WhiteDeletion(
 def allegiance(case: Case, gray: float, amount: float, fractions: tuple[float, ...], reads: Reading) -> Float[Tensor, "n m"]:
     """(n, m) ones and zeros: is the predicted class still the same after each fraction is painted?
 
-    Painted are the pixels above the value at place round(fraction * h * w) in descending order, never those of value 0,
-    all in one shot from the whole image.
+    The pixels that are painted have more than the value at place round(fraction * h * w) in descending order, and a value
+    that is not 0. Each fraction is painted in one shot, on the whole image.
     """
     maps = read(case.attributions, reads).flatten(1)
     ordered = maps.sort(dim=1, descending=True).values

@@ -21,20 +21,20 @@ MIB = 2**20
 def measure(explainer: Explainer, images: Images, targets: Targets, count_flops: bool = True) -> tuple[Attribution, Cost]:
     """The maps of a batch and what they cost.
 
-    The time and the memory are those of one run on the whole batch, with whatever the explainer and PyTorch do for the
-    first time: call it on a small batch before, if this is not to be counted. Operations are counted in a run of their
-    own, on the first image alone, because counting takes time.
+    The time and the memory are those of one run on the whole batch. They include what the explainer and PyTorch do once, in
+    a first run: to leave that out, explain a small batch before. Operations are counted in a run of their own, on the first
+    image alone, because counting takes time.
 
     Args:
-        explainer: what is measured.
+        explainer: the method that is measured.
         images: (n, c, h, w) in [0, 1].
         targets: (n,) the classes explained.
-        count_flops: without it the forward passes are not counted (NaN), and the first image is not explained twice.
+        count_flops: if false, forward passes are not counted (NaN), and the first image is not explained twice.
 
     Returns:
         The maps, and seconds an image, forward passes an image, and the highest memory in MiB above what was held before.
-        What cannot be measured is NaN: forward passes of an explainer without a classifier, memory on a machine that is
-        neither Linux nor CUDA.
+        A figure that cannot be measured is NaN: forward passes of an explainer without a classifier, memory on a machine
+        without Linux and CUDA.
     """
     passes = forward_equivalents(explainer, images[:1], targets[:1]) if count_flops and len(images) else nan
     held = _start_memory(images.device)
@@ -50,8 +50,8 @@ def measure(explainer: Explainer, images: Images, targets: Targets, count_flops:
 def forward_equivalents(explainer: Explainer, images: Images, targets: Targets) -> float:
     """Floating-point operations of ``explain`` per image, in forward passes of the classifier; NaN if it has none.
 
-    Matrix products and convolutions are counted, backward passes included (PyTorch's FlopCounterMode); what is applied
-    to single numbers is not.
+    Matrix products and convolutions are counted, backward passes included (PyTorch's FlopCounterMode); operations
+    on single numbers are not.
     """
     classifier = getattr(explainer, "classifier", None)
     if not isinstance(classifier, Classifier):
@@ -65,13 +65,13 @@ def forward_equivalents(explainer: Explainer, images: Images, targets: Targets) 
 
 
 def _wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Waits until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _start_memory(device: torch.device) -> float:
-    """Bytes held now; from now on the peak is recorded afresh."""
+    """Bytes held now. Starts a new record of the peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return float(torch.cuda.memory_allocated(device))
@@ -83,7 +83,7 @@ def _start_memory(device: torch.device) -> float:
 
 
 def _peak_memory(device: torch.device) -> float:
-    """The most bytes held since ``_start_memory``."""
+    """The highest number of bytes held since ``_start_memory``."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     return _status("VmHWM") if device.type == "cpu" else nan
@@ -108,7 +108,7 @@ class Seconds(CostOfMaps, name="seconds"):
     $$\text{seconds} = \frac{t(\text{explain}(x_1, \dots, x_n))}{n}$$
 
     The time of one run over the batch, shared equally by its images. On CUDA the clock waits for the device. An evaluation
-    explains one image before the first batch is timed, so that what happens once is not counted.
+    explains one image before the first batch is timed, so that the work of a first run is not counted.
 
     Rewards: methods that need few passes through the network, and code that runs them together.
 

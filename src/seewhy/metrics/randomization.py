@@ -127,7 +127,7 @@ class LabelRandomization(AgainstAnotherNetwork, name="label_randomization"):
 
 
 def with_classifier(explainer: Explainer, classifier: Classifier) -> Explainer:
-    """The same method for another network; explainers in its fields (such as ``of``) follow."""
+    """The same method for another network; the explainers in its fields (such as ``of``) are exchanged too."""
     kind = type(explainer).__name__
     if not is_dataclass(explainer) or "classifier" not in {f.name for f in fields(explainer)}:
         raise SeewhyError(f"{kind} has no field 'classifier' that could be exchanged for a randomized network")
@@ -144,7 +144,7 @@ def randomized(
 ) -> Iterator[Classifier]:
     """Copies of the classifier with ever more (or other) layers initialized again, from the logits down.
 
-    A cascading copy is changed when the next one is asked for.
+    A cascading copy changes when the next copy is asked for.
     """
     copy = _copy(classifier)
     names = layers_top_down(copy.module, copy.normalize(images))
@@ -156,7 +156,7 @@ def randomized(
         modules = dict(copy.module.named_modules())
         for i in range(start, end):
             reinitialize(modules[names[i]], names[i], seed)
-        yield replace(copy)  # what a Classifier has found out by probing is found out anew
+        yield replace(copy)  # a new Classifier, which probes the changed network anew
 
 
 def stages(n: int, n_layers: int | None) -> list[tuple[int, int]]:
@@ -190,7 +190,7 @@ def reinitialize(module: nn.Module, name: str, seed: int) -> None:
 
 
 def same_kind(classifier: Classifier, name: str) -> Classifier:
-    """The classifier called ``name``, where the other one is; SeewhyError unless it takes and says the same."""
+    """The classifier called ``name``, on the device of ``classifier``; SeewhyError unless images, classes and layers agree."""
     from seewhy.classifier.load import load  # loads timm and the hub, which no other metric needs
 
     other = load(name)
@@ -224,7 +224,7 @@ def _shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:
 
 
 def _layer(classifier: Classifier) -> str | None:
-    """The layer that CAM methods read in the network explained, so that they read the same one in another."""
+    """The layer that CAM methods read in the explained network: in another network they must read the same layer."""
     try:
         return classifier.layer
     except SeewhyError:

@@ -21,7 +21,7 @@ from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Scores
 
 NEIGHBORS = {(dy, dx): 1 / 6 if dy == 0 or dx == 0 else 1 / 12 for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx}
-"""Weights of the eight neighbors; they sum to 1. At the border those that exist are scaled up to that."""
+"""Weights of the eight neighbors; they sum to 1. At the border, those of existing neighbors are scaled up to sum to 1."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 

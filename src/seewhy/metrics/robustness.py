@@ -47,8 +47,8 @@ class MaxSensitivity(
         space: the unit of the radius. "normalized": that of the network's input, as libraries have it that are given
             normalized images; a pixel moves by up to radius * std of its channel. "pixel": that of images in [0, 1].
         relative_to: what the change is divided by. "map" as above; "input" for the norm of the image in that space,
-            which Quantus used before 0.5 and probably the table of Opti-CAM: not to be compared with the other. A map
-            twice as large changes twice as much then: let it be read as "min_max" where methods are compared.
+            which Quantus used before 0.5 and probably the table of Opti-CAM: not to be compared with the other. Then a
+            map twice as large changes twice as much: read maps as "min_max" where methods are compared.
         reads: how the map and those of the noisy images are read before they are compared. With "raw" a map that only
             becomes stronger has changed; with "min_max" it has not.
 

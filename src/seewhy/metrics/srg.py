@@ -62,7 +62,7 @@ class LIF(
     Fooled by: compact maps and telling baselines, as `insertion`.
 
     Defined: equal players are in random order, which depends on the image and the seed alone. The empty set does not
-    count, the whole does.
+    count, the full set does.
 
     Args:
         baseline: what stands for removed, unless the case has a value function of its own (a surrogate with its tokens
