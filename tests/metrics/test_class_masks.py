@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support import metric_oracles_regions as oracle
-from support.metric_masks import METRICS, Halves, N, ask, halves, near, random_case
+from support.metric_masks import METRICS, SURE, Halves, N, ask, halves, near, random_case
 from torch import nn
 
 from seewhy.errors import SeewhyError
@@ -14,8 +14,6 @@ from seewhy.metrics.base import reduced
 from seewhy.metrics.case import Case
 from seewhy.metrics.class_masks import ClassMasks, class_mask_table
 from seewhy.metrics.segmentation import SaliencyScore
-
-SURE = 1 / (1 + np.exp(-10))  # the softmax of (10, 0)
 
 
 @pytest.mark.parametrize("multilabel", [False, True])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from support import metric_oracles_regions as oracle
-from support.metric_masks import N, ask, halves, near, random_case
+from support.metric_masks import SURE, N, ask, halves, near, random_case
 from support.metric_places import CASE, same
 
 from seewhy.errors import SeewhyError

@@ -68,3 +68,7 @@ def halves(multilabel: bool = False) -> tuple[Classifier, Tensor, Tensor]:
     left = torch.zeros(4, 4, dtype=torch.float64)
     left[:, :2] = 1
     return network, torch.ones(2, 3, 4, 4, dtype=torch.float64), torch.stack([left, 1 - left])
+
+
+SURE = 1 / (1 + np.exp(-10))
+"""The softmax of (10, 0)."""

@@ -94,7 +94,7 @@ def softmax(case: Case, logits: Logits) -> Scores:
 def _class_maps(case: Case) -> tuple[Tensor, Tensor]:
     maps, classes = case.require("class_maps", "class_masks"), case.map_classes
     if classes is None:
-        raise SeewhyError("class_masks needs to know of which classes the maps are: give map_classes to the case")
+        raise SeewhyError("class_masks needs the maps of several classes: give class_maps and map_classes to the case")
     n, h, w = case.attributions.shape
     if maps.shape != (n, len(classes), h, w):
         raise SeewhyError(

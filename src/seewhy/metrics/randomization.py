@@ -190,7 +190,7 @@ def reinitialize(module: nn.Module, name: str, seed: int) -> None:
 
 
 def same_kind(classifier: Classifier, name: str) -> Classifier:
-    """The classifier called ``name``, on the device of ``classifier``; SeewhyError unless images, classes and layers agree."""
+    """The classifier called ``name``, on the device of ``classifier``; SeewhyError unless images, classes, layers agree."""
     from seewhy.classifier.load import load  # loads timm and the hub, which no other metric needs
 
     other = load(name)
