@@ -1,4 +1,4 @@
-"""Pure functions on attribution maps."""
+"""Attribution maps: upsampled, normalized, and read by a metric."""
 
 from typing import Literal, get_args
 
@@ -12,14 +12,14 @@ from seewhy.types import Attribution, CoarseMap
 
 
 def upsample(maps: CoarseMap, size: tuple[int, int]) -> Attribution:
-    """Bilinear, corners not aligned (as the CAM papers' code does): a grid cell keeps its place in the image."""
+    """Bilinear, corners not aligned, as in the CAM papers' code: a grid cell keeps its place in the image."""
     return interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def min_max(maps: Attribution) -> Attribution:
-    """Each map to [0, 1] by its own minimum and maximum; a constant map becomes 0 (the papers divide by zero there).
+    """Each map scaled to [0, 1] by its own minimum and maximum; a constant map becomes 0, where the papers divide by zero.
 
-    So does one whose values differ in their last digits alone: enlarging a constant map leaves such.
+    A map whose values differ in their last digits alone counts as constant: upsampling a constant map leaves such values.
     """
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     varies = high - low > 8 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
@@ -27,10 +27,11 @@ def min_max(maps: Attribution) -> Attribution:
 
 
 Reading = Literal["raw", "positive", "absolute", "min_max", "clipped"]
-"""How a metric reads a map: as it is, its positive part, its absolute value, min-max to [0, 1], or cut to [0, 1]."""
+"""How a metric reads a map: raw, its positive part, its absolute value, min-max scaled to [0, 1], or clipped to [0, 1]."""
 
 
 def read(maps: Attribution, how: Reading) -> Attribution:
+    """The maps as a metric reads them."""
     match how:
         case "raw":
             return maps
