@@ -6,34 +6,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.picture_folders import VIEWS, paint
 from torch.nn.functional import max_pool2d
 
 from seewhy.data import DATASETS, Dataset, Folder, batches
-from seewhy.data.pictures import View, read_picture, see, to_tensor
+from seewhy.data.pictures import View, as_seen, read_picture, to_tensor
 from seewhy.data.regions import placement
 from seewhy.errors import SeewhyError
 
 VIEW = View((32, 32), 0.875)
 NAMES = ("tench, Tinca tinca", "great white shark", "crane", "house finch", "crane")
-VIEWS = [
-    View((32, 32), 0.875),
-    View((32, 32), 1.0),
-    View((32, 32), 0.7, "squash"),
-    View((32, 32), 1.0, "squash", "bicubic"),
-    View((24, 40), 0.9),
-    View((40, 24), 0.8, "center", "lanczos"),
-]
-
-
-def paint(path: Path, size: tuple[int, int] = (40, 30), box: tuple[int, int, int, int] | None = None) -> Path:
-    """A black picture of (width, height) with a white rectangle; without ``box``, of noise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(path.name)).integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
-    if box is not None:
-        pixels[:] = 0
-        pixels[box[1] : box[3], box[0] : box[2]] = 255
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def listed(folder: Path, *lines: str, name: str = "labels.csv", encoding: str = "utf-8") -> Path:
@@ -60,7 +42,7 @@ def test_class_folders_by_name_index_and_number(tmp_path: Path) -> None:
     assert batch.labels.tolist() == [0, 1, 1, 3]
     assert batch.regions is None
     assert batch.boxes is None
-    expected = to_tensor(see(read_picture(tmp_path / "House finch/d.png"), VIEW))
+    expected = to_tensor(as_seen(read_picture(tmp_path / "House finch/d.png"), VIEW))
     assert torch.equal(batch.images[3], expected)
 
 
@@ -181,7 +163,7 @@ def test_placement_is_that_of_see(size: tuple[int, int], view: View) -> None:
     ramp = np.zeros((h, w, 3), np.uint8)
     ramp[..., 0] = np.linspace(0, 255, w)[None]
     ramp[..., 1] = np.linspace(0, 255, h)[:, None]
-    seen = to_tensor(see(Image.fromarray(ramp), view._replace(interpolation="bilinear")))
+    seen = to_tensor(as_seen(Image.fromarray(ramp), view._replace(interpolation="bilinear")))
     across, down, left, top = placement(size, view)
     middle_y, middle_x = view.size[0] // 2, view.size[1] // 2
     x, y = ((middle_x + 0.5 + left) / across - 0.5) / (w - 1), ((middle_y + 0.5 + top) / down - 0.5) / (h - 1)

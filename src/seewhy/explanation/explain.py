@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier, frozen, must_be_classifier
-from seewhy.data.pictures import as_rgb, check_size, read_picture, see, to_tensor
+from seewhy.data.pictures import as_rgb, as_seen, check_size, read_picture, to_tensor
 from seewhy.errors import SeewhyError, cause
 from seewhy.explainers import EXPLAINERS, Explainer, ExplainsClasses
 from seewhy.explainers import explainer as build
@@ -155,9 +155,9 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
         raise SeewhyError(f"a picture is a file, a Pillow image, an array or a tensor, not {type(picture).__name__}")
     check_size(f"the {name}", opened.size)
     opened = as_rgb(opened, f"the {name}")
-    image = to_tensor(see(opened, classifier.view))
+    image = to_tensor(as_seen(opened, classifier.view))
     if len(classifier.mean) == 1:
-        image = to_tensor(see(opened, classifier.view).convert("L").convert("RGB"))[:1]
+        image = to_tensor(as_seen(opened, classifier.view).convert("L").convert("RGB"))[:1]
     return classifier.to_device(image[None])[0], name
 
 
