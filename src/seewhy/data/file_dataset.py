@@ -59,21 +59,14 @@ class FileDataset(ABC):
     """The pictures that a reader lists, as a classifier sees them.
 
     A reader is a subclass that writes ``read`` and adds its own options. All else is final: names, digests, batches, and
-    the checks of pictures, boxes and masks.
-
-    Args:
-        path: the folder or file of the dataset.
-        view: how the classifier sees a picture: ``classifier.view``.
-        classes: ``classifier.classes``; without them the reader finds the names.
-        limit: at most so many pictures, spread evenly over the list.
-        gray: one channel, for a classifier of gray images.
+    the checks of pictures, boxes and masks. ``takes`` names the fields that ``seewhy.dataset`` fills from the classifier.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("path", "view", "classes", "limit", "gray")
 
-    path: str | Path
-    view: View
-    classes: tuple[str, ...] = ()
+    path: Annotated[str | Path, Doc("The folder or the file of the dataset.")]
+    view: Annotated[View, Doc("How the classifier sees a picture: ``classifier.view``.")]
+    classes: Annotated[tuple[str, ...], Doc("``classifier.classes``; without them the names that the dataset gives.")] = ()
     limit: Limit | None = None
     gray: Annotated[bool, Doc("One channel, for a classifier of gray images.")] = field(default=False, kw_only=True)
 
@@ -167,10 +160,12 @@ class FileDataset(ABC):
             picture = read_picture(entry.file)
             if entry.size not in (None, picture.size):
                 said, is_ = (f"{w} x {h}" for w, h in (entry.size or (0, 0), picture.size))
-                raise SeewhyError(f"boxes are in a picture of {said} pixels, but {entry.file.name} has {is_}")
+                raise ImageError(f"{entry.place} has boxes in a picture of {said} pixels, but {entry.file.name} has {is_}")
             check_boxes(entry.boxes or (), picture.size)
             seen = [box_as_seen(box, picture.size, self.view) for box in entry.boxes or ()]
             mask = None if entry.mask is None else read_mask(entry.mask, picture.size, self.view, entry.mask_values)
+        except ImageError:
+            raise
         except SeewhyError as error:
             raise ImageError(f"{entry.place}: {error}" if entry.place else str(error)) from None
         boxes = torch.tensor([box for box in seen if box is not None]).reshape(-1, 4)

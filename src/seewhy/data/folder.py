@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from seewhy.data.base import DATASETS
 from seewhy.data.class_names import class_index
@@ -10,9 +9,6 @@ from seewhy.data.file_dataset import Entry, FileDataset, Listing
 from seewhy.data.labels_csv import find_boxes_column, read_labels_csv
 from seewhy.data.pictures import SUFFIXES
 from seewhy.errors import SeewhyError
-from seewhy.options import Doc
-
-BoxesColumn = Annotated[str, Doc('The column with the boxes, if several begin with "boxes"; "none" for no boxes.')]
 
 
 @DATASETS.register("folder")
@@ -35,14 +31,11 @@ class Folder(FileDataset):
 
     Args:
         path: the folder, or a csv file.
-        view: how the classifier sees a picture: ``classifier.view``.
         classes: ``classifier.classes``; without them folders are counted from 0 in alphabetical order, and give the names.
-        limit: at most so many pictures, spread evenly over the list.
         boxes_column: the column with the boxes, if several begin with "boxes"; "none" for no boxes.
-        gray: one channel, for a classifier of gray images.
     """
 
-    boxes_column: BoxesColumn | None = None
+    boxes_column: str | None = None
 
     def read(self) -> Listing:
         """The csv file if there is one, else the folders of classes, else the pictures of the folder."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path, PureWindowsPath
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 from xml.etree import ElementTree
 
 from seewhy.data.base import DATASETS
@@ -12,7 +12,6 @@ from seewhy.data.file_dataset import Entry, FileDataset, Listing
 from seewhy.data.pictures import SUFFIXES
 from seewhy.data.regions import Box
 from seewhy.errors import SeewhyError
-from seewhy.options import Doc
 from seewhy.registry import did_you_mean
 
 MAX_BYTES = 10_000_000
@@ -35,11 +34,6 @@ class Annotation(NamedTuple):
     objects: tuple[Object, ...]
 
 
-Split = Annotated[str, Doc("A list of pictures, ImageSets/Main/SPLIT.txt.")]
-Difficult = Annotated[bool, Doc("Whether objects flagged as difficult count.")]
-Multilabel = Annotated[bool, Doc("Whether a picture may have objects of several classes.")]
-
-
 @DATASETS.register("voc")
 @dataclass(frozen=True)
 class VOC(FileDataset):
@@ -60,22 +54,18 @@ class VOC(FileDataset):
     under its terms of use; other datasets with this layout have terms of their own.
 
     Args:
-        path: the folder.
-        view: how the classifier sees a picture: ``classifier.view``.
         classes: ``classifier.classes``, whose capitals and underscores do not matter; without them the names of all
             objects in Annotations/, in alphabetical order.
-        limit: at most so many pictures, spread evenly over the list.
         split: a list of pictures, ImageSets/Main/SPLIT.txt; without it every picture that has an annotation.
         difficult: whether objects flagged as difficult count; if not, they are left out, as if they were not in the file.
-        gray: one channel, for a classifier of gray images.
         multilabel: whether a picture may have objects of several classes.
     """
 
     takes: ClassVar[tuple[str, ...]] = (*FileDataset.takes, "multilabel")
 
-    split: Split | None = None
-    difficult: Difficult = True
-    multilabel: Multilabel = True
+    split: str | None = None
+    difficult: bool = True
+    multilabel: bool = True
 
     def read(self) -> Listing:
         """An entry for each annotation of the split."""

@@ -19,7 +19,7 @@ from seewhy.data.shapes.drawing import OUTLINES, Mask
 from seewhy.data.shapes.scene import Scene, draw_scene, tagged
 from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
-from seewhy.options import AtLeast, Doc
+from seewhy.options import AtLeast
 
 Shortcut = Literal["none", "correlated", "random"]
 Split = Literal["train", "test"]
@@ -60,12 +60,12 @@ class Shapes:
     takes: ClassVar[tuple[str, ...]] = ("n", "size", "multilabel")
     classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
 
-    n: Annotated[int, AtLeast(1), Doc("How many pictures.")] = 200
-    size: Annotated[int, AtLeast(MIN_SIZE), Doc("The side of a picture in pixels.")] = 96
-    multilabel: Annotated[bool, Doc("One to four objects of different classes, instead of exactly one object.")] = False
-    shortcut: Annotated[Shortcut, Doc("A tag near the border, which gives the class away or says nothing of it.")] = "none"
-    split: Annotated[Split, Doc("Train and test never share a picture.")] = "test"
-    seed: Annotated[int, AtLeast(0), Doc("Another seed, another set of pictures.")] = 0
+    n: Annotated[int, AtLeast(1)] = 200
+    size: Annotated[int, AtLeast(MIN_SIZE)] = 96
+    multilabel: bool = False
+    shortcut: Shortcut = "none"
+    split: Split = "test"
+    seed: Annotated[int, AtLeast(0)] = 0
 
     def __post_init__(self) -> None:
         if self.n < 1:
