@@ -105,7 +105,7 @@ class Good:
         regions = torch.ones(len(images), 5, 5, dtype=torch.bool)
         boxes = tuple(torch.tensor([[1.0, 1.0, 3.0, 5.0]]) for _ in indices)
         changed: dict[str, dict[str, Any]] = {
-            "image by its batch": {"images": images - images.mean() / 8},
+            "image by its batch": {"images": (images + images.mean()) / 2},
             "image by its place": {"images": images + torch.arange(len(images))[:, None, None, None] / 100},
             "range": {"images": images * 2},
             "random": {"images": torch.rand_like(images) if self.broken == "random" else images},

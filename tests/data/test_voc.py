@@ -316,12 +316,6 @@ def test_every_class_of_a_picture_is_evaluated_on_its_own_region(tmp_path: Path)
     assert len([row for row in result.rows if row.metric == "mass"]) == 3
 
 
-def test_a_classifier_of_one_class_takes_single_labels(tmp_path: Path) -> None:
-    voc(tmp_path, a=(DOG,))
-    found = dataset(f"voc:{tmp_path}", TINY["cnn"]())
-    assert next(batches(found, 1)).labels.tolist() == [3]  # type: ignore[union-attr]
-
-
 # -- blood cells --------------------------------------------------------------------------------------------------------
 
 
@@ -339,8 +333,3 @@ def test_a_published_dataset(real_data: Path) -> None:
     assert isinstance(batch.labels, Tensor)
     assert isinstance(batch.regions, Tensor)
     assert torch.equal(batch.regions.flatten(2).any(2), batch.labels > 0)
-
-
-def test_a_path_alone_is_known_by_its_annotations(tmp_path: Path) -> None:
-    root = voc(tmp_path / "set", a=(("cat", (3, 4, 20, 15)),))
-    assert isinstance(dataset(str(root), seewhy.load("factories:small"), options={"multilabel": "true"}), VOC)

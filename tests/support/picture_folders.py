@@ -30,6 +30,13 @@ def paint(path: Path, size: tuple[int, int] = (40, 30), box: tuple[int, int, int
     return path
 
 
+def listed(folder: Path, *lines: str, name: str = "labels.csv", encoding: str = "utf-8") -> Path:
+    """A folder with a csv file of these lines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join(lines) + "\n", encoding=encoding)
+    return folder
+
+
 def xml(*things: Thing, filename: str = "", size: tuple[int, int] | None = SIZE) -> str:
     """An annotation; each thing is a name, its xmin, ymin, xmax, ymax, and perhaps its flag."""
     said = f"<filename>{filename}</filename>" if filename else ""
