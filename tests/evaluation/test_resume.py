@@ -54,6 +54,9 @@ class Toys:
     def ids(self) -> list[str]:
         return [f"toy {i}" for i in range(N)]
 
+    def digest(self, indices: Sequence[int]) -> str:
+        return " ".join(self.ids[i] for i in indices)
+
     def batch(self, indices: Sequence[int]) -> Batch:
         for i in indices:
             if i in self.broken:
