@@ -31,6 +31,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for registry in REGISTRIES.values():
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         monkeypatch.setattr(registry, "_broken", {})
+        monkeypatch.setattr(registry, "_imported", set())
         registry.__dict__.pop("_plug_ins", None)
     yield
     for registry in REGISTRIES.values():
