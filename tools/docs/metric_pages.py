@@ -42,14 +42,11 @@ def reads(name: str) -> str:
 
 
 def prose(name: str) -> dict[str, str]:
-    """The docstring in parts: "" is what comes before the first of them; text and formulas as Markdown."""
+    """The paragraphs of the docstring by their heading, as Markdown; what comes before the first heading is ""."""
     text = inspect.cleandoc(METRICS[name].__doc__ or "")
     parts = re.split(r"^(Rewards|Fooled by|Defined|Args|Source):[ \n]", text, flags=re.MULTILINE)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
-    return {
-        "": linked(parts[0], name),
-        **{key: value if key == "Args" else linked(value, name) for key, value in found.items()},
-    }
+    return {key: linked(value, name) for key, value in {"": parts[0], **found}.items()}
 
 
 def linked(text: str, page: str) -> str:
