@@ -71,5 +71,7 @@ def batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
         yield dataset.batch(range(start, min(start + batch_size, len(dataset))))
 
 
-DATASETS: Registry[type[Dataset]] = Registry("dataset", group="seewhy.datasets", members=("batch", "__len__"))
+DATASETS: Registry[type[Dataset]] = Registry(
+    "dataset", group="seewhy.datasets", members=("takes", "batch", "digest", "__len__")
+)
 """Datasets by name. A registered dataset is a dataclass; ``takes`` names the fields that ``seewhy.dataset`` fills."""

@@ -25,7 +25,7 @@ from seewhy.classifier.borrow import outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.explainers.classes import column, for_each
 from seewhy.explainers.gradients import Point
-from seewhy.options import build, checking, described
+from seewhy.options import build, checking
 from seewhy.registry import Registry
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
@@ -150,11 +150,6 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
     must_be_classifier(classifier)
     return cast(Explainer, build(EXPLAINERS, name, classifier, **options))
-
-
-def options_of(method: type[Any]) -> dict[str, object]:
-    """Options of a method and their defaults, in the order of its parameters."""
-    return {option.name: option.default for option in described(method)}
 
 
 def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:

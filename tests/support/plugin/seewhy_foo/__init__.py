@@ -56,6 +56,8 @@ class FooMean:
 class FooNoise:
     """Pictures of noise, with labels."""
 
+    takes: ClassVar[tuple[str, ...]] = ("classes", "size", "n")
+
     classes: tuple[str, ...] = ()
     size: int = 32
     n: int = 4
@@ -66,6 +68,9 @@ class FooNoise:
 
     def __len__(self) -> int:
         return self.n
+
+    def digest(self, indices: Sequence[int]) -> str:
+        return f"noise {self.size} {sorted(indices)}"
 
     def batch(self, indices: Sequence[int]) -> Batch:
         draws = [torch.Generator().manual_seed(i) for i in indices]
