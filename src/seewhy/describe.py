@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from importlib.metadata import version
+from inspect import getdoc
 
 import numpy as np
 import torch
@@ -46,6 +47,12 @@ def as_json(value: object) -> object:
         return value
     text = str(value)
     return type(value).__name__ if " at 0x" in text else text  # an address differs from run to run
+
+
+def first_sentence(item: object) -> str:
+    """The first sentence of a docstring, without its full stop."""
+    text = " ".join((getdoc(item) or "").partition("\n\n")[0].split())
+    return text.partition(". ")[0].rstrip(".")
 
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:

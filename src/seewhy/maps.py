@@ -3,6 +3,8 @@
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from seewhy.errors import SeewhyError
@@ -42,3 +44,10 @@ def read(maps: Attribution, how: Reading) -> Attribution:
         case "clipped":
             return maps.clamp(0, 1)
     raise SeewhyError(f"a map is read {', '.join(get_args(Reading))}; not {how!r}")
+
+
+def pearson(a: Float[Tensor, "k m"], b: Float[Tensor, "k m"]) -> Float[Tensor, "k"]:
+    """Pearson's correlation row by row; 0 where a row is constant."""
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    scale = a.norm(dim=1) * b.norm(dim=1)
+    return torch.where(scale > 0, (a * b).sum(1) / torch.where(scale > 0, scale, 1), 0)

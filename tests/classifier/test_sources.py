@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.pictures import see, to_tensor
+from seewhy.data.pictures import as_seen, to_tensor
 from seewhy.errors import SeewhyError
 from seewhy.explanation.prepare import prepare
 
@@ -136,7 +136,7 @@ def test_the_middle_is_seen(picture: tuple[int, int], interpolation: str) -> Non
     ramps = np.stack([x / (width - 1), y / (height - 1), np.zeros_like(x)], 2)
     ramp = Image.fromarray((ramps * 255).round().astype(np.uint8))
     classifier = seewhy.load("factories:small", options={"size": 40, "interpolation": interpolation})
-    seen = to_tensor(see(ramp, classifier.view))
+    seen = to_tensor(as_seen(ramp, classifier.view))
     assert seen.shape == (3, 40, 40)
     assert seen[:2, 18:22, 18:22].mean() == pytest.approx(0.5, abs=0.03)
     assert (seen[0].diff(dim=1) >= -1 / 255).all()

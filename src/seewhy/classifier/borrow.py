@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial, wraps
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -205,6 +206,21 @@ def trace_calls(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
             stack.callback(m.register_forward_hook(note).remove)
         output = module(images)
     return calls, logits_in(output)
+
+
+def places_of_calls(module: nn.Module, images: Tensor) -> dict[nn.Module, int]:
+    """The modules that one forward pass calls, each with the place of its latest call among all that begin."""
+    places: dict[nn.Module, int] = {}
+    clock = count()
+
+    def note(m: nn.Module, _args: object) -> None:
+        places[m] = next(clock)
+
+    with ExitStack() as stack:
+        for m in module.modules():
+            stack.callback(m.register_forward_pre_hook(note).remove)
+        module(images)
+    return places
 
 
 def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import Call, frozen, perturbable, trace_calls
+from seewhy.classifier.borrow import Call, frozen, perturbable, places_of_calls, trace_calls
 from seewhy.errors import SeewhyError
 
 MAX_PREFIX_TOKENS = 16
@@ -167,6 +167,21 @@ def find_last_layers(module: nn.Module, image: Tensor) -> tuple[str, ...]:
             found.append(call.module)
             names.append(call.name)
     return tuple(names)
+
+
+def layers_top_down(module: nn.Module, image: Tensor) -> list[str]:
+    """Names of the modules that own parameters, the last that the network begins to run first.
+
+    A module that is never called itself has the place of the module that is registered before it.
+    """
+    with frozen(module), torch.no_grad():
+        places = places_of_calls(module, image)
+    order, last = {}, -1
+    for place, (name, m) in enumerate(module.named_modules()):
+        last = places.get(m, last)
+        if next(m.parameters(recurse=False), None) is not None:
+            order[name] = (last, place)
+    return sorted(order, key=lambda name: order[name], reverse=True)
 
 
 def _width(layer: nn.Linear | nn.Conv2d) -> int:

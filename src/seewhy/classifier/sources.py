@@ -1,4 +1,7 @@
-"""Where classifiers come from: timm, torchvision, Hugging Face, the package itself, and the user's own code."""
+"""Where classifiers come from: timm, torchvision, Hugging Face, the package itself, and the user's own code.
+
+Each source imports its own library when it is asked, since each of them is slow to import.
+"""
 
 import importlib
 import inspect
@@ -12,11 +15,6 @@ from importlib.resources import as_file, files
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import timm
-import torchvision
-from huggingface_hub import constants as hub
-from huggingface_hub.utils import logging as hub_log
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from torch import nn
 
 from seewhy.classifier.checkpoint import load_weights
@@ -36,11 +34,14 @@ class Request:
     pretrained: bool = True
 
 
-MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models")
+MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models", group="seewhy.models")
 
 
 @MODELS.register("timm")
 def _timm(request: Request) -> Classifier:
+    import timm
+    from timm.data import resolve_model_data_config
+
     try:
         with _hub_in_one_try():
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
@@ -69,6 +70,8 @@ def _timm(request: Request) -> Classifier:
 
 def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
     """Class names that timm has for the data set of the weights' training."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
     subset = infer_imagenet_subset(module)
     if subset is None:
         return tuple(getattr(module, "pretrained_cfg", {}).get("label_names") or ())
@@ -78,6 +81,8 @@ def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
 
 @MODELS.register("torchvision")
 def _torchvision(request: Request) -> Classifier:
+    import torchvision
+
     name, _, tag = request.name.partition(".")
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
@@ -251,6 +256,9 @@ def _hub_in_one_try() -> Iterator[None]:
     Without an address the client works offline: it reads what it has downloaded before. Behind a proxy the proxy looks up
     the address.
     """
+    from huggingface_hub import constants as hub
+    from huggingface_hub.utils import logging as hub_log
+
     offline, verbosity = hub.HF_HUB_OFFLINE, hub_log.get_verbosity()
     hub_log.set_verbosity_error()
     try:

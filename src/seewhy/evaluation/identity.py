@@ -19,7 +19,7 @@ def about_question(q: Question, images: Sequence[int], threads: int) -> dict[str
         "weights": weights_digest(q.classifier.module),
         "dataset": {"name": type(q.dataset).__name__.lower(), **fields_as_json(q.dataset, ("path", "classes", "view"))},
         "images": f"{len(ids)} with the names {digest_of(chr(10).join(ids).encode())}",
-        "files": getattr(q.dataset, "digest", None),
+        "files": q.dataset.digest(range(len(q.dataset))),
         "device": str(next((p.device.type for p in q.classifier.module.parameters()), "cpu")),
         "target": q.target,
         "scored": q.scored,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seewhy.classifier.checks import must_be_images
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.pictures import as_rgb, check_size, read_picture, see, to_tensor
+from seewhy.data.pictures import as_rgb, as_seen, check_size, read_picture, to_tensor
 from seewhy.errors import SeewhyError
 
 Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8]
@@ -43,7 +43,7 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
 
 def seen_by(classifier: Classifier, picture: Image.Image) -> Image.Image:
     """What the network sees of an RGB picture, with 8 bits a channel; gray for a network of one channel."""
-    seen = see(picture, classifier.view)
+    seen = as_seen(picture, classifier.view)
     return seen.convert("L").convert("RGB") if len(classifier.mean) == 1 else seen
 
 

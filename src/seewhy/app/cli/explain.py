@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seewhy.app.choose import choose
+from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, Weights
+from seewhy.app.cli.progress import progress_bar
 from seewhy.options import pairs
 
 if TYPE_CHECKING:
     from seewhy.explainers import Explainer
     from seewhy.explanation.explain import Explanation
-
-from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, Weights
-from seewhy.app.cli.progress import progress_bar
 
 
 def explain(
