@@ -8,7 +8,10 @@ import torch
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """PyTorch computes on ``n`` threads inside the block. How a sum is shared among threads changes its rounding."""
+    """Inside the block PyTorch computes with ``n`` threads; afterwards with as many as before.
+
+    Threads share out a sum, and so change its rounding: results are the same everywhere only with the same number of threads.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:

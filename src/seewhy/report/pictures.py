@@ -1,9 +1,7 @@
 """Pictures of a run with maps over them, inside their own addresses; and which images are shown."""
 
-import base64
 from collections.abc import Sequence
 from functools import cached_property
-from io import BytesIO
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -93,15 +91,8 @@ class Gallery:
                 shown = overlay.overlay(_pixels(picture), values, TILE)
             else:
                 shown = overlay.enlarge(picture, TILE)
-            self._made[what] = data_uri(shown)
+            self._made[what] = overlay.data_uri(shown, QUALITY)
         return self._made[what]
-
-
-def data_uri(picture: Image.Image, quality: int = QUALITY) -> str:
-    """The picture as a data URI, so that a page needs no other file."""
-    content = BytesIO()
-    picture.save(content, "WEBP", quality=quality, method=4)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def _pixels(picture: Image.Image) -> Tensor:
