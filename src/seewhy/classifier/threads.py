@@ -10,7 +10,7 @@ import torch
 def threads(n: int) -> Iterator[None]:
     """Inside the block PyTorch computes with ``n`` threads; afterwards with as many as before.
 
-    Threads share out a sum, and so change its rounding: results are the same everywhere only with the same number of threads.
+    Threads share out a sum, and so change its rounding: the same results need the same number of threads.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(n)
