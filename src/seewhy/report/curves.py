@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from seewhy.evaluation.bootstrap import Array
 from seewhy.evaluation.run import Run
-from seewhy.evaluation.statistics import Array, Estimate, mean_intervals
+from seewhy.evaluation.statistics import Estimate, mean_intervals
 from seewhy.report.charts import Scale, Style, Tick, band, line, scale, spread, style
 from seewhy.report.run_numbers import explainers_of
 

@@ -6,17 +6,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from seewhy.evaluation.statistics import (
-    Array,
-    Estimate,
-    Rank,
-    compare,
-    compare_all,
-    figure_interval,
-    mean_intervals,
-    median_interval,
-    ranks,
-)
+from seewhy.evaluation.bootstrap import Array
+from seewhy.evaluation.ranks import Rank, ranks
+from seewhy.evaluation.statistics import Estimate, compare, compare_all, figure_interval, mean_intervals, median_interval
 from seewhy.report.run_numbers import COST, Key, Measure
 
 Standing = Literal["best", "level", ""]

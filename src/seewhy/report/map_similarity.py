@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch.nn import functional as F
 
-from seewhy.evaluation.statistics import Array
+from seewhy.evaluation.bootstrap import Array
 from seewhy.report.run_numbers import Key
 
 CELLS = 14

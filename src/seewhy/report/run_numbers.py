@@ -9,8 +9,8 @@ import polars as pl
 from torch import from_numpy
 
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.bootstrap import Array
 from seewhy.evaluation.run import Run
-from seewhy.evaluation.statistics import Array
 from seewhy.metrics import metric
 from seewhy.metrics.base import Reduces
 
