@@ -71,5 +71,7 @@ def batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
         yield dataset.batch(range(start, min(start + batch_size, len(dataset))))
 
 
-DATASETS: Registry[type[Dataset]] = Registry("dataset")
+DATASETS: Registry[type[Dataset]] = Registry(
+    "dataset", group="seewhy.datasets", members=("batch", "__len__", "digest", "takes")
+)
 """Datasets by name. A registered dataset is a dataclass; ``takes`` names the fields that ``seewhy.dataset`` fills."""

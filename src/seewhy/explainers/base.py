@@ -1,19 +1,17 @@
 """What every explainer promises, and the registry."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import MISSING, fields
-from functools import wraps
 from inspect import getmembers, isfunction
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 
-from seewhy.classifier.borrow import ordinary, outside_inference_mode
+from seewhy.classifier.borrow import outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
-from seewhy.errors import SeewhyError
 from seewhy.explainers.gradients import Point
-from seewhy.options import checking
-from seewhy.registry import Registry, did_you_mean
+from seewhy.options import build, checking
+from seewhy.registry import Registry
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 T = TypeVar("T")
@@ -55,34 +53,19 @@ def _registered(name: str, kind: type[T]) -> type[T]:
     """Its options are checked, and it can be asked in ``torch.inference_mode`` too, or with what was made there."""
     for key, method in getmembers(kind, isfunction):
         if key.startswith("explain"):
-            setattr(kind, key, _anywhere(method))
+            setattr(kind, key, outside_inference(method))
     return checking(name, kind)
 
 
-def _anywhere(method: Callable[..., Any]) -> Callable[..., Any]:
-    """``method`` outside of inference mode, and on images and targets that are not of it."""
-
-    @wraps(method)
-    def explain(*given: object, **named: object) -> object:
-        with outside_inference_mode():
-            return method(*map(ordinary, given), **{key: ordinary(value) for key, value in named.items()})
-
-    return explain
-
-
-EXPLAINERS: Registry[type[Explainer]] = Registry("explainer", _registered)
+EXPLAINERS: Registry[type[Explainer]] = Registry(
+    "explainer", _registered, "seewhy.explainers", ("family", "class_specific", "paper", "explain")
+)
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
     must_be_classifier(classifier)
-    method = EXPLAINERS[name]
-    known = options_of(method)
-    for option in options:
-        if option not in known:
-            listed = ", ".join(known) or "none"
-            raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
-    return cast(Explainer, cast(Any, method)(classifier, **options))
+    return cast(Explainer, build(EXPLAINERS, name, classifier, **options))
 
 
 def options_of(method: type[Any]) -> dict[str, object]:
