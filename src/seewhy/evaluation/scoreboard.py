@@ -18,7 +18,7 @@ MAX_READS = 2_000_000_000
 """Budget of one bootstrap: resamples x scores. At least 200 resamples are drawn."""
 
 
-def terminal_table(evaluation: Evaluation) -> Table:
+def figures_table(evaluation: Evaluation) -> Table:
     """Figures by explainer and metric. An arrow says which way is better, and the best figure is bold."""
     metrics = evaluation.metrics
     figures = {e: {name: row.get(name, nan) for name in metrics} for e, row in evaluation.table().items()}

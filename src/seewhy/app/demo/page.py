@@ -46,7 +46,6 @@ from seewhy.explanation.sheet import Panel, sheet
 from seewhy.files import staged
 from seewhy.metrics import metric
 from seewhy.report import write_report
-from seewhy.report.pictures import data_uri
 
 CYAN = (0, 229, 255)
 """Color around the tag. Neither color scale of the maps has it."""
@@ -204,5 +203,5 @@ def _page(
         ramps=ramps,
         environment=environment(),
         seconds=perf_counter() - started,
-        picture=lambda *args: data_uri(draw_picture(*args), WEBP_QUALITY),
+        picture=lambda *args: overlay.data_uri(draw_picture(*args), WEBP_QUALITY),
     )

@@ -17,7 +17,7 @@ from scipy.ndimage import map_coordinates
 
 Field = NDArray[np.floating[Any]]
 """(h, w) numbers, or (h, w, 3) colors in [0, 1]."""
-Mask = NDArray[np.bool_]
+PixelMask = NDArray[np.bool_]
 Window = tuple[slice, slice]
 Outline = Callable[[Field, Field], Field]
 """Signed distance in the object's own coordinates, where its bounding circle has a radius of about 1."""
@@ -223,7 +223,7 @@ class Layer:
         covered = np.clip(0.5 - distance * (self.radius / edge), 0, 1).astype(np.float32)
         return (rows, columns), covered, x, y
 
-    def mask(self, size: int) -> Mask:
+    def mask(self, size: int) -> PixelMask:
         """(size, size) the pixels that are more this layer than what lies below it."""
         window, covered, _, _ = self.coverage(size)
         mask = np.zeros((size, size), np.bool_)
@@ -234,7 +234,7 @@ class Layer:
         """Pixels of its mask if the picture went on beyond its border."""
         return int(replace(self, center=(0.5, 0.5)).mask(size).sum())
 
-    def paint(self, image: Field) -> Mask:
+    def paint(self, image: Field) -> PixelMask:
         """Paint itself over ``image`` (size, size, 3), in place; its mask."""
         size = len(image)
         window, covered, x, y = self.coverage(size)
@@ -251,10 +251,10 @@ def _span(low: float, high: float, size: int) -> slice:
     return slice(start, int(np.clip(np.ceil(high * size), start, size)))
 
 
-def visible(masks: Sequence[Mask]) -> list[Mask]:
+def visible(masks: Sequence[PixelMask]) -> list[PixelMask]:
     """For masks from the lowest layer to the highest: each without what the masks above it cover."""
-    parts: list[Mask] = []
-    above: Mask | None = None
+    parts: list[PixelMask] = []
+    above: PixelMask | None = None
     for mask in reversed(masks):
         parts.append(mask if above is None else mask & ~above)
         above = mask if above is None else above | mask

@@ -12,7 +12,7 @@ from seewhy.data.shapes.drawing import (
     UNIT_AREA,
     Field,
     Layer,
-    Mask,
+    PixelMask,
     SmoothNoise,
     Texture,
     box,
@@ -39,7 +39,7 @@ class Scene:
     layers: tuple[Layer, ...]
     grain: int
 
-    def render(self, size: int, without: Layer | None = None) -> tuple[Field, list[Mask]]:
+    def render(self, size: int, without: Layer | None = None) -> tuple[Field, list[PixelMask]]:
         """(size, size, 3) colors in [0, 1], and each layer's visible part (size, size); a layer may be left out."""
         image = self.background.render(size).astype(np.float32)
         masks = [layer.paint(image) for layer in self.layers if layer is not without]
@@ -129,7 +129,7 @@ def _off_center(rng: np.random.Generator, radius: float) -> tuple[float, float]:
     return float(places[first, 0]), float(places[first, 1])
 
 
-def _shown(layer: Layer, mask: Mask) -> float:
+def _shown(layer: Layer, mask: PixelMask) -> float:
     return float(mask.sum()) / max(layer.area(LAYOUT), 1)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.data.base import DATASETS, Batch
-from seewhy.data.shapes.drawing import OUTLINES, Mask
+from seewhy.data.shapes.drawing import OUTLINES, PixelMask
 from seewhy.data.shapes.scene import Scene, draw_scene, tagged
 from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
@@ -86,7 +86,7 @@ class Shapes:
         scene = self.scene(index)
         image, parts = scene.render(self.size)
         regions = np.zeros((len(self.classes), self.size, self.size), np.bool_)
-        tag: Mask = np.zeros((self.size, self.size), np.bool_)
+        tag: PixelMask = np.zeros((self.size, self.size), np.bool_)
         for layer, part in zip(scene.layers, parts, strict=True):
             if layer.label is not None:
                 regions[layer.label] = part
