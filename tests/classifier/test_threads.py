@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import torch
 
-from seewhy.classifier.precision import threads
+from seewhy.classifier.threads import threads
 
 
 def test_as_many_threads_as_asked_for_and_then_as_before() -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from support.picture_folders import listed, paint
 
-from seewhy.data import VOC, Entry, FileDataset, Folder, Listing, batches
+from seewhy.data import VOC, Entry, FileDataset, Folder, PictureList, batches
 from seewhy.data.pictures import View
 from seewhy.errors import ImageError, SeewhyError
 
@@ -76,8 +76,8 @@ class Given(FileDataset):
 
     given: tuple[Entry, ...] = ()
 
-    def read(self) -> Listing:
-        return Listing(self.classes or NAMES, self.given)
+    def read(self) -> PictureList:
+        return PictureList(self.classes or NAMES, self.given)
 
 
 def given(root: Path, *entries: Entry, **options: Any) -> Given:

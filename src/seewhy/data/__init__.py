@@ -6,7 +6,7 @@ from seewhy.data.base import Dataset as Dataset
 from seewhy.data.base import batches as batches
 from seewhy.data.file_dataset import Entry as Entry
 from seewhy.data.file_dataset import FileDataset as FileDataset
-from seewhy.data.file_dataset import Listing as Listing
+from seewhy.data.file_dataset import PictureList as PictureList
 from seewhy.data.folder import Folder as Folder
 from seewhy.data.shapes.shapes import Shapes as Shapes
 from seewhy.data.voc import VOC as VOC

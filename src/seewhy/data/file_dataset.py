@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     group: str = ""
 
 
-class Listing(NamedTuple):
+class PictureList(NamedTuple):
     """What a reader has read: the names of the classes, and the pictures in their order."""
 
     classes: tuple[str, ...]
@@ -71,18 +71,18 @@ class FileDataset(ABC):
     gray: Annotated[bool, Doc("One channel, for a classifier of gray images.")] = field(default=False, kw_only=True)
 
     @abstractmethod
-    def read(self) -> Listing:
+    def read(self) -> PictureList:
         """The list of the dataset. SeewhyError says what is wrong with it; no picture is read yet."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             kind = type(self).__name__.lower()
             raise SeewhyError(f"{kind}: limit is {self.limit}; ask for at least 1 picture")
-        object.__setattr__(self, "classes", self._listing.classes)
+        object.__setattr__(self, "classes", self._list.classes)
 
     @final
     @cached_property
-    def _listing(self) -> Listing:
+    def _list(self) -> PictureList:
         classes, entries = self.read()
         entries = self.chosen(entries)
         known: dict[str, Entry] = {}
@@ -90,7 +90,7 @@ class FileDataset(ABC):
             if other := known.get(entry.id):
                 raise SeewhyError(f"{entry.place} names the picture {entry.id}, as {Path(other.place).name} does")
             known[entry.id] = entry
-        return Listing(classes, entries)
+        return PictureList(classes, entries)
 
     @final
     def chosen(self, items: Sequence[Item]) -> list[Item]:
@@ -102,7 +102,7 @@ class FileDataset(ABC):
     @property
     def entries(self) -> Sequence[Entry]:
         """The pictures in their order."""
-        return self._listing.entries
+        return self._list.entries
 
     @final
     def __len__(self) -> int:

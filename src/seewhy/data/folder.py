@@ -5,7 +5,7 @@ from pathlib import Path
 
 from seewhy.data.base import DATASETS
 from seewhy.data.class_names import class_index
-from seewhy.data.file_dataset import Entry, FileDataset, Listing
+from seewhy.data.file_dataset import Entry, FileDataset, PictureList
 from seewhy.data.labels_csv import find_boxes_column, read_labels_csv
 from seewhy.data.pictures import SUFFIXES
 from seewhy.errors import SeewhyError
@@ -37,7 +37,7 @@ class Folder(FileDataset):
 
     boxes_column: str | None = None
 
-    def read(self) -> Listing:
+    def read(self) -> PictureList:
         """The csv file if there is one, else the folders of classes, else the pictures of the folder."""
         folder = Path(self.path)
         if not folder.exists():
@@ -46,12 +46,12 @@ class Folder(FileDataset):
             raise SeewhyError(f"{folder} is neither a folder nor a csv file")
         table = folder if folder.is_file() else folder / "labels.csv"
         if table.is_file():
-            return Listing(self.classes, read_labels_csv(table, self.classes, self.boxes_column))
+            return PictureList(self.classes, read_labels_csv(table, self.classes, self.boxes_column))
         find_boxes_column([], self.boxes_column, None)
         return read_folders(folder, self.classes)
 
 
-def read_folders(folder: Path, classes: tuple[str, ...]) -> Listing:
+def read_folders(folder: Path, classes: tuple[str, ...]) -> PictureList:
     """The pictures of the class folders; without such folders, the pictures of the folder itself, which have no label."""
     loose, folders = _pictures(folder), _class_folders(folder)
     if loose and folders:
@@ -66,7 +66,7 @@ def read_folders(folder: Path, classes: tuple[str, ...]) -> Listing:
     found = [Entry(file.name, file) for file in loose]
     for name, of_class, label in zip(names, folders, labels, strict=True):
         found += [Entry(f"{name}/{file.name}", file, label) for file in _pictures(of_class)]
-    return Listing(classes, found)
+    return PictureList(classes, found)
 
 
 def _class_folders(folder: Path) -> list[Path]:

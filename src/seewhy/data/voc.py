@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from seewhy.data.base import DATASETS
 from seewhy.data.class_names import class_index
-from seewhy.data.file_dataset import Entry, FileDataset, Listing
+from seewhy.data.file_dataset import Entry, FileDataset, PictureList
 from seewhy.data.pictures import SUFFIXES
 from seewhy.data.regions import Box
 from seewhy.errors import SeewhyError
@@ -67,7 +67,7 @@ class VOC(FileDataset):
     difficult: bool = True
     multilabel: bool = True
 
-    def read(self) -> Listing:
+    def read(self) -> PictureList:
         """An entry for each annotation of the split."""
         annotations = _list_annotations(Path(self.path) / "Annotations")
         classes = self.classes or _all_names(annotations)
@@ -76,7 +76,7 @@ class VOC(FileDataset):
             raise SeewhyError(f"{folder} is no folder: a voc dataset has its pictures there")
         pictures = {p.name: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
         stems = list(annotations) if self.split is None else read_split(Path(self.path), self.split, annotations)
-        return Listing(classes, [self._entry(annotations[stem], classes, pictures) for stem in self.chosen(stems)])
+        return PictureList(classes, [self._entry(annotations[stem], classes, pictures) for stem in self.chosen(stems)])
 
     def _entry(self, source: Path, classes: tuple[str, ...], pictures: dict[str, Path]) -> Entry:
         found = read_annotation(source)

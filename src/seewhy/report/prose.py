@@ -23,7 +23,7 @@ SCORED = {
     "label": "the true class; the likeliest, where an image has several",
     "explained": "the class that is explained",
 }
-FAMILIES = {
+QUESTIONS = {
     "masking": "What becomes of the answer when the image is shown through the map?",
     "ordering": "Does the answer change when the pixels are removed in the order of the map?",
     "localization": "Does the map lie on the object?",
@@ -36,13 +36,13 @@ FAMILIES = {
 
 
 class Fact(NamedTuple):
-    """A line of the account: what, and its value."""
+    """A line of the setup: what was set, and its value."""
 
     what: str
     value: str
 
 
-class Entry(NamedTuple):
+class GlossaryLine(NamedTuple):
     """An explainer or a metric: what it is, its options, its limit of images, and the time it took."""
 
     name: str
@@ -55,8 +55,8 @@ class Entry(NamedTuple):
     seconds: str
 
 
-class Trouble(NamedTuple):
-    """A kind of failure: what failed, why, how often, and some of its images."""
+class FailureKind(NamedTuple):
+    """A kind of failure: what failed, why, how often, and on which images (some of them)."""
 
     what: str
     error: str
@@ -64,8 +64,8 @@ class Trouble(NamedTuple):
     images: list[str]
 
 
-def account(run: Run) -> list[Fact]:
-    """What was measured and how; what the manifest does not say is left out."""
+def facts(run: Run) -> list[Fact]:
+    """What was measured and how. A line is left out if the manifest does not say it."""
     m, asked = run.manifest, run.manifest.get("asked", {})
     classifier, dataset = asked.get("classifier", {}), dict(asked.get("dataset", {}))
     kind = classifier.get("module") if isinstance(classifier, Mapping) else classifier
@@ -73,7 +73,7 @@ def account(run: Run) -> list[Fact]:
     model = " ".join(str(part) for part in (m.get("model"), f"({kind})" if kind and m.get("model") else kind) if part)
     network = [model, f"{len(m['classes'])} classes" if m.get("classes") else "", _size(size)]
     name = dataset.pop("name", None) or m.get("data")
-    facts = {
+    found = {
         "Classifier": ", ".join(part for part in network if part),
         "Weights": f"fingerprint {asked['weights']}" if asked.get("weights") else "",
         "Dataset": ", ".join(part for part in (str(name or ""), _options(dataset)) if part),
@@ -87,44 +87,45 @@ def account(run: Run) -> list[Fact]:
         "Machine": ", ".join(str(m[key]) for key in ("hardware", "device") if m.get(key)),
         "Software": ", ".join(f"{package} {version}" for package, version in m.get("versions", {}).items()),
     }
-    return [Fact(what, value) for what, value in facts.items() if value]
+    return [Fact(what, value) for what, value in found.items() if value]
 
 
-def explainer_entries(run: Run) -> list[Entry]:
+def explainer_glossary(run: Run) -> list[GlossaryLine]:
     return [
-        _entry(run, "explainers", name, about, EXPLAINERS, "method") for name, about in run.manifest["explainers"].items()
+        _line_about(run, "explainers", name, about, EXPLAINERS, "method")
+        for name, about in run.manifest["explainers"].items()
     ]
 
 
-def metric_entries(run: Run) -> list[Entry]:
-    return [_entry(run, "metrics", name, about, METRICS, "metric") for name, about in run.manifest["metrics"].items()]
+def metric_glossary(run: Run) -> list[GlossaryLine]:
+    return [_line_about(run, "metrics", name, about, METRICS, "metric") for name, about in run.manifest["metrics"].items()]
 
 
-def troubles(run: Run) -> list[Trouble]:
-    """Failures of a kind together, the most frequent first."""
+def failures(run: Run) -> list[FailureKind]:
+    """The failures by kind, the most frequent first."""
     found: dict[tuple[str, str], list[str]] = {}
     for failure in run.manifest.get("failures", []):
         explainer, metric = failure.get("explainer", ""), failure.get("metric", "")
         what = f"{metric} of {explainer}" if metric and explainer else explainer or metric or "reading the image"
         found.setdefault((what, failure.get("error", "")), []).append(str(failure.get("image_id", "")))
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-    return [Trouble(what, error, len(images), images[:20]) for (what, error), images in ordered]
+    return [FailureKind(what, error, len(images), images[:20]) for (what, error), images in ordered]
 
 
 def class_name(run: Run, index: int) -> str:
-    """The class by its name, or by its number where that is not known."""
+    """The name of a class, or its number if the name is not known."""
     names = run.manifest.get("classes", [])
     return str(names[index]) if 0 <= index < len(names) else f"class {index}"
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """A, B and C; of many, the first and how many more."""
+def and_list(names: Sequence[str], most: int = 6) -> str:
+    """A, B and C; of many names, the first ones and how many more there are."""
     shown = [*names[:most], f"{len(names) - most} more"] if len(names) > most + 1 else list(names)
     return " and ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
 
 
 def _images(run: Run) -> str:
-    """How many, and how the classifier does on them."""
+    """How many images, and how many the classifier gets right."""
     n, asked = run.scores["index"].n_unique(), run.manifest.get("asked", {})
     only = {"correct": "only those classified correctly", "wrong": "only those classified wrong"}.get(asked.get("only", ""))
     said = [f"{n:,}" + (f" of {total:,}" if (total := run.manifest.get("images", n)) != n else ""), only or ""]
@@ -139,7 +140,7 @@ def _class(asked: object, known: Mapping[str, str]) -> str:
 
 
 def _time(manifest: Mapping[str, Any]) -> str:
-    """The clock, and the sum over maps and metrics; they differ where a run was resumed or shared out."""
+    """The wall time, and the sums over maps and metrics. They differ if a run was resumed or shared between processes."""
     spent = {kind: sum(times.values()) for kind, times in manifest.get("seconds", {}).items() if times}
     processes = manifest.get("processes", 1)
     wall = manifest.get("wall seconds")
@@ -150,12 +151,12 @@ def _time(manifest: Mapping[str, Any]) -> str:
     return "; ".join(said)
 
 
-def _entry(run: Run, kind: str, name: str, about: Mapping[str, Any], registry: Any, key: str) -> Entry:
+def _line_about(run: Run, kind: str, name: str, about: Mapping[str, Any], registry: Any, key: str) -> GlossaryLine:
     known = about.get(key)
     summary = first_sentence(registry[known]) if known in set(registry) else ""
     better = about.get("higher_is_better", "")
     took = run.manifest.get("seconds", {}).get(kind, {}).get(name)
-    return Entry(
+    return GlossaryLine(
         name,
         str(about.get("family", "")),
         summary if known == name or not summary else f"{known}: {summary}",
@@ -168,7 +169,7 @@ def _entry(run: Run, kind: str, name: str, about: Mapping[str, Any], registry: A
 
 
 def _options(options: Mapping[str, Any]) -> str:
-    """Those that say something; a switch that is off says nothing."""
+    """The options that have a value; a switch that is off is left out."""
     said = [(key, value) for key, value in options.items() if value is not None and value is not False]
     return ", ".join(key if value is True else f"{key} {_short(value)}" for key, value in said)
 

@@ -34,7 +34,7 @@ def check_names(dataset: Dataset) -> None:
     expect(isinstance(dataset.classes, tuple), f"classes are a {type(dataset.classes).__name__}; give a tuple of names")
 
 
-def check_values(dataset: Dataset) -> None:
+def check_batch(dataset: Dataset) -> None:
     """Images in [0, 1], and labels, regions and boxes of the shapes that ``Batch`` says."""
     indices, k = _some(dataset), len(dataset.classes)
     batch = dataset.batch(indices)
@@ -77,7 +77,7 @@ def check_any_order(dataset: Dataset) -> None:
     _same(dataset.batch([indices[0]] * 2), _rows(together, [0, 0]), "an image twice")
 
 
-def check_repeats(dataset: Dataset) -> None:
+def check_same_again(dataset: Dataset) -> None:
     """A second call, and the dataset made anew, give the same, whatever the global random generator does."""
     indices = _some(dataset)
     first = dataset.batch(indices)
@@ -121,7 +121,7 @@ def check_broken_picture(dataset: Dataset, spare: Path) -> None:
     expect([dataset.digest([index]) for index in range(len(dataset))] == before, "a file was restored, the digest was not")
 
 
-CHECKS: tuple[Check, ...] = (check_names, check_values, check_any_order, check_repeats, check_digest)
+CHECKS: tuple[Check, ...] = (check_names, check_batch, check_any_order, check_same_again, check_digest)
 
 
 def check_dataset(dataset: Dataset, spare: str | Path | None = None) -> None:

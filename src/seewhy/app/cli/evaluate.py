@@ -117,7 +117,7 @@ def evaluate(
             )
     if not first:
         return
-    print_table(scoreboard.table(result))
+    print_table(scoreboard.figures_table(result))
     for line in scoreboard.failed(result):
         typer.echo(line, err=True)
     if out and not quiet:
