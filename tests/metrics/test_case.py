@@ -28,6 +28,7 @@ def test_maps_of_another_precision_than_the_images(dtype: torch.dtype) -> None:
         ({"regions": torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)}, "give masks > 0"),
         ({"labels": torch.zeros(2, dtype=torch.long)}, "2 labels do not belong to 3 images"),
         ({"boxes": ()}, "0 boxes do not belong to 3 images"),
+        ({"scored": torch.zeros(2, dtype=torch.long)}, "3 classes explained and 2 scored: give one of each for each image"),
         ({"attributions": torch.zeros(3, 4, 4)}, "do not belong to images"),
         ({"attributions": torch.full((3, SIZE, SIZE), torch.nan)}, "NaN"),
     ],
