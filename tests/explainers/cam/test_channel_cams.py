@@ -15,6 +15,7 @@ from support.tiny_models import TINY, TinyViT, cnn, tiny
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.suffix import suffix_of
 from seewhy.errors import SeewhyError
 from seewhy.explainers import AblationCAM, ExplainsClasses, ScoreCAM, explainer
 
@@ -239,11 +240,8 @@ def test_ablation_cam_is_the_papers_equation(model: str, closed_form: bool, rela
 
 
 def suffixes(classifier: Classifier, images: Tensor, layer: str | None = None) -> Any:
-    from seewhy.explainers.cam.ablation_cam import Suffix
-
     with classifier.running():
-        recorded, logits = classifier.record(images, layer or classifier.layer)
-        return Suffix(classifier, recorded, images, logits)
+        return suffix_of(classifier, layer or classifier.layer, images)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +335,7 @@ def test_outputs_that_nothing_reads_are_not_repeated(images: Tensor) -> None:
     for model, layer, left in (("cnn", "6", 0), ("functional", "last", 1)):
         suffix = suffixes(double(model), images, layer)
         with suffix.classifier.running():
-            lean = suffix.lean()
+            lean = suffix.without_unread()
         calls = [call.output for outputs in lean.recorded.finished.values() for call in outputs]
         assert sum(output.ndim > 0 for output in calls) <= left + (model == "functional")  # "shared" is called twice
         assert len(calls) > left

@@ -15,7 +15,7 @@ import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import OptiCAM
-from seewhy.explainers.optimized.opti_cam import combined
+from seewhy.explainers.optimized.feature_masks import combined
 from seewhy.explainers.selectors import select_all
 from seewhy.masking.baselines import blend
 

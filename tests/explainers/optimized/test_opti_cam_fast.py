@@ -1,5 +1,7 @@
 """The fast preset of Opti-CAM: its steps against numpy, one image at a time in float64, and what they are worth."""
 
+from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -7,18 +9,25 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_models import TINY
-from test_opti_cam import IMAGES, TARGETS, double
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explainers import FastOptiCAM, OptiCAM
-from seewhy.explainers.optimized.opti_cam import combined
+from seewhy.explainers import FastOptiCAM, OptiCAM, explainer
+from seewhy.explainers.optimized.feature_masks import combined
 from seewhy.explainers.optimized.opti_cam_fast import solved, tilted
 from seewhy.maps import min_max
 from seewhy.masking.baselines import blend
+
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+TARGETS = torch.tensor([2, 4])
+
+
+def double(model: str) -> Classifier:
+    classifier = TINY[model]()
+    return replace(classifier, module=deepcopy(classifier.module).double())
 
 
 def said(classifier: Classifier, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
@@ -225,7 +234,7 @@ def test_bf16_is_worth_the_same() -> None:
 
 
 def test_what_it_cannot_do_is_refused() -> None:
-    with pytest.raises(SeewhyError, match="damping must be at least"):
-        FastOptiCAM(TINY["cnn"](), damping=0.0)
-    with pytest.raises(SeewhyError, match="normalizes by the range, not by sigmoid: take opti_cam"):
-        FastOptiCAM(TINY["cnn"](), normalization="sigmoid")
+    with pytest.raises(SeewhyError, match=r"cannot take damping=0\.0: give a number of at least 0\.001"):
+        explainer("opti_cam_fast", TINY["cnn"](), damping=0.0)
+    with pytest.raises(SeewhyError, match="cannot take normalization='sigmoid': give range"):
+        explainer("opti_cam_fast", TINY["cnn"](), normalization="sigmoid")

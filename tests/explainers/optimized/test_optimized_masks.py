@@ -499,11 +499,13 @@ def test_smooth_pixel_mask_is_extremal_perturbation_with_its_settings(double: Cl
     [
         ("extremal_perturbation", {"areas": (0.1, 1.2)}, "areas are parts of the image"),
         ("extremal_perturbation", {"areas": (0.3, 0.1)}, "rising"),
-        ("extremal_perturbation", {"levels": 1}, "levels must be at least 2"),
-        ("extremal_perturbation", {"sigma": 0.0}, "sigma above 0"),
-        ("smooth_pixel_mask", {"area": 0.0}, "areas are parts of the image"),
+        ("extremal_perturbation", {"levels": 1}, "levels=1: give a whole number of at least 2"),
+        ("extremal_perturbation", {"sigma": 0.0}, "sigma=0.0: give a number above 0"),
+        ("smooth_pixel_mask", {"area": 0.0}, "area=0.0: give a number above 0 and below 1"),
+        ("smooth_pixel_mask", {"area": 1.0}, "area=1.0: give a number above 0 and below 1"),
+        ("meaningful_perturbation", {"beta": 0.5}, "beta=0.5: give a number of at least 1"),
         ("meaningful_perturbation", {"game": "hide"}, "give delete or preserve"),
-        ("igos_pp", {"edge": 0.0}, "edge"),
+        ("igos_pp", {"edge": 0.0}, "edge=0.0: give a number above 0"),
     ],
 )
 def test_wrong_options(double: Classifier, name: str, options: dict[str, object], said: str) -> None:

@@ -405,10 +405,10 @@ def test_no_more_images_at_a_time_than_the_batch(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("rise", {"keep_probability": 0.0}, "keep_probability is above 0"),
-        ("rise", {"keep_probability": 1.5}, "keep_probability is above 0"),
-        ("relax", {"keep_probability": 0.0}, "keep_probability is above 0"),
-        ("u_relax", {"keep_probability": 2.0}, "keep_probability is above 0"),
+        ("rise", {"keep_probability": 0.0}, "keep_probability=0.0: give a number above 0 and of at most 1"),
+        ("rise", {"keep_probability": 1.5}, "keep_probability=1.5: give a number above 0 and of at most 1"),
+        ("relax", {"keep_probability": 0.0}, "keep_probability=0.0: give a number above 0 and of at most 1"),
+        ("u_relax", {"keep_probability": 2.0}, "keep_probability=2.0: give a number above 0 and of at most 1"),
         ("u_relax", {"threshold": "mode"}, "mean or median"),
         ("rise", {"masks": torch.ones(3, 4)}, "masks must be"),
         ("rise", {"masks": torch.full((2, 4, 4), 1.5)}, "masks must be"),

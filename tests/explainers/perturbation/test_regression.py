@@ -271,7 +271,7 @@ def test_bfloat16_agrees(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("lime", {"width": 0.0}, "width must be positive"),
+        ("lime", {"width": 0.0}, "width=0.0: give a number above 0"),
         ("lime", {"samples": 0}, "samples"),
         ("lime", {"ridge": -1.0}, "ridge"),
         ("lime", {"distance": "l1"}, "cosine or l2"),
