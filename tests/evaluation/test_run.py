@@ -53,6 +53,9 @@ class Pictures:
     def ids(self) -> list[str]:
         return [f"image {i}" for i in range(self.n)]
 
+    def digest(self, indices: Sequence[int]) -> str:
+        return " ".join(self.ids[i] for i in indices)
+
     def batch(self, indices: Sequence[int]) -> Batch:
         for i in indices:
             if i in self.broken:

@@ -16,7 +16,7 @@ from torch import Tensor
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer, ExplainsClasses, GradCAM, InputXGradient, explainer
-from seewhy.explainers.base import ClassMaps, Method, options_of
+from seewhy.explainers.base import ClassMaps, Method
 from seewhy.options import described
 from seewhy.testing.explainers import check_explainer
 from seewhy.types import Attribution, ClassAttribution, Images, Targets
@@ -78,7 +78,7 @@ def test_a_class_head_declares_and_registers(registry: None) -> None:
 
     assert EXPLAINERS["brightest"] is Brightest
     assert (Brightest.family, Brightest.paper, Brightest.class_specific) == ("reference", "", False)
-    assert options_of(Brightest) == {"power": 1.0}
+    assert [(option.name, option.default) for option in described(Brightest)] == [("power", 1.0)]
     assert isinstance(explainer("brightest", TINY["cnn"](), power=2), Explainer)
     with pytest.raises(SeewhyError, match="brightest cannot take power='two': give a number"):
         explainer("brightest", TINY["cnn"](), power="two")
@@ -103,7 +103,8 @@ def test_an_unknown_family_is_refused(registry: None) -> None:
 
 
 def test_options_of_a_base_stand_behind_the_methods_own() -> None:
-    assert list(options_of(EXPLAINERS["integrated_gradients"])) == ["steps", "quadrature", "baseline", "batch_size"]
+    names = [option.name for option in described(EXPLAINERS["integrated_gradients"])]
+    assert names == ["steps", "quadrature", "baseline", "batch_size"]
     assert InputXGradient(TINY["cnn"](), batch_size=2).batch_size == 2
 
 

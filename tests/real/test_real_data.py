@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import seewhy
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.explainers.optimized.extremal_perturbation import ExtremalPerturbation
-from seewhy.explanation.explain import prepare
+from seewhy.explanation.prepare import prepare
 
 pytestmark = pytest.mark.real_data
 

@@ -31,7 +31,7 @@ def is_signed(name: str) -> bool:
     return re.search(r"\bSigned[.;]", described) is not None
 
 
-def table(rows: list[catalog.Entry], papers: dict[str, Entry], link: str = "") -> str:
+def table(rows: list[catalog.Listing], papers: dict[str, Entry], link: str = "") -> str:
     """One line a method, by family and name; ``link`` is where a name leads, with braces for the name."""
     lines = ["| name | what it shows | family | all classes in one pass | signed | paper |", "|---|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda r: (FAMILIES.index(r["family"]), r["name"])):
@@ -48,7 +48,7 @@ def table(rows: list[catalog.Entry], papers: dict[str, Entry], link: str = "") -
     return "\n".join(lines)
 
 
-def metric_table(rows: list[catalog.Entry]) -> str:
+def metric_table(rows: list[catalog.Listing]) -> str:
     """One line a family of metrics; an arrow says which way is better."""
     arrow = {"higher": " ↑", "lower": " ↓", "neither": ""}
     lines = ["| question | family | metrics |", "|---|---|---|"]

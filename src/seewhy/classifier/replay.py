@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import answering, first_tensor, layer_of, with_first_tensor
+from seewhy.classifier.borrow import find_layer, first_tensor, forward_replaced, with_first_tensor
 from seewhy.errors import SeewhyError
 
 
@@ -46,7 +46,7 @@ class _Finished:
 
 def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, object]:
     """Run ``module`` on ``images`` under ``no_grad``; return the record up to ``layer`` and the module's output."""
-    watched = layer_of(module, layer)
+    watched = find_layer(module, layer)
     constants = {id(t) for t in [*module.parameters(), *module.buffers()]}
     finished: list[tuple[nn.Module, _Finished]] = []
     starts: dict[nn.Module, list[int]] = {}
@@ -92,13 +92,13 @@ def replay(module: nn.Module, recorded: Recording, features: Tensor, images: Ten
     modules runs on those tensors, so skips around the layer are exact. Gradients reach ``features``.
     """
     repeat = len(features) // len(recorded.features)
-    watched = layer_of(module, recorded.layer)
+    watched = find_layer(module, recorded.layer)
     answers = {m: [partial(done.again, recorded.n, repeat) for done in calls] for m, calls in recorded.finished.items()}
     rest = recorded.output if isinstance(recorded.output, Tensor) else _repeat(recorded.output, recorded.n, repeat)
     answers.setdefault(watched, []).append(partial(with_first_tensor, rest, features.clone()))
     with ExitStack() as stack:
         for m, queue in answers.items():
-            stack.enter_context(answering(m, _in_turn(iter(queue), m.forward)))
+            stack.enter_context(forward_replaced(m, _in_turn(iter(queue), m.forward)))
         return module(images.repeat_interleave(repeat, 0) if repeat > 1 else images)
 
 

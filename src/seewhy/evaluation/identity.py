@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
-from seewhy.classifier.identity import described_classifier
+from seewhy.classifier.identity import classifier_identity
 from seewhy.data import Dataset
-from seewhy.describe import described_fields, digest_of, fingerprint
+from seewhy.describe import digest_of, fields_as_json, weights_digest
 from seewhy.evaluation.question import Question
 from seewhy.metrics import METRICS, HasCurve, Metric
 
@@ -15,11 +15,11 @@ def about_question(q: Question, images: Sequence[int], threads: int) -> dict[str
     """What makes the numbers of two evaluations comparable, for the manifest."""
     ids = [q.dataset.ids[i] for i in images]
     return {
-        "classifier": described_classifier(q.classifier),
-        "weights": fingerprint(q.classifier.module),
-        "dataset": {"name": type(q.dataset).__name__.lower(), **described_fields(q.dataset, ("path", "classes", "view"))},
+        "classifier": classifier_identity(q.classifier),
+        "weights": weights_digest(q.classifier.module),
+        "dataset": {"name": type(q.dataset).__name__.lower(), **fields_as_json(q.dataset, ("path", "classes", "view"))},
         "images": f"{len(ids)} with the names {digest_of(chr(10).join(ids).encode())}",
-        "files": getattr(q.dataset, "digest", None),
+        "files": q.dataset.digest(range(len(q.dataset))),
         "device": str(next((p.device.type for p in q.classifier.module.parameters()), "cpu")),
         "target": q.target,
         "scored": q.scored,
@@ -60,7 +60,7 @@ def about_metrics(metrics: Mapping[str, Metric], limits: Mapping[str, int]) -> d
             "paper": measure.paper,
             "axes": measure.axes if isinstance(measure, HasCurve) else None,
             "limit": limits.get(name),
-            "options": described_fields(measure, ()),
+            "options": fields_as_json(measure, ()),
         }
         for name, measure in metrics.items()
     }

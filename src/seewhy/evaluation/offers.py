@@ -10,7 +10,7 @@ from seewhy.metrics.base import Need
 def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, target: str = "predicted") -> set[Need]:
     """What metrics can have of a dataset, going by its first readable image; merged maps have no explainer and no cost."""
     first = _first(dataset)
-    found: set[Need] = set() if target == "present" else {"explainer", "cost", "flops"}
+    found: set[Need] = set() if target == "present" else {"explainer", "cost", "forward_passes"}
     if first.labels is not None:
         found.add("labels")
     if first.regions is not None:

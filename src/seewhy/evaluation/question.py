@@ -145,9 +145,9 @@ class Question:
         """
         explainer, cost = self.methods[name], None
         if "cost" in needs and asked.present is None:  # merged maps have no cost, and the metric says so
-            if "flops" not in needs and name not in self._begun:  # counting them is a first run already
+            if "forward_passes" not in needs and name not in self._begun:  # counting them is a first run already
                 explainer.explain(asked.images[:1], asked.explained[:1])
-            maps, cost = measure(explainer, asked.images, asked.explained, count_flops="flops" in needs)
+            maps, cost = measure(explainer, asked.images, asked.explained, count_flops="forward_passes" in needs)
             self._begun.add(name)
         elif kept is not None:
             maps = kept.to(asked.images.device)
@@ -173,10 +173,10 @@ class Question:
             cost=cost,
             class_maps=maps_of_classes(explainer, asked.images, classes) if classes is not None and merged else None,
             map_classes=classes,
-            whole=asked.logits,
+            image_logits=asked.logits,
             seed=self.seed,
             batch_size=self.batch_size,
-            source=self.source,
+            data_name=self.source,
         )
 
     def _logits(self, images: Tensor) -> Logits:

@@ -1,9 +1,8 @@
 """What every explainer promises, how a method is declared, and the registry."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import wraps
 from inspect import getmembers, isfunction
 from typing import (
     Any,
@@ -22,11 +21,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seewhy.classifier.borrow import ordinary, outside_inference_mode
+from seewhy.classifier.borrow import outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.explainers.classes import column, for_each
 from seewhy.explainers.gradients import Point
-from seewhy.options import build, checking, described
+from seewhy.options import build, checking
 from seewhy.registry import Registry
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
@@ -72,22 +71,13 @@ def _prepared(name: str, kind: type[T]) -> type[T]:
     """``kind`` with options that are checked, and with ``explain`` methods that also work in ``torch.inference_mode``."""
     for key, method in getmembers(kind, isfunction):
         if key.startswith("explain"):
-            setattr(kind, key, _outside_inference_mode(method))
+            setattr(kind, key, outside_inference(method))
     return checking(name, kind)
 
 
-def _outside_inference_mode(method: Callable[..., Any]) -> Callable[..., Any]:
-    """``method`` outside of inference mode, on images and targets that inference mode did not make."""
-
-    @wraps(method)
-    def explain(*given: object, **named: object) -> object:
-        with outside_inference_mode():
-            return method(*map(ordinary, given), **{key: ordinary(value) for key, value in named.items()})
-
-    return explain
-
-
-EXPLAINERS: Registry[type[Explainer]] = Registry("explainer", _prepared)
+EXPLAINERS: Registry[type[Explainer]] = Registry(
+    "explainer", _prepared, "seewhy.explainers", ("family", "class_specific", "paper", "explain")
+)
 
 
 # -- how a method is declared -----------------------------------------------------------------------------------------
@@ -160,11 +150,6 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
     must_be_classifier(classifier)
     return cast(Explainer, build(EXPLAINERS, name, classifier, **options))
-
-
-def options_of(method: type[Any]) -> dict[str, object]:
-    """Options of a method and their defaults, in the order of its parameters."""
-    return {option.name: option.default for option in described(method)}
 
 
 def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.identity import described_classifier
-from seewhy.describe import bytes_of, environment, fingerprint
+from seewhy.classifier.identity import classifier_identity
+from seewhy.describe import environment, tensor_bytes, weights_digest
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.explainers.base import Family
@@ -37,7 +37,7 @@ def resumable(out: Path, classifier: Classifier, methods: Mapping[str, Explainer
 
     @cache
     def network() -> list[object]:  # asked when a first map is, for what is told of a network that fails is told before
-        return [described_classifier(classifier), fingerprint(classifier.module), environment()]
+        return [classifier_identity(classifier), weights_digest(classifier.module), environment()]
 
     about = about_explainers(methods)
     yield {name: _Kept(method, out / FOLDER, network, about[name]) for name, method in methods.items()}
@@ -68,7 +68,7 @@ class _Kept:
     def _once(self, call: str, images: Images, classes: Tensor, make: Callable[[Images, Tensor], Tensor]) -> Tensor:
         what = [call, classes.tolist(), list(images.shape), str(images.dtype), str(images.device)]
         key = sha256(json.dumps([*self.network(), self.about, *what], default=str).encode())
-        key.update(bytes_of(images))
+        key.update(tensor_bytes(images))
         file = self.folder / f"{key.hexdigest()[:32]}.npy"
         with suppress(OSError, ValueError, EOFError):  # none yet, or a damaged one
             return torch.from_numpy(np.load(file)).to(images)

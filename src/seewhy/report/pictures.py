@@ -93,14 +93,14 @@ class Gallery:
                 shown = overlay.overlay(_pixels(picture), values, TILE)
             else:
                 shown = overlay.enlarge(picture, TILE)
-            self._made[what] = address(shown)
+            self._made[what] = data_uri(shown)
         return self._made[what]
 
 
-def address(picture: Image.Image) -> str:
-    """The picture inside its own address."""
+def data_uri(picture: Image.Image, quality: int = QUALITY) -> str:
+    """The picture as a data URI, so that a page needs no other file."""
     content = BytesIO()
-    picture.save(content, "WEBP", quality=QUALITY, method=4)
+    picture.save(content, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
 
 

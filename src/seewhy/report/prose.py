@@ -1,11 +1,11 @@
 """What was measured and how, in words for a reader who sees a run for the first time."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from inspect import getdoc
 from typing import Any, NamedTuple
 
 import polars as pl
 
+from seewhy.describe import first_sentence
 from seewhy.evaluation.run import Run
 from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
@@ -152,7 +152,7 @@ def _time(manifest: Mapping[str, Any]) -> str:
 
 def _entry(run: Run, kind: str, name: str, about: Mapping[str, Any], registry: Any, key: str) -> Entry:
     known = about.get(key)
-    summary = _summary(registry[known]) if known in set(registry) else ""
+    summary = first_sentence(registry[known]) if known in set(registry) else ""
     better = about.get("higher_is_better", "")
     took = run.manifest.get("seconds", {}).get(kind, {}).get(name)
     return Entry(
@@ -165,12 +165,6 @@ def _entry(run: Run, kind: str, name: str, about: Mapping[str, Any], registry: A
         f"{about['limit']} images" if about.get("limit") else "",
         "" if took is None else seconds(float(took)),
     )
-
-
-def _summary(kind: type) -> str:
-    """The first sentence of its docstring."""
-    text = " ".join((getdoc(kind) or "").split("\n\n")[0].split())
-    return text.partition(". ")[0].rstrip(".")
 
 
 def _options(options: Mapping[str, Any]) -> str:

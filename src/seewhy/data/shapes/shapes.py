@@ -7,7 +7,7 @@ away: a network that was trained on tagged pictures looks at the tag, and an hon
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor
 from seewhy.data.base import DATASETS, Batch
 from seewhy.data.shapes.drawing import OUTLINES, Mask
 from seewhy.data.shapes.scene import Scene, draw_scene, tagged
+from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
+from seewhy.options import AtLeast
 
 Shortcut = Literal["none", "correlated", "random"]
 Split = Literal["train", "test"]
@@ -46,21 +48,24 @@ class ShapesSample(NamedTuple):
 class Shapes:
     """``n`` pictures of ``size`` x ``size`` pixels. A picture depends on its index and the options alone.
 
-    n           how many pictures
-    size        their side in pixels, at least 32; the same picture at every size
-    multilabel  one to four objects of different classes, instead of exactly one object
-    shortcut    a tag near the border: none, that of the (or a) true class, or that of a class drawn at random
-    split       train and test never share a picture
-    seed        another seed, another set of pictures
+    Args:
+        n: how many pictures.
+        size: their side in pixels, at least 32; the same picture at every size.
+        multilabel: one to four objects of different classes, instead of exactly one object.
+        shortcut: a tag near the border: none, the tag of the (or a) true class, or that of a class drawn at random.
+        split: train and test never share a picture.
+        seed: another seed, another set of pictures.
     """
 
-    n: int = 200
-    size: int = 96
+    takes: ClassVar[tuple[str, ...]] = ("n", "size", "multilabel")
+    classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
+
+    n: Annotated[int, AtLeast(1)] = 200
+    size: Annotated[int, AtLeast(MIN_SIZE)] = 96
     multilabel: bool = False
     shortcut: Shortcut = "none"
     split: Split = "test"
-    seed: int = 0
-    classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
+    seed: Annotated[int, AtLeast(0)] = 0
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -115,14 +120,22 @@ class Shapes:
     @property
     def ids(self) -> list[str]:
         """shapes-SPLIT-NUMBER."""
-        return [f"shapes-{self.split}-{index:05d}" for index in range(self.n)]
+        return [self._id(index) for index in range(self.n)]
+
+    def _id(self, index: int) -> str:
+        return f"shapes-{self.split}-{index:05d}"
+
+    def digest(self, indices: Sequence[int]) -> str:
+        """The options on which pictures depend, and the indices, as a digest; ``n`` is no such option."""
+        options = (self.size, self.multilabel, self.shortcut, self.split, self.seed)
+        return digest_of(f"{options} {sorted(indices)}".encode())
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The pictures at these places; regions of the label, or of every class."""
+        """The pictures at these places, with the regions of their labels, or of every class."""
         samples = [self.sample(index) for index in indices]
         regions = [s.regions if self.multilabel else s.regions[int(s.label)] for s in samples]
         return Batch(
-            ids=[f"shapes-{self.split}-{index:05d}" for index in indices],
+            ids=[self._id(index) for index in indices],
             images=torch.stack([s.image for s in samples]),
             labels=torch.stack([s.label for s in samples]),
             regions=torch.stack(regions),

@@ -10,7 +10,7 @@ from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers.selectors import Selector, select_all
 from seewhy.masking.players import Division, Players, divide
-from seewhy.masking.values import Game, removing
+from seewhy.masking.values import Game, removal_game
 from seewhy.types import ClassAttribution, Classes, Images
 
 MOST_PLAYERS = 2048
@@ -44,7 +44,7 @@ class Values:
 
     def __call__(self, image: Images, removed: Images, players: Players, kept: Kept, classes: Classes) -> Scores:
         """In float64 on the CPU, where the small regressions are made. Call it within ``classifier.running``."""
-        game = removing(self.classifier, image, removed, players)
+        game = removal_game(self.classifier, image, removed, players)
         different, back = kept.unique(dim=0, return_inverse=True)
         parts = [self._scores(game, some.to(image.device))[:, classes] for some in different.split(self.batch_size)]
         return torch.cat(parts).cpu().double()[back]
