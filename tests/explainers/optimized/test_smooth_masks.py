@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seewhy.explainers.optimized.smooth_masks import blur, perturbed, pyramid, smooth_maximum
+from seewhy.explainers.optimized.smooth_masks import blend_levels, blur, pyramid, smooth_maximum
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def test_perturbed_is_the_level_that_the_mask_says(image: Tensor) -> None:
         height = 4 * float(mask[0, i, j])
         low = min(int(height), 3)
         expected = (low + 1 - height) * blurs[0, low, :, i, j] + (height - low) * blurs[0, low + 1, :, i, j]
-        same(perturbed(blurs, mask)[0, :, i, j], expected)
+        same(blend_levels(blurs, mask)[0, :, i, j], expected)
 
 
 def test_the_mask_has_a_slope_at_one(image: Tensor) -> None:
     mask = torch.ones(1, 10, 8, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(perturbed(pyramid(image, 1.2, 8), mask).square().sum(), mask)
+    (slope,) = torch.autograd.grad(blend_levels(pyramid(image, 1.2, 8), mask).square().sum(), mask)
     assert (slope != 0).all()

@@ -10,7 +10,8 @@ from skimage.transform import resize
 from support.tiny_models import SIZE
 from torch import Tensor
 
-from seewhy.explainers.perturbation.random_masks import ROUND, MaskStream, pearson
+from seewhy.explainers.perturbation.random_masks import ROUND, MaskStream
+from seewhy.maps import pearson
 
 
 def pictures(n: int = 2, seed: int = 1) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import explainer
-from seewhy.explainers.perturbation.random_masks import ROUND, MaskStream, pearson
+from seewhy.explainers.perturbation.random_masks import ROUND, MaskStream
 from seewhy.explainers.perturbation.rise import RISE
+from seewhy.maps import pearson
 
 BASELINES = [("black", 0.0), ("white", 1.0), (0.25, 0.25)]
 
