@@ -16,8 +16,6 @@ STAYS = {
     "Family": "each registry has families of its own",
     "BaselineOption": "explainers and metrics say in their own words what the option does",
     "PlayersOption": "explainers and metrics say in their own words what the option does",
-    "check_repeats": "the same promise in two contracts",
-    "check_values": "the same promise in two contracts",
     "T": "a type variable",
 }
 """Names that may be defined twice, with the reason."""
