@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # an existing virtual environment is not rebuilt unless what it is made from changed
 MADE_FROM := pyproject.toml constraints.txt
 
-.PHONY: help demo test check lint types imports readme docs bench clean
+.PHONY: help demo test check lint types imports readme docs news bench clean
 .DEFAULT_GOAL := help
 
 help:  ## What can be made

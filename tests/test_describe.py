@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from support.tiny_models import cnn
 
-from seewhy.describe import as_json, digest_of, environment, fields_as_json, tensor_bytes, weights_digest
+from seewhy.describe import as_json, digest_of, environment, fields_as_json, first_sentence, tensor_bytes, weights_digest
 
 
 @dataclass
@@ -52,3 +52,14 @@ def test_different_values_give_different_json() -> None:
 def test_a_digest_is_short_and_the_environment_names_versions() -> None:
     assert digest_of(b"") == "e3b0c44298fc1c14"
     assert set(environment()) == {"versions", "hardware"}
+
+
+def test_the_first_sentence_of_a_docstring() -> None:
+    class Method:
+        """The gradient (eq. 4),
+        summed. Signed. Others
+
+        follow."""
+
+    assert first_sentence(Method) == "The gradient (eq. 4), summed"
+    assert first_sentence(lambda: None) == ""

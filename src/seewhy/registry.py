@@ -44,6 +44,7 @@ class Registry(Generic[T]):
         self._prepare = prepare
         self._members = members
         self._entries: dict[str, T] = {}
+        self._imported: set[str] = set()
         self._broken: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -96,7 +97,7 @@ class Registry(Generic[T]):
         taken = [
             f"{_origin(point)} {self.kind} {name!r} is not used: seewhy has one of that name"
             for name, point in self._plug_ins.items()
-            if name in self._entries and not _is_from(self._entries[name], point)
+            if name in self._entries and name not in self._imported and not _is_from(self._entries[name], point)
         ]
         return [*taken, *self._broken.values()]
 
@@ -121,6 +122,7 @@ class Registry(Generic[T]):
                     raise AttributeError(f"{point.value} has no {' and no '.join(lacks)}")
                 if name not in self._entries:  # the package may have registered it while it was imported
                     self.register(name)(entry)
+                self._imported.add(name)
                 return
             except Exception as error:  # foreign code may fail in any way
                 self._entries.pop(name, None)
@@ -134,6 +136,7 @@ def _origin(point: "EntryPoint") -> str:
 
 
 def _is_from(entry: object, point: "EntryPoint") -> bool:
+    """Is the entry of the package that the entry point names? The package may have registered it itself."""
     return getattr(entry, "__module__", "").partition(".")[0] == point.module.partition(".")[0]
 
 

@@ -16,7 +16,7 @@ from seewhy.app.catalog import REGISTRIES
 from seewhy.app.choose import choose
 from seewhy.metrics import Case
 from seewhy.registry import Registry
-from seewhy.testing import check_explainer, check_metric
+from seewhy.testing import check_dataset, check_explainer, check_metric
 
 FOLDER = Path(__file__).parents[1] / "support" / "plugin"
 Capture = pytest.CaptureFixture[str]
@@ -31,6 +31,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for registry in REGISTRIES.values():
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
         monkeypatch.setattr(registry, "_broken", {})
+        monkeypatch.setattr(registry, "_imported", set())
         registry.__dict__.pop("_plug_ins", None)
     yield
     for registry in REGISTRIES.values():
@@ -76,6 +77,10 @@ def test_it_keeps_the_contract_of_metrics(batch: tuple[Tensor, Tensor]) -> None:
     classifier = TINY["cnn"]()
     maps = seewhy.explainer("saliency", classifier).explain(*batch)
     check_metric(seewhy.metric("foo_mean"), Case(classifier, batch[0], batch[1], batch[1], maps))
+
+
+def test_it_keeps_the_contract_of_datasets() -> None:
+    check_dataset(DATASETS["foo_noise"](classes=("one", "two", "three")))
 
 
 def test_list_shows_it_and_says_what_fails(capfd: Capture) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 import seewhy
 from seewhy.errors import SeewhyError
 from seewhy.metrics import METRICS, Case, Metric, metric
-from seewhy.metrics.base import HasCurve, Measure, metric_options, reduced, score
+from seewhy.metrics.base import HasCurve, Measure, reduced, score
 from seewhy.metrics.insertion_deletion import AreaUnderCurve, Deletion
 from seewhy.options import AtLeast, Doc, described
 from seewhy.testing import check_metric
@@ -151,7 +151,7 @@ def test_a_dataclass_that_keeps_the_protocol_is_a_metric_too() -> None:
     own = metric("own", threshold=0.25)
     assert own == Own(0.25)
     assert isinstance(own, Metric)
-    assert metric_options(Own) == {"threshold": 0.5}
+    assert [(option.name, option.default) for option in described(Own)] == [("threshold", 0.5)]
     check_metric(own, case_of("cnn"))
     with as_users_run_it(), pytest.raises(SeewhyError, match="own cannot take threshold='high'"):
         Own("high")  # type: ignore[arg-type]

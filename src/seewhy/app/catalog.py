@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from seewhy.classifier.sources import MODELS, SHAPES
 from seewhy.data import DATASETS
+from seewhy.data.named import OF_THE_CALL
 from seewhy.describe import as_json, first_sentence
 from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
@@ -14,7 +15,7 @@ from seewhy.registry import Registry
 if TYPE_CHECKING:
     from rich.table import Table
 
-Listing = dict[str, Any]
+CatalogEntry = dict[str, Any]
 REGISTRIES: dict[str, Registry[Any]] = {
     "explainers": EXPLAINERS,
     "metrics": METRICS,
@@ -23,7 +24,7 @@ REGISTRIES: dict[str, Registry[Any]] = {
 }
 
 
-def entries(kind: str) -> list[Listing]:
+def entries(kind: str) -> list[CatalogEntry]:
     """One entry for each name of "explainers", "metrics", "models" or "datasets"."""
     about = {"explainers": _explainer, "metrics": _metric, "models": _model, "datasets": _dataset}[kind]
     return [{"name": name, **about(name, entry)} for name, entry in REGISTRIES[kind].items()]
@@ -34,7 +35,7 @@ def plug_in_problems(kind: str) -> list[str]:
     return REGISTRIES[kind].problems()
 
 
-def _explainer(_: str, method: Any) -> Listing:
+def _explainer(_: str, method: Any) -> CatalogEntry:
     return {
         "family": method.family,
         "class_specific": method.class_specific,
@@ -46,7 +47,7 @@ def _explainer(_: str, method: Any) -> Listing:
     }
 
 
-def _metric(_: str, kind: Any) -> Listing:
+def _metric(_: str, kind: Any) -> CatalogEntry:
     summary = first_sentence(kind)
     return {
         "family": kind.family,
@@ -61,7 +62,7 @@ def _metric(_: str, kind: Any) -> Listing:
     }
 
 
-def _model(name: str, source: object) -> Listing:
+def _model(name: str, source: object) -> CatalogEntry:
     import timm
 
     built_in = {
@@ -74,8 +75,9 @@ def _model(name: str, source: object) -> Listing:
     return {"summary": built_in.get(name) or f"{name}/NAME: {first_sentence(source)}"}
 
 
-def _dataset(_: str, kind: object) -> Listing:
-    return {"summary": first_sentence(kind)}
+def _dataset(_: str, kind: Any) -> CatalogEntry:
+    options = {name: option for name, option in _options(kind).items() if name not in OF_THE_CALL}
+    return {"summary": first_sentence(kind), "options": options}
 
 
 COLUMNS = {
@@ -84,7 +86,7 @@ COLUMNS = {
 }
 
 
-def terminal_table(kind: str, rows: Sequence[Listing]) -> "Table":
+def terminal_table(kind: str, rows: Sequence[CatalogEntry]) -> "Table":
     """The entries for a terminal."""
     from rich.table import Table
     from rich.text import Text

@@ -72,6 +72,6 @@ def batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
 
 
 DATASETS: Registry[type[Dataset]] = Registry(
-    "dataset", group="seewhy.datasets", members=("batch", "__len__", "digest", "takes")
+    "dataset", group="seewhy.datasets", members=("takes", "batch", "digest", "__len__")
 )
 """Datasets by name. A registered dataset is a dataclass; ``takes`` names the fields that ``seewhy.dataset`` fills."""

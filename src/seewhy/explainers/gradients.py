@@ -30,6 +30,26 @@ Merge = Callable[[ChannelAttribution], Attribution]
 """One number a pixel from its color channels."""
 
 
+def largest_magnitude(channels: ChannelAttribution) -> Attribution:
+    """The largest absolute value over the color channels."""
+    return channels.abs().amax(1)
+
+
+def largest_positive(channels: ChannelAttribution) -> Attribution:
+    """The largest positive value over the color channels, else 0."""
+    return channels.relu().amax(1)
+
+
+def largest_negative(channels: ChannelAttribution) -> Attribution:
+    """The size of the largest negative value over the color channels, else 0."""
+    return (-channels).relu().amax(1)
+
+
+def channel_sum(channels: ChannelAttribution) -> Attribution:
+    """The sum over the color channels, which keeps the sum over the image."""
+    return channels.sum(1)
+
+
 def input_gradients(
     classifier: Classifier, images: Images, targets: Targets, points: Points, batch_size: int
 ) -> ChannelAttribution:
@@ -78,12 +98,11 @@ class Extremes(NamedTuple):
 
 
 def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points: Points, batch_size: int) -> Extremes:
-    """How the gradients of the classes ``keep`` (n, m) compare with those of every class.
+    """How the gradients of the classes ``keep`` (n, m) compare with those of every class. Classes and images are checked.
 
     One image at a time, ``batch_size`` gradients at a time. Classes are never all in memory; where the embedding is
     smaller than the number of classes, its gradients are (d times one image) and the classes are their combinations.
     """
-    classifier.check_classes(images, keep)
     results = []
     every = torch.arange(classifier.n_classes, device=images.device)
     with frozen(classifier.module), torch.enable_grad():

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, cast, dataclass_transform, runtime_checkable
+from typing import ClassVar, Literal, Protocol, cast, dataclass_transform, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +12,7 @@ from seewhy.maps import Reading
 from seewhy.metrics.case import NEEDS as NEEDS  # noqa: PLC0414 (re-exported beside the protocol)
 from seewhy.metrics.case import Case
 from seewhy.metrics.case import Need as Need  # noqa: PLC0414
-from seewhy.options import build, checking, described
+from seewhy.options import build, checking
 from seewhy.registry import Registry
 
 Family = Literal["masking", "ordering", "localization", "specificity", "complexity", "robustness", "randomization", "cost"]
@@ -145,11 +145,6 @@ class Measure(ABC):
 def metric(name: str, **options: object) -> Metric:
     """The metric ``name``; ``options`` are its fields. SeewhyError names what does not fit."""
     return cast(Metric, build(METRICS, name, **options))
-
-
-def metric_options(kind: type[Any]) -> dict[str, object]:
-    """Options of a metric and their defaults, in the order of its fields."""
-    return {option.name: option.default for option in described(kind)}
 
 
 def score(name: str, measure: Metric, case: Case) -> Tensor:

@@ -70,7 +70,7 @@ class FooNoise:
         return self.n
 
     def digest(self, indices: Sequence[int]) -> str:
-        return f"{self.size} {sorted(indices)}"
+        return f"noise {self.size} {sorted(indices)}"
 
     def batch(self, indices: Sequence[int]) -> Batch:
         draws = [torch.Generator().manual_seed(i) for i in indices]
