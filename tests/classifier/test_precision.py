@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.precision import threads
 from seewhy.explainers.optimized.opti_cam import OptiCAM
 
 IMAGES, TWO = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
@@ -113,11 +112,3 @@ def test_a_weight_that_the_head_shares_stays_as_the_head_needs_it() -> None:
     classifier = replace(tiny(Tied()), classes=(), feature_layer="features")
     with torch.no_grad(), classifier.running("bf16"):
         assert classifier.logits(IMAGES).dtype == torch.float32
-
-
-def test_as_many_threads_as_asked_for_and_then_as_before() -> None:
-    before = torch.get_num_threads()
-    with suppress(KeyError), threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise KeyError
-    assert torch.get_num_threads() == before

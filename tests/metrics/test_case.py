@@ -35,3 +35,16 @@ def test_maps_of_another_precision_than_the_images(dtype: torch.dtype) -> None:
 def test_what_does_not_belong_to_the_images(changes: dict[str, Any], says: str) -> None:
     with as_users_run_it(), pytest.raises(SeewhyError, match=says):
         case_of("cnn", **changes)
+
+
+def test_the_classes_of_a_case_are_checked() -> None:
+    case = case_of("cnn")
+    wrong = {
+        "3 classes explained and 2 scored: give one of each for each image": torch.zeros(2, dtype=torch.long),
+        "class 7 does not exist: the classifier has classes 0 to 4": torch.tensor([0, 7, 1]),
+        "targets must be class indices, of type int64": torch.zeros(3),
+        "targets must be a tensor of one class index for each image": torch.zeros(3, 1, dtype=torch.long),
+    }
+    for says, classes in wrong.items():
+        with as_users_run_it(), pytest.raises(SeewhyError, match=says):
+            replace(case, scored=classes)

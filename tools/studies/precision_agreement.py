@@ -29,7 +29,7 @@ def main() -> None:
     batch = seewhy.DATASETS["shapes"](n=given.n).batch(range(given.n))
     print("| method | median | lowest | highest |\n|---|---|---|---|")
     for name in given.method or seewhy.EXPLAINERS:
-        if "precision" not in [option.name for option in described(seewhy.EXPLAINERS[name])]:
+        if "precision" not in {option.name for option in described(seewhy.EXPLAINERS[name])}:
             continue
         ours, theirs = (
             seewhy.explainer(name, classifier, precision=precision, **MANY.get(name, {})).explain(batch.images, batch.labels)

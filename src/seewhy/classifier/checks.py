@@ -10,7 +10,7 @@ from seewhy.errors import SeewhyError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 CROP_MODES = ("center", "squash")
-TOLERANCE = 0.01
+PIXEL_TOLERANCE = 0.01
 """Images may leave [0, 1] by this much."""
 MAX_NORMALIZED = 30
 """Images with values below 0 and none above this are taken for normalized ones, in the words of the error."""
@@ -65,11 +65,11 @@ def must_be_images(images: Tensor, channels: int) -> None:
     if not len(images):
         raise SeewhyError(f"there are no images: the batch is {tuple(images.shape)}")
     must_have_channels(images, channels)
-    if not (images.amin() >= -TOLERANCE and images.amax() <= 1 + TOLERANCE):  # also false for NaN
+    if not (images.amin() >= -PIXEL_TOLERANCE and images.amax() <= 1 + PIXEL_TOLERANCE):  # also false for NaN
         low, high = float(images.amin()), float(images.amax())
         if isnan(low):
             raise SeewhyError("images must be in [0, 1], and these hold NaN")
-        normalized = low < -TOLERANCE and high <= MAX_NORMALIZED
+        normalized = low < -PIXEL_TOLERANCE and high <= MAX_NORMALIZED
         cure = "do not normalize them, the classifier does" if normalized else "divide bytes by 255"
         raise SeewhyError(f"images must be in [0, 1], these are in [{low:.3g}, {high:.3g}]: {cure}")
 

@@ -33,7 +33,7 @@ class Classifier:
 
     Args:
         module: any network that takes (n, c, h, w). Its output may be a tensor (n, k), or a tuple, a mapping or a
-            dataclass that holds one under ``logits`` or as its only two-dimensional tensor.
+            dataclass. These hold the tensor under ``logits``, or as their only two-dimensional tensor.
         mean, std: mean and standard deviation of the network's normalization, one number per channel, in units of [0, 1].
         input_size: (height, width) in pixels that the network was made for.
         classes: names of the classes, in the order of the logits; empty if unknown.

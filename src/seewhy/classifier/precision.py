@@ -1,4 +1,4 @@
-"""How a borrowed network computes: its precision, the layout of its weights, and the number of threads."""
+"""How a borrowed network computes: its precision, and the memory layout of its weights."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -60,18 +60,3 @@ def _exact(forward: Callable[..., object], device: str) -> Callable[..., object]
             return forward(*(x.float() if isinstance(x, Tensor) else x for x in inputs))
 
     return run
-
-
-@contextmanager
-def threads(n: int) -> Generator[None]:
-    """Inside the block torch computes with ``n`` threads; afterwards with as many as before.
-
-    The number of threads decides in which order numbers are summed, and so how sums are rounded: with the same number
-    everywhere the results are the same everywhere.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -61,7 +61,7 @@ def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None
 
     A stage has a grid of at least 2 x 2. It is no pooling, dropout or identity, no projection inside an attention, and no
     map of class scores. Of modules that return the same tensor, one stands for all: the outermost whose tensor the network
-    goes on with. A backbone that returns its features beside their pooled values is none such, since the network goes on
+    goes on with. A backbone that returns its features beside their pooled values is not such a module: the network goes on
     with the pooled values. The gradient decides, because a rule such as "the last block" fails: after its last attention
     a class-token transformer reads the class token alone, and a map made there is black.
     """

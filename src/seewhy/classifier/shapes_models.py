@@ -1,7 +1,7 @@
 """The small networks that were trained on `shapes`: a residual CNN and a vision transformer.
 
 Neither network normalizes its input: the Classifier around it applies ``MEAN`` and ``STD``. Both have a grid of one cell for
-every eight pixels, 12 x 12 at the 96 pixels of their training, so that their maps are sharp.
+every eight pixels, for sharp maps: 12 x 12 at the 96 pixels of their training.
 """
 
 import torch

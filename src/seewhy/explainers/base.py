@@ -23,7 +23,7 @@ from torch import Tensor
 
 from seewhy.classifier.borrow import outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
-from seewhy.explainers.classes import column, for_each
+from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.gradients import Point
 from seewhy.options import build, checking
 from seewhy.registry import Registry
@@ -132,7 +132,7 @@ class ClassMaps(Method):
 
     @final
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._checked(images, column(targets))[:, 0]
+        return self._checked(images, as_column(targets))[:, 0]
 
     @final
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:

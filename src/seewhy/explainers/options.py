@@ -18,7 +18,7 @@ BatchSize = Annotated[
     AtLeast(1),
     Doc("Images, masked copies of an image, or classes that are run at a time. The map is the same, up to rounding."),
 ]
-Layer = Annotated[str | None, Doc("Layer whose features are read. None is the classifier's feature layer.")]
+LayerOption = Annotated[str | None, Doc("Layer whose features are read. None is the classifier's feature layer.")]
 Seed = Annotated[int, AtLeast(0), Doc("Seed of all random draws. The same seed gives the same map, alone and in a batch.")]
 Samples = Annotated[int, AtLeast(1), Doc("Number of random draws.")]
 Steps = Annotated[int, AtLeast(1), Doc("Steps of the optimization.")]

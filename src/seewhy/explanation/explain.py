@@ -84,8 +84,8 @@ def explain(
     """Explain one class of one picture.
 
     Args:
-        picture: a file, a Pillow image, an array (h, w, 3) of bytes, or a tensor (c, h, w) in [0, 1], which the network
-            gets unchanged.
+        picture: a file, a Pillow image, an array (h, w, 3) of bytes, or a tensor (c, h, w) in [0, 1]. The network gets a
+            tensor unchanged.
         classifier: from ``seewhy.load``, or your own.
         explainer: a name ("seewhy list explainers" lists them) or an explainer with your options.
         target: a class by index or name; by default the predicted class.

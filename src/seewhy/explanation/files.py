@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.pictures import list_pictures, read_picture, to_picture
+from seewhy.data.pictures import list_pictures, network_input, read_picture, to_picture
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
 from seewhy.explanation import overlay
 from seewhy.explanation.explain import Explanation, explain_targets, parse_targets, predict
-from seewhy.explanation.prepare import seen_by, to_input
+from seewhy.explanation.prepare import prepare
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.files import staged
 
 
 class Seen(NamedTuple):
-    """A file of the command line, and what the network sees of it, with 8 bits a channel."""
+    """A file of the command line, and the bytes (c, h, w) that the network sees of it."""
 
     file: Path
-    picture: Image.Image
+    pixels: Tensor
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -37,18 +38,19 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_pictures(files: Iterable[Path], classifier: Classifier) -> list[Seen]:
-    """Every picture, read once and kept at the network's size. SeewhyError for a broken one.
+    """Every picture, read once and kept at the network's size. SeewhyError for a broken picture.
 
-    All are read before the first is explained: after an hour of work none turns out to be broken.
+    All pictures are read before the first is explained, so that none turns out to be broken after an hour of work.
     """
-    return [Seen(file, seen_by(classifier, read_picture(file))) for file in files]
+    view, gray = classifier.view, len(classifier.mean) == 1
+    return [Seen(file, (255 * network_input(read_picture(file), view, gray)).round().byte()) for file in files]
 
 
 def explain_seen(
     seen: Seen, classifier: Classifier, explainers: Mapping[str, Explainer], target: str
 ) -> list[Explanation]:  # fmt: skip
     """One picture, explained by every method; ``target`` is written as in ``parse_targets``."""
-    image, name = to_input(seen.picture, classifier), seen.file.name
+    image, name = prepare(seen.pixels.float() / 255, classifier)[0], seen.file.name
     probabilities = predict(image, classifier, name)
     targets = parse_targets(target, classifier, probabilities)
     return explain_targets(image, classifier, explainers, targets, probabilities, name)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seewhy.classifier.checks import must_be_images
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.pictures import as_rgb, as_seen, check_size, read_picture, to_tensor
+from seewhy.data.pictures import as_rgb, check_size, network_input, read_picture
 from seewhy.errors import SeewhyError
 
 Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8]
@@ -37,17 +37,5 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
     else:
         raise SeewhyError(f"a picture is a file, a Pillow image, an array or a tensor, not {type(picture).__name__}")
     check_size(f"the {name}", opened.size)
-    seen = seen_by(classifier, as_rgb(opened, f"the {name}"))
-    return to_input(seen, classifier), name
-
-
-def seen_by(classifier: Classifier, picture: Image.Image) -> Image.Image:
-    """What the network sees of an RGB picture, with 8 bits a channel; gray for a network of one channel."""
-    seen = as_seen(picture, classifier.view)
-    return seen.convert("L").convert("RGB") if len(classifier.mean) == 1 else seen
-
-
-def to_input(seen: Image.Image, classifier: Classifier) -> Tensor:
-    """(c, h, w) in [0, 1], on the network's device and in its type."""
-    image = to_tensor(seen)
-    return classifier.to_device((image[:1] if len(classifier.mean) == 1 else image)[None])[0]
+    image = network_input(as_rgb(opened, f"the {name}"), classifier.view, gray=len(classifier.mean) == 1)
+    return classifier.to_device(image[None])[0], name

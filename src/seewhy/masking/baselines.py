@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from seewhy.classifier.checks import PIXEL_TOLERANCE
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.types import Images
@@ -22,10 +23,10 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
     """The images with everything removed, (n, c, h, w) in [0, 1].
 
     Args:
-        baseline: "black" is 0 and "white" 1; "mean_color" is the classifier's own mean, which is what a mask on the
-            *normalized* image fades to; "blur" is a Gaussian blur of the image itself, its standard deviation a tenth of
-            the shorter side; "rise_blur" is what RISE's code inserts into: a kernel of 11 x 11 that is nearly flat (a
-            Gaussian of sigma 5, mirrored at the border of the kernel), over the normalized image padded with zeros;
+        baseline: "black" is 0 and "white" 1; "mean_color" is the classifier's own mean, to which a mask on the *normalized*
+            image fades; "blur" is a Gaussian blur of the image itself, its standard deviation a tenth of
+            the shorter side; "rise_blur" is the blur of RISE's code, whose kernel of 11 x 11 is nearly flat (a Gaussian of
+            sigma 5, mirrored at the border of the kernel), over the normalized image padded with zeros;
             "darkest" is, for each image, the lowest value of its normalized array in every channel (Quantus' "black");
             "noise" is uniform, the same for every image; a number is that gray; a tensor is pixels in [0, 1] and must
             broadcast to the images.
@@ -63,7 +64,7 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
 
 def _given(baseline: Tensor, images: Images) -> Images:
     """The pixels that the user gave, for each image."""
-    if not (baseline.amin() >= -0.01 and baseline.amax() <= 1.01):  # also false for NaN
+    if not (baseline.amin() >= -PIXEL_TOLERANCE and baseline.amax() <= 1 + PIXEL_TOLERANCE):  # also false for NaN
         low, high = float(baseline.amin()), float(baseline.amax())
         raise SeewhyError(f"a baseline is pixels in [0, 1], not normalized; this one is in [{low:.3g}, {high:.3g}]")
     try:

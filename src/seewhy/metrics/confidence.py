@@ -9,7 +9,7 @@ from seewhy.maps import Reading, read
 from seewhy.masking.baselines import Baseline
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.options import BaselineOption, ReadsOption
+from seewhy.metrics.options import BaselineOption
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Logits, Scores
 
@@ -26,7 +26,7 @@ class MaskedByMap(Measure, family="masking", range=(0.0, 1.0), explains="label")
         MaskSource,
         Doc("The source of the mask: see the bounding-box study of Opti-CAM, table 5."),
     ] = "map"
-    reads: ReadsOption = "min_max"
+    reads: Annotated[Reading, Doc('How the map becomes a mask; "clipped" for maps that are masks already.')] = "min_max"
 
 
 class AverageDrop(MaskedByMap, name="average_drop", better="lower", paper="chattopadhay2018gradcampp"):
@@ -46,7 +46,6 @@ class AverageDrop(MaskedByMap, name="average_drop", better="lower", paper="chatt
     Args:
         baseline: what stands for removed; black, as the code of Opti-CAM has it. Libraries that multiply the normalized
             image by the map use "mean_color".
-        reads: how the map becomes a mask; "clipped" for maps that are masks already.
 
     Source: Chattopadhay et al. (2018); Opti-CAM, eq. 13.
     """

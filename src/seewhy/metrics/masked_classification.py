@@ -57,10 +57,12 @@ class MaskedClassification(
     paper's masks are the maximum over the maps of all present classes: give such maps to compare with it.
     """
 
-    figure: Annotated[Figure, Doc("The figure of the dataset.")] = "f_score"
-    average: Annotated[Average, Doc("Over what the counts are summed.")] = "micro"
+    figure: Annotated[Figure, Doc('The figure of the dataset: "f_score", "precision" or "recall".')] = "f_score"
+    average: Annotated[Average, Doc('The counts are summed over all classes ("micro") or for each class ("macro").')] = (
+        "micro"
+    )
     on: Annotated[Literal["masked", "image"], Doc('The "masked" images or the whole "image".')] = "masked"
-    threshold: Annotated[float | None, Doc("Above which a class is predicted.")] = field(
+    threshold: Annotated[float | None, Doc("The value above which a class is predicted.")] = field(
         default=None, metadata={"signed": True}
     )
     threshold_on: Annotated[

@@ -14,11 +14,10 @@ from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.probe import layers_top_down
 from seewhy.errors import ImageError, SeewhyError, cause
 from seewhy.explainers import Explainer
-from seewhy.maps import read
+from seewhy.maps import Reading, read
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.map_similarity import Similarity, similarity
-from seewhy.metrics.options import ReadsOption
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Images, Scores
 
@@ -43,7 +42,7 @@ class AgainstAnotherNetwork(
             '(histograms of oriented gradients) or "ssim".'
         ),
     ] = "rank"
-    reads: ReadsOption = "raw"
+    reads: Annotated[Reading, Doc("How both maps are read before they are compared.")] = "raw"
 
     def compared(self, case: Case, other: Classifier, what: str) -> Scores:
         """(n,) similarity of the case's maps and those that the same method makes of the ``other`` network."""

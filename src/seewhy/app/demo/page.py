@@ -34,7 +34,7 @@ from seewhy.app.demo.evidence import (
     share_inside,
 )
 from seewhy.classifier.load import load
-from seewhy.classifier.precision import threads
+from seewhy.classifier.threads import threads
 from seewhy.data.pictures import to_picture
 from seewhy.data.shapes.shapes import Shapes
 from seewhy.describe import environment

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from seewhy.classifier.suffix import Suffix, suffix_of
 from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.options import BatchSize, Layer, PrecisionOption
+from seewhy.explainers.options import BatchSize, LayerOption, PrecisionOption
 from seewhy.maps import upsample
 from seewhy.types import ClassAttribution, FeatureMap, Images
 
@@ -27,7 +27,7 @@ class AblationCAM(ClassMaps, name="ablation_cam", family="cam", paper="desai2020
             photographs their correlation with those of "fp32" was 0.999 at the end of a MobileNetV2, 0.994 in its middle.
     """
 
-    layer: Layer = None
+    layer: LayerOption = None
     relative: bool = False
     closed_form: bool = True
     precision: PrecisionOption = "fp32"

@@ -7,7 +7,7 @@ from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.classifier.suffix import linear_head
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.options import BatchSize, Layer
+from seewhy.explainers.options import BatchSize, LayerOption
 from seewhy.maps import upsample
 from seewhy.types import ClassAttribution, Images
 
@@ -26,7 +26,7 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
         layer: layer whose features are read. None is the last one with as many channels as the linear layer reads.
     """
 
-    layer: Layer = None
+    layer: LayerOption = None
     batch_size: BatchSize = 32
 
     def __post_init__(self) -> None:

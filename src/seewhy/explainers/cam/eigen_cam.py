@@ -4,7 +4,7 @@ import torch
 
 from seewhy.classifier.classifier import frozen
 from seewhy.explainers.base import Method
-from seewhy.explainers.options import BatchSize, Layer
+from seewhy.explainers.options import BatchSize, LayerOption
 from seewhy.maps import upsample
 from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
 
@@ -18,7 +18,7 @@ class EigenCAM(Method, name="eigen_cam", family="cam", paper="muhammad2020eigenc
         center: subtract each channel's mean first (a principal component proper). The paper's equation does not.
     """
 
-    layer: Layer = None
+    layer: LayerOption = None
     center: bool = False
     batch_size: BatchSize = 32
 

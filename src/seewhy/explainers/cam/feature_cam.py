@@ -8,7 +8,7 @@ import torch
 from seewhy.explainers.base import Method
 from seewhy.explainers.classes import for_each
 from seewhy.explainers.gradients import feature_gradients, feature_jacobian
-from seewhy.explainers.options import BatchSize, Layer
+from seewhy.explainers.options import BatchSize, LayerOption
 from seewhy.maps import upsample
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
 
@@ -16,7 +16,7 @@ from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, Feat
 class FeatureCAM(Method):
     """A CAM of gradients. A subclass says how features and gradients become a map, in ``combine``."""
 
-    layer: Layer = None
+    layer: LayerOption = None
     batch_size: BatchSize = 32
 
     @abstractmethod

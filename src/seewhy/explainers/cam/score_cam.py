@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.options import BaselineOption, BatchSize, Layer, PrecisionOption, SelectorOption
+from seewhy.explainers.options import BaselineOption, BatchSize, LayerOption, PrecisionOption, SelectorOption
 from seewhy.explainers.selectors import select_all
 from seewhy.maps import min_max, upsample
 from seewhy.masking.baselines import baseline_images, blend
@@ -34,7 +34,7 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
         align_corners: enlarge the masks so that the corners of grid and image meet. The map is enlarged without.
     """
 
-    layer: Layer = None
+    layer: LayerOption = None
     selector: SelectorOption = "logit"
     weights: Literal["softmax", "raw", "released"] = "softmax"
     channels: Annotated[int, AtLeast(1)] | None = None

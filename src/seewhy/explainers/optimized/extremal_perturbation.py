@@ -10,7 +10,7 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import Method
 from seewhy.explainers.gradients import attached
-from seewhy.explainers.optimized.smooth_masks import Size, perturbed, pyramid, scaled, size_of, smooth_maximum
+from seewhy.explainers.optimized.smooth_masks import Size, blend_levels, pyramid, scaled, size_of, smooth_maximum
 from seewhy.explainers.options import BatchSize, Flip, LearningRate, PrecisionOption, SelectorOption, Steps
 from seewhy.explainers.selectors import select
 from seewhy.options import Above, AtLeast
@@ -133,7 +133,7 @@ class ExtremalPerturbation(Method, name="extremal_perturbation", family="optimiz
 
     def _reward(self, blurs: Tensor, masks: Attribution, targets: Targets, mirrored: bool) -> Scores:
         """Phi(m * x), or its negative if the mask is deleted."""
-        seen = perturbed(blurs, (masks if self.game == "preserve" else 1 - masks).to(blurs.dtype))
+        seen = blend_levels(blurs, (masks if self.game == "preserve" else 1 - masks).to(blurs.dtype))
         logits = self.classifier.logits(self.classifier.fast_layout(seen.flip(3) if mirrored else seen))
         score = attached(select(self.classifier, logits, targets, self.selector))
         return score if self.game == "preserve" else -score
@@ -147,7 +147,7 @@ class ExtremalPerturbation(Method, name="extremal_perturbation", family="optimiz
             ):
                 blurs = pyramid(some, scaled(self.max_blur, size_of(some)), self.levels)
                 aim = self.classifier.scores(self.classifier.fast_layout(some), wanted)
-                kept = [self.classifier.fast_layout(perturbed(blurs, m)) for m in seen.unbind(1)]
+                kept = [self.classifier.fast_layout(blend_levels(blurs, m)) for m in seen.unbind(1)]
                 enough.append(torch.stack([self.classifier.scores(one, wanted) >= aim for one in kept], 1))
         found = torch.cat(enough)
         found[:, -1] = True

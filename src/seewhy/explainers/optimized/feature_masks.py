@@ -142,13 +142,13 @@ def still_moves(change: Scores, tolerance: float) -> Bool[Tensor, "n"]:
     return (change.abs() >= tolerance) | (torch.finfo(change.dtype).bits < 32)
 
 
-def combined(features: FeatureMap, u: Float[Tensor, "n d"]) -> CoarseMap:
+def combination(features: FeatureMap, u: Float[Tensor, "n d"]) -> CoarseMap:
     """S(x; u) on the layer's grid, eq. 8 with h the identity."""
     with torch.autocast(u.device.type, enabled=False):  # bfloat16 could not tell weights apart that differ by little
         return torch.einsum("nd,ndhw->nhw", u.softmax(1), features)
 
 
-def normalized(maps: Attribution, normalization: MaskNormalization) -> Attribution:
+def as_mask(maps: Attribution, normalization: MaskNormalization) -> Attribution:
     """n(up(S)), a mask in [0, 1]."""
     match normalization:
         case "range":

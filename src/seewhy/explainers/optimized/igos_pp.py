@@ -17,7 +17,7 @@ from seewhy.masking.baselines import blend
 from seewhy.options import Above, AtLeast
 from seewhy.types import Attribution, Images, Scores, Targets
 
-Masks = Float[Tensor, "2 gh gw"]
+MaskPair = Float[Tensor, "2 gh gw"]
 """The mask of deletion and the mask of insertion, 1 where nothing is done."""
 
 
@@ -97,7 +97,7 @@ class _Search:
             m = self.step(m, noise)
         return (1 - upsample(m.prod(0, keepdim=True), (h, w))).to(self.image.dtype)
 
-    def step(self, m: Masks, noise: Tensor) -> Masks:
+    def step(self, m: MaskPair, noise: Tensor) -> MaskPair:
         """Down the integrated gradient, by the first length that lowers the loss enough (Armijo's rule)."""
         (loss, gradient), length = self.slope(m, noise), self.options.longest
         while True:
@@ -106,17 +106,17 @@ class _Search:
                 return there
             length *= 0.2
 
-    def reaches(self, m: Masks, noise: Tensor, enough: Tensor) -> bool:
+    def reaches(self, m: MaskPair, noise: Tensor, enough: Tensor) -> bool:
         """Is the loss at most ``enough``? Probabilities add -1 at best: most long steps need no pass to be refused."""
         hopeless = self.options.selector == "probability" and bool(self.simplicity(m) - 1 > enough)
         return not hopeless and bool(self.loss(m, noise) <= enough)
 
-    def loss(self, m: Masks, noise: Tensor) -> Tensor:
+    def loss(self, m: MaskPair, noise: Tensor) -> Tensor:
         kept, weights = self.paths(m)
         scores = torch.cat([self.scores(kept[r], noise[r % len(noise)]) for r in self.rows(kept)])
         return (weights * scores).sum() + self.simplicity(m)
 
-    def slope(self, m: Masks, noise: Tensor) -> tuple[Tensor, Masks]:
+    def slope(self, m: MaskPair, noise: Tensor) -> tuple[Tensor, MaskPair]:
         """The loss, and its gradient: through the network for some points of the paths at a time, then through the paths."""
         with torch.enable_grad():
             m = m.detach().requires_grad_()
@@ -129,7 +129,7 @@ class _Search:
             (gradient,) = torch.autograd.grad((kept * torch.cat(slopes)).sum() + losses[0], m)
         return torch.stack(losses).detach().sum(), gradient
 
-    def paths(self, m: Masks) -> tuple[Attribution, Scores]:
+    def paths(self, m: MaskPair) -> tuple[Attribution, Scores]:
         """What is kept of the image at each point of the four paths, and the weight of the score there.
 
         Deletion and insertion by their own masks, and both by the product; insertion is to raise the score.
@@ -151,7 +151,7 @@ class _Search:
             classifier, classifier.logits(classifier.fast_layout(seen)), self.target.expand(n), self.options.selector
         )
 
-    def simplicity(self, m: Masks) -> Tensor:
+    def simplicity(self, m: MaskPair) -> Tensor:
         """L1 of what is changed, and the total variation, on the grid and, bilateral, in pixels."""
         both = m.prod(0, keepdim=True)
         fine, normal = upsample(both, size_of(self.image)), self.options.classifier.normalize(self.image)

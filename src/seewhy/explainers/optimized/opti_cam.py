@@ -13,9 +13,9 @@ from seewhy.explainers.optimized.feature_masks import (
     Objective,
     Start,
     Tolerance,
-    combined,
+    as_mask,
+    combination,
     features_of,
-    normalized,
     optimized_masks,
     start_of,
     still_moves,
@@ -84,7 +84,7 @@ class OptiCAM(ClassMaps, name="opti_cam", family="optimized", paper="zhang2024op
         aim = loss_of.aim(images, targets)
         active, before = torch.arange(len(images), device=images.device), torch.full_like(aim, torch.inf)
         for _ in range(self.steps):
-            mask = normalized(upsample(combined(features[active], u[active]), size), self.normalization)
+            mask = as_mask(upsample(combination(features[active], u[active]), size), self.normalization)
             loss = loss_of(images[active], removed[active], mask, targets[active], aim[active])
             (u.grad,) = torch.autograd.grad(attached(loss).sum(), u)
             going = still_moves(loss.detach() - before, self.tolerance)
@@ -95,4 +95,4 @@ class OptiCAM(ClassMaps, name="opti_cam", family="optimized", paper="zhang2024op
             still = torch.ones(len(u), dtype=torch.bool, device=u.device)
             still[active] = False
             u.data[still] = kept[still]
-        return normalized(upsample(combined(features, u.detach()), size), self.normalization)
+        return as_mask(upsample(combination(features, u.detach()), size), self.normalization)

@@ -15,9 +15,9 @@ from seewhy.explainers.optimized.feature_masks import (
     Objective,
     Start,
     Tolerance,
-    combined,
+    as_mask,
+    combination,
     features_of,
-    normalized,
     optimized_masks,
     start_of,
     still_moves,
@@ -97,15 +97,15 @@ class FastOptiCAM(ClassMaps, name="opti_cam_fast", family="optimized", paper="zh
         """The best masks that the steps have seen, for one batch."""
         size, loss_of = (images.shape[-2], images.shape[-1]), MaskLoss(self.classifier, self.objective, self.selector)
         u = start_of(features, self.start, self.seed)
-        step = torch.zeros_like(combined(features, u), requires_grad=True)
+        step = torch.zeros_like(combination(features, u), requires_grad=True)
         adam = torch.optim.Adam([step], lr=self.learning_rate, betas=(0.85, 0.98))
         falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: 1 / (1 + t / 20))
         aim = loss_of.aim(images, targets)
         best, lowest, before = u, torch.full_like(aim, torch.inf), torch.full_like(aim, torch.inf)
         going = torch.ones_like(aim, dtype=torch.bool)
         for t in range(self.steps):
-            coarse = combined(features, u).requires_grad_()
-            losses = loss_of(images, removed, normalized(upsample(coarse, size), self.normalization), targets, aim)
+            coarse = combination(features, u).requires_grad_()
+            losses = loss_of(images, removed, as_mask(upsample(coarse, size), self.normalization), targets, aim)
             loss = losses.detach()
             better = going & (loss < lowest)
             best, lowest = torch.where(better[:, None], u, best), torch.where(better, loss, lowest)
@@ -114,19 +114,19 @@ class FastOptiCAM(ClassMaps, name="opti_cam_fast", family="optimized", paper="zh
                 break
             (slope,) = torch.autograd.grad(attached(losses).sum(), coarse)
             step.data.zero_()
-            step.grad = slope * spread(coarse.detach())
+            step.grad = slope * range_of(coarse.detach())
             adam.step()
             falling.step()
-            u = torch.where(going[:, None], tilted(features, u, min_max(coarse.detach()) + step.detach(), self.damping), u)
-        return normalized(upsample(combined(features, best), size), self.normalization)
+            u = torch.where(going[:, None], tilt(features, u, min_max(coarse.detach()) + step.detach(), self.damping), u)
+        return as_mask(upsample(combination(features, best), size), self.normalization)
 
 
-def spread(maps: CoarseMap) -> Float[Tensor, "n 1 1"]:
+def range_of(maps: CoarseMap) -> Float[Tensor, "n 1 1"]:
     """The range of each map."""
     return maps.amax((1, 2), keepdim=True) - maps.amin((1, 2), keepdim=True)
 
 
-def tilted(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, damping: float) -> Float[Tensor, "n d"]:
+def tilt(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, damping: float) -> Float[Tensor, "n d"]:
     """The variable whose map looks more like ``wanted``, up to its scale and offset: three tilts."""
     with torch.autocast(u.device.type, enabled=False):
         target = centered(wanted.flatten(1))
@@ -138,7 +138,7 @@ def tilted(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, dam
             alpha = ((s * target).sum(1) / (target * target).sum(1).clamp_min(1e-12)).clamp_min(0)
             # Constant maps differ by rounding, and so do the weights' last digits where one channel has been chosen.
             rounding = torch.finfo(u.dtype).eps * features.square().mean((1, 2, 3))
-            v = solved(apart, w, alpha[:, None] * target - s, damping, rounding)
+            v = solve_damped(apart, w, alpha[:, None] * target - s, damping, rounding)
             change = torch.einsum("ndp,np->nd", apart, v)
             # The equation holds for small changes.
             u = u + change * (4 / change.abs().amax(1, keepdim=True).clamp_min(4))
@@ -150,7 +150,7 @@ def centered(maps: Float[Tensor, "*n p"]) -> Float[Tensor, "*n p"]:
     return maps - maps.mean(-1, keepdim=True)
 
 
-def solved(
+def solve_damped(
     apart: Float[Tensor, "n d p"],
     w: Float[Tensor, "n d"],
     right: Float[Tensor, "n p"],
@@ -162,11 +162,11 @@ def solved(
     ridge = (damping * half.square().sum(1).mean(1) + least).clamp_min(torch.finfo(w.dtype).tiny)[:, None, None]
     right = right[:, :, None]
     if half.shape[1] >= half.shape[2]:
-        return definite(half.mT @ half, ridge, right)[:, :, 0]
-    return ((right - half.mT @ definite(half @ half.mT, ridge, half @ right)) / ridge)[:, :, 0]
+        return solve_definite(half.mT @ half, ridge, right)[:, :, 0]
+    return ((right - half.mT @ solve_definite(half @ half.mT, ridge, half @ right)) / ridge)[:, :, 0]
 
 
-def definite(
+def solve_definite(
     matrix: Float[Tensor, "n m m"], ridge: Float[Tensor, "n 1 1"], right: Float[Tensor, "n m 1"]
 ) -> Float[Tensor, "n m 1"]:
     """By Cholesky: the batched LU of some LAPACKs fails on sound matrices when two threads share them. NaN stays NaN."""

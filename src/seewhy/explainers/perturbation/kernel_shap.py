@@ -17,7 +17,7 @@ from seewhy.explainers.options import (
     Seed,
     SelectorOption,
 )
-from seewhy.explainers.perturbation.regression import Kept, Scores, Values, divided, least_squares, painted
+from seewhy.explainers.perturbation.regression import CoalitionScores, Kept, Values, least_squares, paint, players_of_each
 from seewhy.masking.baselines import baseline_images
 from seewhy.types import ClassAttribution, Images
 
@@ -49,18 +49,20 @@ class KernelShap(ClassMaps, name="kernel_shap", family="perturbation", paper="lu
         maps = []
         values = Values(self.classifier, self.selector, self.batch_size)
         removed = baseline_images(self.baseline, self.classifier, images)
-        each = zip(images.split(1), removed.split(1), divided(images, self.players, self.size), classes, strict=True)
+        each = zip(images.split(1), removed.split(1), players_of_each(images, self.players, self.size), classes, strict=True)
         for image, gone, players, wanted in each:
             p = players.p
-            kept, weights = enumerated(p) if 2**p - 2 <= self.samples else drawn(p, self.samples // 2, self.seed)
+            kept, weights = (
+                all_coalitions(p) if 2**p - 2 <= self.samples else sample_coalitions(p, self.samples // 2, self.seed)
+            )
             ends = torch.tensor([[False], [True]]).expand(2, p)
             with self.classifier.running(self.precision):
                 scores = values(image, gone, players, torch.cat([ends, kept]), wanted)
-            maps.append(painted(players, shapley(kept, weights, scores[2:], scores[0], scores[1]), image))
+            maps.append(paint(players, shapley(kept, weights, scores[2:], scores[0], scores[1]), image))
         return torch.cat(maps)
 
 
-def enumerated(p: int) -> tuple[Kept, Float[Tensor, "m"]]:
+def all_coalitions(p: int) -> tuple[Kept, Float[Tensor, "m"]]:
     """All coalitions but the empty and the full one, and the Shapley kernel (p - 1) / (C(p, s) s (p - s)) of each."""
     numbers = torch.arange(1, 2**p - 1)
     kept = (numbers[:, None] >> torch.arange(p)) % 2 == 1
@@ -68,7 +70,7 @@ def enumerated(p: int) -> tuple[Kept, Float[Tensor, "m"]]:
     return kept, kernel[kept.sum(1)]
 
 
-def drawn(p: int, pairs: int, seed: int) -> tuple[Kept, Float[Tensor, "m"]]:
+def sample_coalitions(p: int, pairs: int, seed: int) -> tuple[Kept, Float[Tensor, "m"]]:
     """Coalitions by the Shapley kernel, each with its complement, so that all weigh the same."""
     generator, sizes = torch.Generator().manual_seed(seed), torch.arange(1, p)
     size = sizes[torch.multinomial(1 / (sizes * (p - sizes)).double(), max(pairs, 1), replacement=True, generator=generator)]
@@ -77,7 +79,7 @@ def drawn(p: int, pairs: int, seed: int) -> tuple[Kept, Float[Tensor, "m"]]:
 
 
 def shapley(
-    kept: Kept, weights: Float[Tensor, "m"], scores: Scores, empty: Float[Tensor, "k"], full: Float[Tensor, "k"]
+    kept: Kept, weights: Float[Tensor, "m"], scores: CoalitionScores, empty: Float[Tensor, "k"], full: Float[Tensor, "k"]
 ) -> Float[Tensor, "p k"]:
     """argmin of sum_S w_S (v(S) - v(none) - sum_{i in S} phi_i)^2 under sum_i phi_i = v(all) - v(none).
 

@@ -17,7 +17,7 @@ from seewhy.explainers.options import (
     Seed,
     SelectorOption,
 )
-from seewhy.explainers.perturbation.regression import Kept, Scores, Values, divided, least_squares, painted
+from seewhy.explainers.perturbation.regression import CoalitionScores, Kept, Values, least_squares, paint, players_of_each
 from seewhy.masking.baselines import baseline_images
 from seewhy.options import Above, AtLeast
 from seewhy.types import ClassAttribution, Images
@@ -58,12 +58,12 @@ class Lime(ClassMaps, name="lime", family="perturbation", paper="ribeiro2016lime
         maps = []
         values = Values(self.classifier, self.selector, self.batch_size)
         removed = baseline_images(self.baseline, self.classifier, images)
-        each = zip(images.split(1), removed.split(1), divided(images, self.players, self.size), classes, strict=True)
+        each = zip(images.split(1), removed.split(1), players_of_each(images, self.players, self.size), classes, strict=True)
         for image, gone, players, wanted in each:
             kept = self._drawn(players.p)
             with self.classifier.running(self.precision):
                 scores = values(image, gone, players, kept, wanted)
-            maps.append(painted(players, self._weights(kept, scores), image))
+            maps.append(paint(players, self._weights(kept, scores), image))
         return torch.cat(maps)
 
     def _drawn(self, p: int) -> Kept:
@@ -71,7 +71,7 @@ class Lime(ClassMaps, name="lime", family="perturbation", paper="ribeiro2016lime
         kept[0] = True
         return kept
 
-    def _weights(self, kept: Kept, scores: Scores) -> Float[Tensor, "p k"]:
+    def _weights(self, kept: Kept, scores: CoalitionScores) -> Float[Tensor, "p k"]:
         """The linear model of eq. 1, with the loss of eq. 2; centering takes the intercept out."""
         part = kept.double().mean(1)
         d = 1 - part.sqrt() if self.distance == "cosine" else (1 - part).sqrt()

@@ -54,7 +54,7 @@ class MaskStream:
             )
             down, right = (torch.randint(ceil(s / self.cells), (ROUND,), generator=generator) for s in sides)
             for some in torch.arange(min(ROUND, self.samples - first)).split(batch_size):
-                y, x = (cropped(*ways) for ways in ((rows, down[some], sides[0]), (columns, right[some], sides[1])))
+                y, x = (crops(*ways) for ways in ((rows, down[some], sides[0]), (columns, right[some], sides[1])))
                 with without_autocast(image):
                     masks = y @ grids[some].to(image) @ x.mT
                 yield masks
@@ -72,7 +72,7 @@ def without_autocast(image: Tensor) -> AbstractContextManager[None]:
     return torch.autocast(image.device.type, enabled=False)
 
 
-def masked(image: Float[Tensor, "c h w"], masks: Masks, removed: Float[Tensor, "c h w"]) -> Images:
+def under_masks(image: Float[Tensor, "c h w"], masks: Masks, removed: Float[Tensor, "c h w"]) -> Images:
     """One image under each of the masks."""
     return blend(image.expand(len(masks), -1, -1, -1), masks, removed.expand(len(masks), -1, -1, -1))
 
@@ -86,13 +86,6 @@ def upsampling(cells: int, side: int, border: Border) -> Float[Tensor, "pixels c
     return (1 - (places.clamp(0, cells - 1)[:, None] - torch.arange(cells)).abs()).clamp_min(0)
 
 
-def cropped(weights: Float[Tensor, "pixels cells"], first: Tensor, side: int) -> Float[Tensor, "m side cells"]:
+def crops(weights: Float[Tensor, "pixels cells"], first: Tensor, side: int) -> Float[Tensor, "m side cells"]:
     """``side`` rows of the weights for each mask, from its own first one on."""
     return weights[(first[:, None] + torch.arange(side)).to(weights.device)]
-
-
-def pearson(a: Float[Tensor, "k hw"], b: Float[Tensor, "k hw"]) -> Float[Tensor, "k"]:
-    """Correlation row by row; 0 where a row is constant."""
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    scale = a.norm(dim=1) * b.norm(dim=1)
-    return torch.where(scale > 0, (a * b).sum(1) / torch.where(scale > 0, scale, 1), 0)

@@ -13,7 +13,7 @@ from seewhy.explainers.perturbation.random_masks import (
     KeepProbability,
     MaskStream,
     Normalization,
-    masked,
+    under_masks,
 )
 from seewhy.masking.baselines import baseline_images
 from seewhy.types import Attribution, Images, Targets
@@ -67,7 +67,7 @@ class Relax(Method, name="relax", family="perturbation", paper="wickstrom2023rel
         whole = self.classifier.embed(self.classifier.fast_layout(image[None])).double()
         stream = MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
         for masks in stream.batches(image, self.batch_size):
-            seen = self.classifier.fast_layout(masked(image, masks, removed))
+            seen = self.classifier.fast_layout(under_masks(image, masks, removed))
             s = cosine_similarity(self.classifier.embed(seen).double(), whole)
             sums.addmm_(torch.stack([torch.ones_like(s), s, s**2]), masks.flatten(1).double())
         weight, first, second = sums

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.classes import column
+from seewhy.explainers.classes import as_column
 from seewhy.explainers.options import BaselineOption, BatchSize, PrecisionOption, Samples, Seed, SelectorOption
 from seewhy.explainers.perturbation.random_masks import (
     ROUND,
@@ -20,11 +20,11 @@ from seewhy.explainers.perturbation.random_masks import (
     MaskStream,
     Normalization,
     in_batches,
-    masked,
-    pearson,
+    under_masks,
     without_autocast,
 )
 from seewhy.explainers.selectors import select_all
+from seewhy.maps import pearson
 from seewhy.masking.baselines import baseline_images
 from seewhy.options import AtLeast
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
@@ -86,7 +86,7 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
     def explain_counted(self, images: Images, targets: Targets) -> tuple[Attribution, Int[Tensor, "n"]]:
         """The maps, and how many masks each of them took."""
         self.classifier.check(images, targets)
-        maps, used = self._counted(images.detach(), column(targets))
+        maps, used = self._counted(images.detach(), as_column(targets))
         return maps[:, 0], used[:, 0]
 
     def _counted(self, images: Images, classes: Tensor) -> tuple[ClassAttribution, Int[Tensor, "n k"]]:
@@ -137,7 +137,7 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
 
     def _scores(self, image: Tensor, removed: Tensor, masks: Masks) -> Float[Tensor, "m k"]:
         """The score of every class, for the image under each mask."""
-        logits = self.classifier.logits(self.classifier.fast_layout(masked(image, masks, removed)))
+        logits = self.classifier.logits(self.classifier.fast_layout(under_masks(image, masks, removed)))
         return select_all(self.classifier, logits, self.selector)
 
     def _total(self, weights: Float[Tensor, "1 hw"], count: int) -> Float[Tensor, "1 hw"] | float:
