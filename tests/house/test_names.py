@@ -17,8 +17,6 @@ STAYS = {
     "BaselineOption": "explainers and metrics say in their own words what the option does",
     "PlayersOption": "explainers and metrics say in their own words what the option does",
     "Curves": "the curves of an image, and their picture in the report",
-    "BaselineOption": "an option of explainers and one of metrics, each with its own words",
-    "PlayersOption": "an option of explainers and one of metrics, each with its own words",
     "check_repeats": "the same promise in two contracts",
     "check_values": "the same promise in two contracts",
     "T": "a type variable",
