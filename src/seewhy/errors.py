@@ -20,6 +20,8 @@ class UnsuitedError(SeewhyError):
 
 
 def cause(error: BaseException) -> str:
-    """The failure of foreign code in one line: the kind of its exception and the first line of what it says."""
+    """An error in one line: the message of a SeewhyError; of any other error its kind and the first line of its message."""
+    if isinstance(error, SeewhyError):
+        return " ".join(str(error).split())
     said = str(error).strip().splitlines()
     return f"{type(error).__name__}: {said[0][:MOST_LETTERS]}" if said else type(error).__name__

@@ -20,8 +20,12 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
     """``write(part)`` a file beside it, which then takes its place."""
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    write(part)
-    part.replace(file)
+    try:
+        write(part)
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from seewhy.evaluation.offers import offers
 from support.command import run
 from support.tiny_models import TINY
 from torch import Tensor, nn
@@ -25,7 +26,6 @@ from seewhy.describe import _plain
 from seewhy.errors import SeewhyError
 from seewhy.evaluation import evaluate as evaluation
 from seewhy.evaluation.evaluate import Evaluation, ShareError, evaluate
-from seewhy.evaluation.offers import offers
 from seewhy.evaluation.plan import spread_order
 from seewhy.evaluation.run import open_run
 from seewhy.evaluation.store import RunFolder

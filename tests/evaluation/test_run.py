@@ -109,12 +109,12 @@ def test_a_run_folder_says_what_was_found_and_how(tmp_path: Path) -> None:
     assert there.scores["metric"].to_list()[:6] == METRICS * 2
     assert there.images["correct"].to_list() == [int(p) == i % 5 for i, p in enumerate(there.images["predicted"].to_list())]
     assert there.images["labels"].to_list() == [[i % 5] for i in range(N)]
-    assert there.manifest["asked"]["seed"] == 3
-    assert there.manifest["model"] == "tiny"
-    assert there.manifest["images"] == N
-    assert set(there.manifest["seconds"]["metrics"]) == set(METRICS)
-    assert set(there.manifest["seconds"]["explainers"]) == {"watched", "grad_cam"}
-    assert there.manifest["metrics"]["deletion"]["axes"] == ["share of pixels removed, highest first", "probability"]
+    assert there.manifest.asked.seed == 3
+    assert there.manifest.details["model"] == "tiny"
+    assert there.manifest.images == N
+    assert set(there.manifest.seconds.metrics) == set(METRICS)
+    assert set(there.manifest.seconds.explainers) == {"watched", "grad_cam"}
+    assert there.manifest.metrics["deletion"].axes == ["share of pixels removed, highest first", "probability"]
     assert sorted(p.name for p in (tmp_path / "a" / "run").iterdir()) == [
         "curves.parquet",
         "images.parquet",
@@ -131,7 +131,7 @@ def test_curves_lead_to_their_scores(tmp_path: Path) -> None:
     scores = {(row["index"], row["explainer"], row["metric"]): row["value"] for row in there.scores.iter_rows(named=True)}
     assert len(there.curves) == len(scores)
     for row in there.curves.iter_rows(named=True):
-        places, name = there.manifest["curves"][row["metric"]], row["metric"]
+        places, name = there.manifest.curves[row["metric"]], row["metric"]
         assert len(places) == len(row["values"])
         mean = np.mean(row["values"]) if name == "road" else np.trapezoid(row["values"], places)
         tolerance = 1e-6 if name in ("road", "black_deletion", "white_deletion") else 0.05
@@ -268,7 +268,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, network: str, capfd: 
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
-    assert open_run(tmp_path / "two").manifest["processes"] == 2
+    assert open_run(tmp_path / "two").manifest.processes == 2
 
 
 # -- images that fail ---------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_an_image_that_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> No
         (9, "image 9", "", "", "image 9 is broken"),
     ]
     assert found.images["index"].to_list() == [0, 1, 2, 3, 5, 6, 7, 8, 10]
-    assert open_run(tmp_path / "run").manifest["failures"][1]["image_id"] == "image 9"
+    assert open_run(tmp_path / "run").manifest.failures[1].image_id == "image 9"
     whole = measured(None).frame.filter(~pl_index(4, 9))
     assert found.frame.drop("value").equals(whole.drop("value"))
     np.testing.assert_allclose(found.frame["value"], whole["value"], atol=1e-5)
@@ -401,7 +401,7 @@ def test_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     manifest = tmp_path / "run" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema": 7}))
     for call in (lambda: measured(tmp_path / "run"), lambda: open_run(tmp_path / "run")):
-        with pytest.raises(SeewhyError, match=r"written by another version or command \(schema 7, this version reads 2\)"):
+        with pytest.raises(SeewhyError, match=r"written by another version or command \(schema 7, this version reads 3\)"):
             call()
     manifest.write_text("{")
     with pytest.raises(SeewhyError, match=r"manifest.json cannot be read .*: give another folder"):

@@ -13,8 +13,9 @@ from seewhy.data.pictures import list_pictures, read_picture, to_picture
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
 from seewhy.explanation import overlay
-from seewhy.explanation.explain import Explanation, explain_targets, parse_targets, predict, prepare
+from seewhy.explanation.explain import Explanation, explain_targets, predict, prepare
 from seewhy.explanation.sheet import Panel, sheet
+from seewhy.explanation.targets import classes_of_targets
 from seewhy.files import staged
 
 
@@ -27,10 +28,10 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def explain_file(path: Path, classifier: Classifier, explainers: Mapping[str, Explainer], target: str) -> list[Explanation]:
-    """One file of the command line: its targets are written as in ``parse_targets``."""
+    """One file of the command line: its targets are written as in ``classes_of_targets``."""
     image, name = prepare(path, classifier)
     probabilities = predict(image, classifier, name)
-    targets = parse_targets(target, classifier, probabilities)
+    targets = classes_of_targets(target, classifier, probabilities)
     return explain_targets(image, classifier, explainers, targets, probabilities, name)
 
 

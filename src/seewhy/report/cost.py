@@ -50,7 +50,7 @@ class Scatter(NamedTuple):
 
 def seconds_each(run: Run) -> dict[str, float]:
     """Seconds that a map took, by explainer; one whose time is not known is not there."""
-    spent: Mapping[str, float] = run.manifest.get("seconds", {}).get("explainers", {})
+    spent = run.manifest.seconds.explainers
     rows = run.scores.select("explainer", "index", "explained").unique().group_by("explainer").len()
     counts: dict[str, int] = dict(rows.iter_rows())
     return {name: spent[name] / counts[name] for name in explainers_of(run) if spent.get(name, 0) > 0 and counts.get(name)}
@@ -71,7 +71,7 @@ def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
 def scatters(run: Run, columns: list[Column]) -> list[Scatter]:
     """One for each metric where one figure is better than another."""
     each, names = seconds_each(run), explainers_of(run)
-    reference = {name for name, about in run.manifest["explainers"].items() if about.get("family") == "reference"}
+    reference = {name for name, about in run.manifest.explainers.items() if about.family == "reference"}
     charts = []
     for column in columns:
         better = column.measure.higher_is_better

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from torch import from_numpy
 
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.manifest import AboutMetric
 from seewhy.evaluation.run import Run
 from seewhy.evaluation.statistics import Array
 from seewhy.metrics import metric
@@ -55,18 +56,17 @@ class Measure:
     """A metric of a run. ``reduce`` makes the figure of those with several numbers a row; the others have means."""
 
     name: str
-    about: Mapping[str, Any]
+    about: AboutMetric
     readings: Mapping[str, Reading]
     reduce: Reduce | None
 
     @property
     def family(self) -> str:
-        return str(self.about.get("family") or "other")
+        return self.about.family or "other"
 
     @property
     def higher_is_better(self) -> bool | None:
-        better: bool | None = self.about.get("higher_is_better")
-        return better
+        return self.about.higher_is_better
 
     @property
     def has_ranks(self) -> bool:
@@ -103,7 +103,7 @@ class Unread(NamedTuple):
 
 def read_measures(run: Run) -> tuple[list[Measure], list[Unread]]:
     """The metrics of a run in the order of its manifest, and those whose figure cannot be had."""
-    names: Mapping[str, Any] = run.manifest.get("metrics", {})
+    names = run.manifest.metrics
     parts = {text: text if text in names else text.rpartition("[")[0] for text in run.scores["metric"].unique()}
     frame = run.scores.with_columns(pl.col("metric").replace_strict(parts, return_dtype=pl.String).alias("whole"))
     grouped = frame.partition_by("whole", "explainer", as_dict=True, maintain_order=True)
@@ -125,7 +125,7 @@ def read_measures(run: Run) -> tuple[list[Measure], list[Unread]]:
 
 def explainers_of(run: Run) -> list[str]:
     """In the order of the manifest; one that was never successful is among them."""
-    return list(run.manifest.get("explainers", {}))
+    return list(run.manifest.explainers)
 
 
 def _reading(frame: pl.DataFrame) -> Reading:
@@ -138,10 +138,10 @@ def _reading(frame: pl.DataFrame) -> Reading:
     return Reading(keys, values[finite], len(rows) - len(keys))
 
 
-def _reduce(about: Mapping[str, Any]) -> Reduce | None:
+def _reduce(about: AboutMetric) -> Reduce | None:
     """How the metric makes one figure of all rows; None for one that is not registered, or takes other options by now."""
     try:
-        measure = metric(about["metric"], **about.get("options", {}))
-    except (SeewhyError, KeyError):
+        measure = metric(about.metric, **about.options)
+    except SeewhyError:
         return None
     return (lambda rows: measure.reduce(from_numpy(rows))) if isinstance(measure, Reduces) else None

@@ -57,12 +57,12 @@ class Section(NamedTuple):
 def section(run: Run, title: str, number: int) -> Section:
     """Read a run and measure how sure its figures are."""
     measures, unread = read_measures(run)
-    seed = int(run.manifest.get("asked", {}).get("seed", 0))
+    seed = run.manifest.asked.seed or 0
     columns = [column(measure) for measure in measures]
     headlines, gallery, names = headline(columns), Gallery(run), explainers_of(run)
     alike = likeness(gallery.maps)
-    about = run.manifest.get("explainers", {})
-    looking = [name for name in names if about[name].get("family") != "reference"]
+    about = run.manifest.explainers
+    looking = [name for name in names if about[name].family != "reference"]
     return Section(
         title=title,
         number=number,
