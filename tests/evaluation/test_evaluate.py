@@ -40,6 +40,9 @@ class Fixed:
     def ids(self) -> list[str]:
         return [f"image {i}" for i in range(7)]
 
+    def digest(self, indices: Sequence[int]) -> str:
+        return str(list(indices))
+
     def batch(self, indices: Sequence[int]) -> Batch:
         images, rows = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0)), list(indices)
         labels, regions = (None if t is None else t[rows] for t in (self.labels, self.regions))

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from seewhy.evaluation.offers import offers
 from support.command import run
 from support.tiny_models import TINY
 from torch import Tensor, nn
@@ -22,13 +22,16 @@ from torchvision.utils import save_image
 from seewhy import explainers
 from seewhy.classifier.classifier import Classifier
 from seewhy.data import Batch, Shapes
-from seewhy.describe import _plain
+from seewhy.describe import as_json
 from seewhy.errors import SeewhyError
+from seewhy.evaluation import devices, job
 from seewhy.evaluation import evaluate as evaluation
-from seewhy.evaluation.evaluate import Evaluation, ShareError, evaluate
-from seewhy.evaluation.plan import spread_order
+from seewhy.evaluation.evaluate import Evaluation, evaluate
+from seewhy.evaluation.job import ShareError
+from seewhy.evaluation.manifest import Manifest
+from seewhy.evaluation.plan import batch_key, spread_order
+from seewhy.evaluation.question import offers
 from seewhy.evaluation.run import open_run
-from seewhy.evaluation.store import RunFolder
 from seewhy.explainers import explainer
 from seewhy.metrics import Case, metric
 
@@ -44,7 +47,8 @@ class Toys:
 
     classes: ClassVar[tuple[str, ...]] = CNN.classes
 
-    def __init__(self, broken: tuple[int, ...] = (), labels: Tensor | None = None) -> None:
+    def __init__(self, broken: tuple[int, ...] = (), labels: Tensor | None = None, sizes: Sequence[int] = ()) -> None:
+        self.sizes = sizes
         self.broken, self.labels = broken, torch.arange(N) % 5 if labels is None else labels
 
     def __len__(self) -> int:
@@ -53,6 +57,9 @@ class Toys:
     @property
     def ids(self) -> list[str]:
         return [f"toy {i}" for i in range(N)]
+
+    def digest(self, indices: Sequence[int]) -> str:
+        return " ".join(f"{self.ids[i]} {self.sizes[i] if self.sizes else 0} {self.labels[i].tolist()}" for i in indices)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         for i in indices:
@@ -187,67 +194,6 @@ def test_operations_are_counted_where_they_are_asked_for(tmp_path: Path) -> None
     assert runs["forward_equivalents"] == [n for batch in batches for n in (1, batch)]
 
 
-# -- a damaged journal --------------------------------------------------------------------------------------------------
-
-
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "truncated": lambda line: line[: len(line) // 2] + b"\n",
-    "binary": lambda line: line[:9] + bytes(range(128, 256)) + line[9:],
-    "zeros": lambda line: bytes(len(line) - 1) + b"\n",
-    "another form": lambda line: b'[0, "Unit", {"failures": [], "curves": []}]\n',
-    "deep": lambda line: b"[" * 100_000 + b"\n",
-}
-
-
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two explainers that was stopped in its third batch, of four."""
-    folder = tmp_path_factory.mktemp("stopped")
-    interrupted(folder / "run", {"spy": stop_at(3), "random": explainer("random", CNN)}, data=Toys(broken=(4,)))
-    measured(folder / "whole", {"spy": Spy(), "random": explainer("random", CNN)}, data=Toys(broken=(4,)))
-    return folder
-
-
-def resumed(folder: Path) -> Spy:
-    spy = Spy()
-    measured(folder, {"spy": spy, "random": explainer("random", CNN)}, data=Toys(broken=(4,)))
-    return spy
-
-
-@pytest.mark.parametrize("damage", list(DAMAGE))
-@pytest.mark.parametrize("place", [0, 1, 3, 5])
-def test_a_damaged_line_is_named_and_without_it_nothing_is_lost(
-    damage: str, place: int, stopped: Path, tmp_path: Path
-) -> None:
-    """Lines 1 and 4 say what is known of images, and which could not be read; the others have numbers."""
-    out = shutil.copytree(stopped / "run", tmp_path / "run")
-    journal = out / "progress" / "rank-0.jsonl"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    assert [json.loads(line)[1] for line in lines] == ["Facts", "Unit", "Unit"] * 2
-    spoiled = b"".join([*lines[:place], DAMAGE[damage](lines[place]), *lines[place + 1 :]])
-    journal.write_bytes(spoiled)
-    with pytest.raises(SeewhyError, match=rf"rank-0.jsonl, line {place + 1}, is damaged .*: delete the line") as error:
-        resumed(out)
-    assert "\n" not in str(error.value)
-    assert journal.read_bytes() == spoiled
-    journal.write_bytes(b"".join([*lines[:place], *lines[place + 1 :]]))
-    spy = resumed(out)
-    assert bytes_of(out) == bytes_of(stopped / "whole")
-    assert open_run(out).manifest["failures"] == open_run(stopped / "whole").manifest["failures"]
-    again = {1: [0, 1, 2]}.get(place, [])  # the second line is the first batch by this explainer
-    assert spy.indices == [*again, 6, 7, 8, 9, 10]
-
-
-@pytest.mark.parametrize("tail", [b"[2, ", b"\x00" * 4096, bytes(range(128, 256)), b'{"\xff\xfe', b'[2, "Unit", {}]'])
-def test_a_spoiled_end_is_cut_away(tail: bytes, stopped: Path, tmp_path: Path) -> None:
-    """Zeros, for one, are what a power failure may leave."""
-    out = shutil.copytree(stopped / "run", tmp_path / "run")
-    with (out / "progress" / "rank-0.jsonl").open("ab") as file:
-        file.write(tail)
-    assert resumed(out).indices == [6, 7, 8, 9, 10]
-    assert bytes_of(out) == bytes_of(stopped / "whole")
-
-
 # -- what the manifest says of tensors -----------------------------------------------------------------------------------
 
 
@@ -271,15 +217,15 @@ PIXELS = torch.linspace(0, 1, 24).view(2, 3, 4)
 )
 def test_tensors_are_recorded_by_kind_shape_and_digest(one: Any, other: Any, says: str) -> None:
     copy = one.detach().clone() if isinstance(one, Tensor) else one
-    first, same, another = _plain(one), _plain(copy), _plain(other)
+    first, same, another = as_json(one), as_json(copy), as_json(other)
     assert isinstance(first, str)
     assert first.startswith(says)
     assert len(first) == len(says) + 16
     assert first == same
     assert first != another
     for wrap in (lambda v: ("black", v), lambda v: {"start": v}, lambda v: Corner(scale=v)):
-        assert json.dumps(_plain(wrap(one))) == json.dumps(_plain(wrap(copy))) != json.dumps(_plain(wrap(other)))
-        assert first in json.dumps(_plain(wrap(one)))
+        assert json.dumps(as_json(wrap(one))) == json.dumps(as_json(wrap(copy))) != json.dumps(as_json(wrap(other)))
+        assert first in json.dumps(as_json(wrap(one)))
 
 
 def test_other_tensors_are_other_options(tmp_path: Path) -> None:
@@ -291,8 +237,8 @@ def test_other_tensors_are_other_options(tmp_path: Path) -> None:
 
     ask(base, torch.ones(3))
     manifest = open_run(tmp_path / "run").manifest
-    assert manifest["explainers"]["ig"]["options"]["baseline"].startswith("tensor (3, 16, 16) float32 ")
-    assert manifest["metrics"]["corner"]["options"]["scale"].startswith("tensor (3,) float32 ")
+    assert manifest.explainers["ig"].options["baseline"].startswith("tensor (3, 16, 16) float32 ")
+    assert manifest.metrics["corner"].options["scale"].startswith("tensor (3,) float32 ")
     ask(base.clone(), torch.ones(3))
     with pytest.raises(SeewhyError, match="has ig with other options"):
         ask(base + 0.001, torch.ones(3))
@@ -328,7 +274,7 @@ def test_what_the_first_process_cannot_open_stops_the_others_too(tmp_path: Path,
     with pytest.raises(SeewhyError, match="seed is 0 there and 1 now"):
         measured(tmp_path / "run", {"spy": Spy()}, seed=1, fabric=first)
     assert [("seed is 0 there and 1 now" in message) for message in told] == [True]
-    monkeypatch.setattr(evaluation, "RunFolder", pytest.fail)  # the second does not even look
+    monkeypatch.setattr(job, "read_manifest", pytest.fail)  # the second does not even look
     with pytest.raises(SeewhyError, match="seed is 0 there and 1 now"):
         measured(tmp_path / "run", {"spy": Spy()}, seed=1, fabric=second)
     assert (first.barriers, second.barriers) == (0, 0)
@@ -358,16 +304,16 @@ EVALUATE = [
 
 def test_other_processes_leave_quietly(tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """But not with what they alone have met."""
-    monkeypatch.setattr(sharding, "processes", lambda *_: Others(1, ["no room here"]))
+    monkeypatch.setattr(devices, "processes", lambda *_: Others(1, ["no room here"]))
     assert run(capfd, *EVALUATE, "--out", tmp_path / "run") == (2, "", "")
     assert run(capfd, *EVALUATE, "--explainer", "grad_kam", "--out", tmp_path / "run") == (2, "", "")
-    monkeypatch.setattr(sharding, "processes", lambda *_: Others(0, []))
+    monkeypatch.setattr(devices, "processes", lambda *_: Others(0, []))
     assert "Did you mean 'grad_cam'" in run(capfd, *EVALUATE, "--explainer", "grad_kam", "--out", tmp_path / "run").err
 
     def fails(*_: object, **options: object) -> None:
         raise ShareError("process 1: all my images are broken")
 
-    monkeypatch.setattr(sharding, "processes", lambda *_: Others(1, [""]))
+    monkeypatch.setattr(devices, "processes", lambda *_: Others(1, [""]))
     monkeypatch.setattr(evaluation, "evaluate", fails)
     result = run(capfd, *EVALUATE, "--out", tmp_path / "run")
     assert result == (2, "", "seewhy: process 1: all my images are broken\n")
@@ -405,42 +351,46 @@ def test_limits_of_earlier_and_later_evaluations_are_kept(tmp_path: Path) -> Non
     later = {"a": 3, "a/sparseness": 2}
     assert counts(measured(out, {"a": a}, ["sparseness"], limits=later)) == {**expected, ("a", "sparseness"): 2}
     manifest = open_run(out).manifest
-    assert {e: (about["limit"], about["limits"]) for e, about in manifest["explainers"].items()} == {
+    assert {e: (about.limit, about.limits) for e, about in manifest.explainers.items()} == {
         "a": (3, {"black_deletion": 1, "sparseness": 2}),
         "b": (6, {"complexity": 2}),
     }
-    assert {m: about["limit"] for m, about in manifest["metrics"].items()} == {
+    assert {m: about.limit for m, about in manifest.metrics.items()} == {
         "complexity": None,
         "black_deletion": 5,
         "sparseness": None,
     }
-    assert manifest["rows"] == 3 + 1 + 2 + 5 + 2
+    assert manifest.rows == 3 + 1 + 2 + 5 + 2
     whole = measured(tmp_path / "whole", {"a": Spy(), "b": Spy()}, ["complexity", "black_deletion", "sparseness"],
                      limits={**limits, "a/sparseness": 2, "b/sparseness": 0})  # fmt: skip
     assert counts(whole) == {**expected, ("a", "sparseness"): 2}
     assert bytes_of(out) == bytes_of(tmp_path / "whole")
 
 
-def test_another_limit_for_what_is_there_is_refused_and_one_for_what_is_not_is_taken(tmp_path: Path) -> None:
-    out, both = tmp_path / "run", {"a": Spy(), "b": Spy()}
-    measured(out, {"a": Spy()}, ["complexity"], limits={"a/complexity": 3})
-    measured(out, {"b": Spy()}, ["sparseness"])
-    for limits in ({"a/complexity": 4}, {}):
-        with pytest.raises(SeewhyError, match="has a/complexity with another limit"):
-            measured(out, both, limits=limits)
-    with pytest.raises(SeewhyError, match="has a with other options"):
-        measured(out, {"a": Spy()}, limits={"a": 2, "a/complexity": 3})
-    found = measured(out, both, ["sparseness"], limits={"a/sparseness": 2})  # a and sparseness are there, but not together
-    assert counts(found) == {("a", "complexity"): 3, ("b", "sparseness"): N, ("a", "sparseness"): 2}
-    with pytest.raises(SeewhyError, match="has a/sparseness with another limit"):
-        measured(out, both, ["sparseness"], limits={"a/sparseness": 3})
+def test_a_larger_limit_measures_what_it_adds_and_a_smaller_one_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    measured(out, {"a": Spy()}, limits={"a/complexity": 3})
+    larger = Spy()
+    measured(out, {"a": larger}, limits={"a/complexity": 6})
+    measured(tmp_path / "whole", {"a": Spy()}, limits={"a/complexity": 6})
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+    batches = {i // 3 for i in few(6) - few(3)}
+    assert larger.indices == sorted(i for i in few(6) if i // 3 in batches), "what is there of other batches stays"
+    idle = Spy()
+    found = measured(out, {"a": idle}, limits={"a": 2})
+    assert counts(found) == {("a", "complexity"): 2}
+    assert set(found.frame["index"]) == few(2)
+    measured(out, {"a": idle}, limits={"a/complexity": 6})
+    assert idle.calls == 0
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+    assert len(measured(out, {"a": Spy()}).frame) == N
 
 
-def test_the_limit_of_an_interrupted_pair_must_stay(tmp_path: Path) -> None:
+def test_an_interrupted_pair_may_have_another_limit(tmp_path: Path) -> None:
     interrupted(tmp_path / "run", {"a": stop_at(2)}, limits={"a/complexity": 7})
-    with pytest.raises(SeewhyError, match="has a/complexity with another limit"):
-        measured(tmp_path / "run", {"a": Spy()}, limits={"a/complexity": 8})
-    assert len(measured(tmp_path / "run", {"a": Spy()}, limits={"a/complexity": 7}).frame) == 7
+    assert len(measured(tmp_path / "run", {"a": Spy()}, limits={"a/complexity": 8}).frame) == 8
+    measured(tmp_path / "whole", {"a": Spy()}, limits={"a/complexity": 8})
+    assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
@@ -502,6 +452,11 @@ def test_kept_maps_are_those_of_each_class(tmp_path: Path) -> None:
     assert expected == {}
 
 
+def test_a_batch_without_a_digest_is_known_by_its_names() -> None:
+    names = SimpleNamespace(ids=["a", "b", "c"])
+    assert batch_key(names, [0, 1]) == batch_key(SimpleNamespace(ids=["a", "b", "z"]), [0, 1]) != batch_key(names, [1, 2])
+
+
 # -- Ctrl-C -------------------------------------------------------------------------------------------------------------
 
 
@@ -523,7 +478,7 @@ def test_ctrl_c_says_how_to_go_on(
         patch.setattr(explainers.GradCAM, "explain", pressed)
         says = f"seewhy: stopped{f'; the same command goes on in {out}' if with_folder else ''}\n"
         assert run(capfd, *command) == (130, "", says)
-        patch.setattr(sharding, "processes", lambda *_: Others(1, [""]))
+        patch.setattr(devices, "processes", lambda *_: Others(1, [""]))
         calls[:] = [0]
         assert run(capfd, *command) == (130, "", "")
     if with_folder:
@@ -560,12 +515,14 @@ def test_a_mended_image_is_measured_and_is_no_failure_any_more(holed: Path, soun
     a, b = Spy(), Spy()
     found = measured(holed, {"a": a, "b": b}, METRICS, keep_maps=True)
     assert found.failures == []
-    assert open_run(holed).manifest["failures"] == []
+    assert open_run(holed).manifest.failures == []
     assert a.indices == b.indices == [3, 4, 5, 6, 7, 8]  # their batches, and no other
     assert bytes_of(holed) == bytes_of(sound)
     assert list(open_run(holed).maps("a")) == list(open_run(sound).maps("a"))
-    for file in ("000001.npz", "000002.npz"):
-        with np.load(holed / "maps" / "a" / file) as one, np.load(sound / "maps" / "a" / file) as other:
+    kept = sorted(file.relative_to(sound) for file in sound.glob("maps/*/*.npz"))
+    assert len(kept) == 4
+    for file in kept:
+        with np.load(holed / file) as one, np.load(sound / file) as other:
             assert np.array_equal(one["maps"], other["maps"])
     idle = Spy()
     measured(holed, {"a": idle, "b": idle}, METRICS)
@@ -586,7 +543,7 @@ def test_what_is_still_broken_costs_nothing(holed: Path, sound: Path) -> None:
 
 
 def test_a_batch_that_is_still_broken_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seewhy.evaluation.plan.MANY", 3)
+    monkeypatch.setattr("seewhy.evaluation.measure.MAX_FAILURES", 3)
     for _ in range(2):  # the second time no other image is read
         found = measured(tmp_path / "run", {"a": Spy()}, data=Toys(broken=(3, 4, 5)))
         assert [f.index for f in found.failures] == [3, 4, 5]
@@ -673,45 +630,36 @@ def test_a_picture_that_is_mended_on_disk(table: bool, tmp_path: Path, capfd: Ca
     (data / "2.png").write_bytes(whole)
     result = run(capfd, *command, "--out", out)
     assert (result.status, result.err) == (0, "")
-    assert open_run(out).manifest["failures"] == []
+    assert open_run(out).manifest.failures == []
     assert run(capfd, *command, "--out", tmp_path / "whole").status == 0
     assert bytes_of(out) == bytes_of(tmp_path / "whole")
-    assert open_run(out).manifest["asked"] == open_run(tmp_path / "whole").manifest["asked"]
+    assert open_run(out).manifest.asked == open_run(tmp_path / "whole").manifest.asked
     assert run(capfd, *command, "--out", out) == (0, result.out, "")
     if table:
         (data / "labels.csv").write_text("\n".join([*lines[:-1], "4.png,0" if lines[-1] != "4.png,0" else "4.png,1"]))
     else:
         save_image(batch.images[0], data / "4.png")
-    for folder in (out, tmp_path / "copy"):
+    for folder in (out, tmp_path / "changed"):  # another file has changed: its batch is measured again
         result = run(capfd, *command, "--out", folder)
-        assert result.status == 2
-        assert "another question (files is" in result.err
+        assert (result.status, result.err) == (0, "")
+    assert bytes_of(out) == bytes_of(tmp_path / "changed")
+
+
+def test_a_changed_picture_costs_its_batch_and_no_other(tmp_path: Path) -> None:
+    out, sizes = tmp_path / "run", [7] * N
+    measured(out, {"a": Spy(), "b": Spy()}, METRICS, Toys(sizes=sizes))
+    changed, a = Toys(sizes=[*sizes[:4], 8, *sizes[5:]]), Spy()
+    found = measured(out, {"a": a}, METRICS, changed)
+    assert a.indices == [3, 4, 5]
+    assert counts(found) == {("a", m): N for m in METRICS} | {("b", m): N - 3 for m in METRICS}, "b has old pictures there"
+    b = Spy()
+    found = measured(out, {"a": a, "b": b}, METRICS, changed)
+    assert (a.indices, b.indices) == ([3, 4, 5], [3, 4, 5])
+    measured(tmp_path / "whole", {"a": Spy(), "b": Spy()}, METRICS, changed)
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
 
 
 # -- kills at the end -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("more", [[], ["sparseness"]], ids=["the same", "more"])
-@pytest.mark.parametrize("torn", [b"", b"\x80garbage\n", b"[3, "])
-def test_a_journal_that_outlived_its_run_is_not_counted_again(more: list[str], torn: bytes, tmp_path: Path) -> None:
-    """A kill between the manifest and the end of ``progress``, which may be half deleted."""
-    out, methods = tmp_path / "run", {"a": Spy(), "b": stop_at(4)}
-    interrupted(out, methods)
-    left = {file.name: file.read_bytes() for file in (out / "progress").iterdir()}
-    assert left["rank-0.jsonl"].count(b"\n") > 9
-    measured(out, {"a": Spy(), "b": Spy()})
-    seconds = open_run(out).manifest["seconds"]
-    (out / "progress").mkdir()
-    for name, content in {**left, "rank-1.jsonl": left["rank-0.jsonl"] + torn, "rank-1.lock": b""}.items():
-        (out / "progress" / name).write_bytes(content)
-    a = Spy()
-    found = measured(out, {"a": a, "b": Spy()}, ["complexity", *more])
-    assert a.calls == 4 * len(more)
-    assert counts(found) == {(e, m): N for e in "ab" for m in ("complexity", *more)}
-    assert open_run(out).manifest["seconds"]["metrics"]["complexity"] == seconds["metrics"]["complexity"]
-    assert not (out / "progress").exists()
-    measured(tmp_path / "whole", {"a": Spy(), "b": Spy()}, ["complexity", *more])
-    assert bytes_of(out) == bytes_of(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("added", [False, True], ids=["new folder", "added to"])
@@ -720,17 +668,12 @@ def test_a_kill_between_the_tables_and_the_manifest(added: bool, tmp_path: Path,
     if added:
         measured(out, {"a": Spy()}, names[:1])
 
-    def killed(self: RunFolder, details: Any) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr("seewhy.evaluation.store.write_json", stop)
-            true(self, details)
-
-    def stop(*_: object) -> None:
+    def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    true = RunFolder.finish
+    writes = Manifest.write
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "finish", killed)
+        patch.setattr(Manifest, "write", lambda self, folder: killed() if self.complete else writes(self, folder))
         interrupted(out, {"a": Spy()}, names)
     assert (out / "scores.parquet").exists()
     with pytest.raises(SeewhyError, match="is not finished"):

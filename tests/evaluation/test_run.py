@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,67 +18,18 @@ import pytest
 import torch
 from filelock import FileLock
 from support.command import run
+from support.evaluations import CURVED, METRICS, N, Pictures, Watched
 from support.tiny_models import TINY
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.data import Batch, Folder, Shapes
+from seewhy.data import Folder, Shapes
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.evaluate import Evaluation, evaluate
 from seewhy.evaluation.plan import spread_order
 from seewhy.evaluation.run import open_run
 from seewhy.explainers import explainer
 from seewhy.metrics import Case
-
-N = 11
-METRICS = ["deletion", "relevance_mass", "complexity"]
-CURVED = ["deletion", "insertion", "lif", "mif", "srg", "black_deletion", "white_deletion", "road"]
-
-
-class Pictures:
-    """Eleven random pictures, some of which cannot be read."""
-
-    classes: ClassVar[tuple[str, ...]] = ("a", "b", "c", "d", "e")
-
-    def __init__(self, broken: tuple[int, ...] = (), n: int = N) -> None:
-        self.broken, self.n = broken, n
-        self.read: list[int] = []
-
-    def __len__(self) -> int:
-        return self.n
-
-    @property
-    def ids(self) -> list[str]:
-        return [f"image {i}" for i in range(self.n)]
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        for i in indices:
-            if i in self.broken:
-                raise SeewhyError(f"image {i} is broken")
-        self.read.extend(indices)
-        draws = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(i)) for i in indices]
-        regions = torch.zeros(len(indices), 16, 16, dtype=torch.bool)
-        regions[:, 4:9, 3:12] = True
-        return Batch([self.ids[i] for i in indices], torch.stack(draws), torch.tensor([i % 5 for i in indices]), regions)
-
-
-class Watched:
-    """An explainer that remembers what it explained, and may fail or wait."""
-
-    family: ClassVar[Any] = "reference"
-    class_specific: ClassVar[bool] = False
-    paper: ClassVar[str] = ""
-
-    def __init__(self, fails: Any = None, wait: float = 0.0) -> None:
-        self.fails, self.wait = fails, wait
-        self.asked: list[int] = []
-
-    def explain(self, images: Tensor, targets: Tensor) -> Tensor:
-        self.asked.append(len(images))
-        time.sleep(self.wait)
-        if self.fails is not None:
-            self.fails(images)
-        return images.mean(1)
 
 
 def measured(
@@ -121,6 +70,7 @@ def test_a_run_folder_says_what_was_found_and_how(tmp_path: Path) -> None:
         "manifest.json",
         "pictures",
         "scores.parquet",
+        "units",
     ]
 
 
@@ -167,9 +117,13 @@ def test_kept_maps_are_read_instead_of_made_again(tmp_path: Path) -> None:
     assert (len(first.asked), second.asked) == (3, [])
     alone = evaluate(CNN, {"mine": Watched()}, ["complexity", "deletion"], Pictures(), batch_size=4)
     assert found.frame.equals(alone.frame)
-    with np.load(tmp_path / "run" / "maps" / "mine" / "000001.npz") as kept:
-        assert np.array_equal(kept["maps"], Pictures().batch([4, 5, 6, 7]).images.mean(1).numpy())
-        assert kept["index"].tolist() == [4, 5, 6, 7]
+    there = {}
+    for file in (tmp_path / "run" / "maps").glob("Watched-*/*.npz"):
+        with np.load(file) as kept:
+            there |= dict(zip(kept["index"].tolist(), kept["maps"], strict=True))
+    assert sorted(there) == list(range(N))
+    for index, found_map in there.items():
+        assert np.array_equal(found_map, Pictures().batch([index]).images[0].mean(0).numpy())
 
 
 def test_explainers_can_be_added_later(tmp_path: Path) -> None:
@@ -202,58 +156,69 @@ def test_a_resumed_run_repeats_nothing_that_is_done_and_ends_with_the_same_files
     assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "whole")
 
 
-@contextmanager
-def child(work: Any) -> Iterator[int]:
-    """``work()`` in a forked process."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    yield pid
-    os.waitpid(pid, 0)
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import torch
+from support.evaluations import METRICS, Pictures, Watched
+from support.tiny_models import TINY
+from seewhy.evaluation.evaluate import evaluate
+from seewhy.explainers import explainer
+CNN = TINY["cnn"]()
+methods = {"slow": Watched(wait=0.05), "grad_cam": explainer("grad_cam", CNN)}
+print("begun", flush=True)
+evaluate(CNN, methods, METRICS, Pictures(n=40), out=Path(sys.argv[1]), batch_size=3)
+"""
 
 
-def test_ten_kills_change_nothing(tmp_path: Path) -> None:
+def process(code: str, *arguments: object) -> "subprocess.Popen[str]":
+    """A Python process of its own, which has imported all that it needs when it says so."""
+    tests = str(Path(__file__).parents[1])
+    around = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=around)
+    assert started.stdout is not None
+    assert started.stdout.readline() == "begun\n"
+    return started
+
+
+def test_kills_change_nothing(tmp_path: Path) -> None:
     """SIGKILL at random moments, resume, compare: every file is the same to the last byte."""
-
-    def work() -> None:
-        slow = Watched(wait=0.01)
-        evaluate(CNN, {"slow": slow, "grad_cam": explainer("grad_cam", CNN)}, METRICS, Pictures(n=40), out=out, batch_size=3)
-
-    out, killed, moments = tmp_path / "run", 0, random.Random(0)
-    while killed < 10:
-        with child(work) as pid:
-            time.sleep(moments.uniform(0.02, 0.4))
-            os.kill(pid, signal.SIGKILL)
-        killed += 1
-        if (out / "scores.parquet").exists():
-            break
-    lines = sum(len(file.read_bytes().splitlines()) for file in out.glob("progress/*.jsonl"))
-    work()
-    assert killed == 10 or lines == 0
-    out = tmp_path / "whole"
-    work()
-    assert bytes_of(tmp_path / "run") == bytes_of(out)
-    assert {p.name for p in (tmp_path / "run" / "pictures").iterdir()} == {p.name for p in (out / "pictures").iterdir()}
+    out, moments = tmp_path / "run", random.Random(0)
+    for _ in range(3):
+        with process(SCRIPT, out) as started:
+            time.sleep(moments.uniform(0.05, 0.9))
+            started.kill()
+    there = len(list(out.glob("units/*/*.parquet")))
+    for folder in (out, tmp_path / "whole"):
+        with process(SCRIPT, folder) as started:
+            assert started.communicate()[1] == ""
+    assert there < len(list(out.glob("units/*/*.parquet"))) == 3 * 14
+    assert bytes_of(out) == bytes_of(tmp_path / "whole")
+    assert names_of_pictures(out) == names_of_pictures(tmp_path / "whole")
 
 
-def test_a_line_that_was_cut_off_does_not_count_and_does_not_spoil_the_next(tmp_path: Path) -> None:
-    def stop(images: Tensor) -> None:
-        raise KeyboardInterrupt
+def names_of_pictures(folder: Path) -> set[str]:
+    return {p.name for p in (folder / "pictures").iterdir() if not p.name.startswith(".")}
 
-    with pytest.raises(KeyboardInterrupt):
-        measured(tmp_path / "run", methods={"grad_cam": explainer("grad_cam", CNN), "watched": Watched(fails=stop)})
-    journal = tmp_path / "run" / "progress" / "rank-0.jsonl"
-    whole = journal.read_bytes()
-    for cut in (1, len(whole) - whole.rstrip(b"\n").rfind(b"\n") - 3):
-        journal.write_bytes(whole[:-cut])
-        copy = tmp_path / f"cut {cut}"
-        shutil.copytree(tmp_path / "run", copy)
-        measured(copy, methods={"grad_cam": explainer("grad_cam", CNN), "watched": Watched()})
-        measured(tmp_path / "whole", methods={"grad_cam": explainer("grad_cam", CNN), "watched": Watched()})
-        assert bytes_of(copy) == bytes_of(tmp_path / "whole")
+
+def test_a_damaged_unit_is_named_and_without_it_nothing_else_is_lost(tmp_path: Path) -> None:
+    methods = {"watched": Watched()}
+    measured(tmp_path / "whole", methods=methods)
+    unit = next((tmp_path / "whole" / "units").glob("*/watched.*.parquet"))
+    for content in (b"", unit.read_bytes()[:-9], b"PAR1" + bytes(200)):
+        out = tmp_path / f"damaged {len(content)}"
+        shutil.copytree(tmp_path / "whole", out)
+        damaged = out / unit.relative_to(tmp_path / "whole")
+        damaged.write_bytes(content)
+        with pytest.raises(SeewhyError, match=r"watched.* cannot be read .*: delete it, its work is done") as error:
+            measured(out, methods=methods)
+        assert "\n" not in str(error.value)
+        damaged.unlink()
+        again = Watched()
+        measured(out, methods={"watched": again})
+        assert len(again.asked) == 1
+        assert bytes_of(out) == bytes_of(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("network", ["shapes/cnn", "shapes/vit"])
@@ -409,49 +374,137 @@ def test_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert manifest.read_text() == "{"
 
 
-def test_a_second_process_is_turned_away(tmp_path: Path) -> None:
-    (tmp_path / "run" / "progress").mkdir(parents=True)
-    for rank in (0, 3):  # of a run whose first process is gone, another may still be there
-        lock = FileLock(tmp_path / "run" / "progress" / f"rank-{rank}.lock")
-        with lock, pytest.raises(SeewhyError, match="another process evaluates into"):
-            measured(tmp_path / "run")
+def test_two_evaluations_at_once_do_no_harm(tmp_path: Path) -> None:
+    """Each asks for a metric and an explainer that the other has not, and both for one of each."""
+    both = '"slow": Watched(wait=0.05), "grad_cam": explainer("grad_cam", CNN)'
+    other = SCRIPT.replace(both, '"slow": Watched(wait=0.05)')
+    other = other.replace(", METRICS, Pic", ', ["complexity", "sparseness"], Pic')
+    with process(SCRIPT, tmp_path / "run") as one, process(other, tmp_path / "run") as two:
+        assert [one.communicate()[1], two.communicate()[1]] == ["", ""]
+    with process(other, tmp_path / "run") as last:
+        assert last.communicate()[1] == ""
+    for code in (SCRIPT, other):
+        with process(code, tmp_path / "whole") as alone:
+            assert alone.communicate()[1] == ""
+    counts = [open_run(tmp_path / name).scores.group_by("explainer", "metric").len() for name in ("run", "whole")]
+    assert sorted(counts[0].rows()) == sorted(counts[1].rows())
+    key = ["index", "explained", "explainer", "metric"]
+    run, whole = (open_run(tmp_path / name).scores.sort(key) for name in ("run", "whole"))
+    assert run.equals(whole)
+
+
+def test_a_folder_that_is_being_finished_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured(tmp_path / "run")
+    monkeypatch.setattr("seewhy.evaluation.store.LOCK_SECONDS", 0.1)
+    with FileLock(tmp_path / "run" / "units" / ".lock"), pytest.raises(SeewhyError, match="another process has locked"):
+        measured(tmp_path / "run")
     measured(tmp_path / "run")
 
 
-def test_an_interrupted_run_must_be_finished_first(tmp_path: Path) -> None:
+def test_what_an_interrupted_run_was_asked_need_not_be_asked_again(tmp_path: Path) -> None:
     def stop(images: Tensor) -> None:
         raise KeyboardInterrupt
 
     methods = {"random": explainer("random", CNN), "watched": Watched(fails=stop)}
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path / "run", methods=methods)
-    with pytest.raises(SeewhyError, match="was interrupted, with the metrics deletion, relevance_mass: ask for them too"):
-        measured(tmp_path / "run", methods=methods, metrics=["complexity"])
+    measured(tmp_path / "run", methods={"watched": Watched()}, metrics=["complexity"])
+    there = {(e, m): n for e, m, n in open_run(tmp_path / "run").scores.group_by("explainer", "metric").len().iter_rows()}
+    assert there == {**{("random", m): 3 for m in METRICS}, ("watched", "complexity"): N}
+    methods = {"random": explainer("random", CNN), "watched": Watched()}
+    measured(tmp_path / "run", methods=methods)
+    measured(tmp_path / "whole", methods=methods)
+    assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "whole")
 
 
 def test_a_full_disk_keeps_what_was_done(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk: the write fails half way through a line."""
-
-    def work() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    """A limit on the size of files stands for the disk: the write of the tables fails half way."""
+    measured(tmp_path / "whole", pictures=0)
+    most = max(f.stat().st_size for f in (tmp_path / "whole" / "units").glob("*/*.parquet"))
+    assert most + 500 < (tmp_path / "whole" / "scores.parquet").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for limit, done in ((most // 2, 0), (most + 200, 2 * 4)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
-            measured(tmp_path / "run", pictures=0)
-        except SeewhyError as error:
-            os.write(told, str(error).encode())
-
-    reading, told = os.pipe()
-    with child(work):
-        pass
-    os.close(told)
-    assert b"cannot write to" in os.read(reading, 1000)
-    kept = len((tmp_path / "run" / "progress" / "rank-0.jsonl").read_bytes().splitlines())
-    assert kept > 2
+            with pytest.raises(SeewhyError, match=r"^cannot write to ") as error:
+                measured(tmp_path / "run", pictures=0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert "\n" not in str(error.value)
+        assert len(list((tmp_path / "run" / "units").glob("*/[wg]*.parquet"))) == done
+        assert not list(tmp_path.rglob("*.part"))
+    signal.signal(signal.SIGXFSZ, handler)
     watched = Watched()
     measured(tmp_path / "run", methods={"watched": watched, "grad_cam": explainer("grad_cam", CNN)}, pictures=0)
-    assert sum(watched.asked) < N
-    measured(tmp_path / "whole", pictures=0)
+    assert watched.asked == []
     assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "whole")
+
+
+# -- shares -------------------------------------------------------------------------------------------------------------
+
+
+def test_shards_joined_are_what_one_process_finds(tmp_path: Path) -> None:
+    one = measured(tmp_path / "one", limits={"deletion": 5})
+    with pytest.raises(SeewhyError, match=r"lacks 8 units, of shard 1/1: run that"):
+        measured(tmp_path / "run", join=True, limits={"deletion": 5})
+    assert not (tmp_path / "run").exists()
+    for i in (3, 1):
+        part = measured(tmp_path / "run", shard=(i, 3), limits={"deletion": 5})
+        assert 0 < len(part.frame) < len(one.frame)
+        with pytest.raises(SeewhyError, match="is not finished"):
+            open_run(tmp_path / "run")
+    with pytest.raises(SeewhyError, match=r"lacks 2 units, of shard 2/3: run that, or give the command without join"):
+        measured(tmp_path / "run", join=True, limits={"deletion": 5})
+    measured(tmp_path / "run", shard=(2, 3), limits={"deletion": 5})
+    idle = Watched(fails=lambda _: pytest.fail("it is there"))
+    methods = {"watched": idle, "grad_cam": explainer("grad_cam", CNN)}
+    joined = measured(tmp_path / "run", methods=methods, join=True, limits={"deletion": 5})
+    assert joined.frame.equals(one.frame)
+    assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "one")
+    measured(tmp_path / "run", methods=methods, shard=(2, 3), limits={"deletion": 5})
+    assert open_run(tmp_path / "run").manifest.complete, "a shard that finds nothing to do leaves the folder as it is"
+
+
+def test_the_next_plain_call_finishes_what_shards_have_begun(tmp_path: Path) -> None:
+    measured(tmp_path / "run", shard=(2, 4))
+    watched = Watched()
+    measured(tmp_path / "run", methods={"watched": watched, "grad_cam": explainer("grad_cam", CNN)})
+    assert len(watched.asked) == 3
+    measured(tmp_path / "one")
+    assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"shard": (0, 3)}, "shard 0/3: give I/N with I from 1 to N"),
+        ({"shard": (4, 3)}, "shard 4/3: give I/N"),
+        ({"shard": (1, 3), "join": True}, "a shard measures and join writes the tables"),
+        ({"shard": (1, 3), "out": None}, "shards meet in a run folder: give out"),
+        ({"join": True, "out": None}, "shards meet in a run folder: give out"),
+    ],
+)
+def test_wrong_shards(options: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(SeewhyError, match=says):
+        measured(**{"out": tmp_path / "run", **options})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_on_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options = "--limit 6 --batch-size 2 --metric complexity --explainer saliency --out"
+    command = f"evaluate --model shapes --data shapes {options}".split()
+    result = run(capfd, *command, tmp_path / "run", "--shard", "1/2")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.startswith("2 numbers of shard 1/2 in ")
+    result = run(capfd, *command, tmp_path / "run", "--join")
+    assert (result.status, result.out) == (2, "")
+    assert "lacks 2 units, of shard 2/2" in result.err
+    assert run(capfd, *command, tmp_path / "run", "--shard", "2/2", "--quiet") == (0, "", "")
+    joined, alone = (run(capfd, *command, *more) for more in ((tmp_path / "run", "--join"), (tmp_path / "one",)))
+    assert joined.out.splitlines()[:2] == alone.out.splitlines()[:2]
+    assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "one")
+    assert "--shard takes I/N with I from 1 to N" in run(capfd, *command, tmp_path / "run", "--shard", "3/2").err
 
 
 # -- limits -------------------------------------------------------------------------------------------------------------
@@ -539,7 +592,16 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None
 def test_a_damaged_file_of_maps_is_named(tmp_path: Path) -> None:
     methods = {"mine": Watched()}
     measured(tmp_path / "run", methods=methods, metrics=["complexity"], keep_maps=True)
-    file = tmp_path / "run" / "maps" / "mine" / "000001.npz"
+    file = next((tmp_path / "run" / "maps").glob("*/*.npz"))
     file.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(SeewhyError, match=r"000001.npz cannot be read .*: delete it"):
+    with pytest.raises(SeewhyError, match=r"npz cannot be read .*: delete it"):
         measured(tmp_path / "run", methods=methods, metrics=["sparseness"])
+
+
+def test_kept_maps_are_found_under_another_name_and_not_with_other_options(tmp_path: Path) -> None:
+    measured(tmp_path / "run", methods={"a": explainer("random", CNN)}, metrics=["complexity"], keep_maps=True)
+    (file,) = (tmp_path / "run" / "maps").iterdir()
+    measured(tmp_path / "run", methods={"b": explainer("random", CNN)}, metrics=["complexity"], keep_maps=True)
+    assert [file] == list((tmp_path / "run" / "maps").iterdir())
+    measured(tmp_path / "run", methods={"c": explainer("random", CNN, seed=1)}, metrics=["complexity"], keep_maps=True)
+    assert len(list((tmp_path / "run" / "maps").iterdir())) == 2

@@ -175,7 +175,7 @@ def describe_metric(metric: Metric, limit: int | None) -> AboutMetric:
         family=metric.family,
         higher_is_better=metric.higher_is_better,
         options=described_fields(metric, ()),
-        range=[end if isfinite(end) else None for end in metric.range],
+        range=[float(end) if isfinite(end) else None for end in metric.range],
         reads=metric.reads,
         explains=metric.target,
         paper=metric.paper,

@@ -1,0 +1,64 @@
+"""Data and explainers that watch what an evaluation asks of them."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seewhy.data import Batch
+from seewhy.errors import SeewhyError
+
+N = 11
+METRICS = ["deletion", "relevance_mass", "complexity"]
+CURVED = ["deletion", "insertion", "lif", "mif", "srg", "black_deletion", "white_deletion", "road"]
+
+
+class Pictures:
+    """Eleven random pictures, some of which cannot be read."""
+
+    classes: ClassVar[tuple[str, ...]] = ("a", "b", "c", "d", "e")
+
+    def __init__(self, broken: tuple[int, ...] = (), n: int = N) -> None:
+        self.broken, self.n = broken, n
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def ids(self) -> list[str]:
+        return [f"image {i}" for i in range(self.n)]
+
+    def digest(self, indices: Sequence[int]) -> str:
+        return " ".join(self.ids[i] for i in indices)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        for i in indices:
+            if i in self.broken:
+                raise SeewhyError(f"image {i} is broken")
+        self.read.extend(indices)
+        draws = [torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(i)) for i in indices]
+        regions = torch.zeros(len(indices), 16, 16, dtype=torch.bool)
+        regions[:, 4:9, 3:12] = True
+        return Batch([self.ids[i] for i in indices], torch.stack(draws), torch.tensor([i % 5 for i in indices]), regions)
+
+
+class Watched:
+    """An explainer that remembers what it explained, and may fail or wait."""
+
+    family: ClassVar[Any] = "reference"
+    class_specific: ClassVar[bool] = False
+    paper: ClassVar[str] = ""
+
+    def __init__(self, fails: Any = None, wait: float = 0.0) -> None:
+        self.fails, self.wait = fails, wait
+        self.asked: list[int] = []
+
+    def explain(self, images: Tensor, targets: Tensor) -> Tensor:
+        self.asked.append(len(images))
+        time.sleep(self.wait)
+        if self.fails is not None:
+            self.fails(images)
+        return images.mean(1)
