@@ -156,14 +156,13 @@ def found(units: int) -> None:
                 name = plan.unit_name(batch, explainer, metrics, "facts")
                 store.write(batch.key, str(name), pl.DataFrame(lines, UNIT_SCHEMA, orient="row"))
         for more in ([], ["one more"]):
-            start = perf_counter()
+            start, cpu = perf_counter(), process_time()
             again = Plan(Names(n), list(range(n)), 32, explainers, [*metrics, *more], {"metric 3": n // 2})
             store = Store(UnitFiles(Path(folder)))
             left = [batch for batch in again.batches if not again.is_done(batch, store)]
             what = "with a metric more" if more else "the same command"
-            print(
-                f"{units} units, {what}: {perf_counter() - start:.2f} s, {len(left)} of {len(plan.batches)} batches are left"
-            )
+            seconds_of_cpu, wall = process_time() - cpu, perf_counter() - start
+            print(f"{units} units, {what}: {wall:.2f} s ({seconds_of_cpu:.2f} of CPU), {len(left)} batches are left")
 
 
 if __name__ == "__main__":

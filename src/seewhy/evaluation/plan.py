@@ -70,7 +70,11 @@ class Plan:
     def unit_name(self, batch: PlannedBatch, explainer: str, metrics: Sequence[str], facts: str) -> str | None:
         """A name for the answer to these metrics on a batch with these facts; None if no image is wanted."""
         limits = {m: self.pair_limits[explainer][m] for m in metrics}
-        counts = {most: sum(self.ranks[i] < most for i in batch.images) for most in {*limits.values()}}
+        ranks, everything = self.ranks, len(self.images)
+        counts = {
+            most: len(batch.images) if most >= everything else sum(ranks[i] < most for i in batch.images)
+            for most in {*limits.values()}
+        }
         wanted = sorted((m, counts[most]) for m, most in limits.items() if counts[most])
         return f"{explainer}.{digest_of(json.dumps([explainer, facts, wanted]).encode())}" if wanted else None
 

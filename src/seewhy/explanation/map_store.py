@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seewhy.describe import bytes_of, digest_of
 from seewhy.errors import SeewhyError
+from seewhy.explainers import EXPLAINERS
 from seewhy.files import write_atomically
 
 
@@ -22,7 +23,7 @@ class MapStore:
     """Maps in a folder: ``EXPLAINER-DIGEST/NAME.npz`` has the maps of some images, and a key for each.
 
     The digest in the name of a subfolder is that of the network and the explainer's options. A map is found again only if
-    these, the image and the class are the same; the name under which the explainer was given does not matter.
+    these, the image and the class are the same. The name under which an explainer of this library is given does not matter.
 
     Args:
         folder: where; it is made with the first map.
@@ -70,7 +71,8 @@ class MapStore:
     def _file(self, explainer: str, name: str) -> Path:
         about = self._explainers[explainer]
         network = self._network() if callable(self._network) else self._network
-        asked = [network, about["method"], about["options"]]
+        known = about["method"] in EXPLAINERS  # the options of a user's own class may say less than its name
+        asked = [network, about["method"], about["options"], None if known else explainer]
         digest = digest_of(json.dumps(asked, default=str, sort_keys=True).encode())
         return self.folder / f"{about['method']}-{digest}" / f"{name}.npz"
 
