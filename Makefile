@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # an existing virtual environment is not rebuilt unless what it is made from changed
 MADE_FROM := pyproject.toml constraints.txt
 
-.PHONY: help demo test check lint types imports readme docs bench clean
+.PHONY: help demo test check lint types imports readme docs news bench clean
 .DEFAULT_GOAL := help
 
 help:  ## What can be made
@@ -36,10 +36,14 @@ readme: $(VENV)/.dev  ## Is the README's method table that of the registry? tool
 	$(BIN)/python tools/docs/readme.py --check
 
 docs: $(VENV)/.dev  ## The documentation, into site/; a warning is an error
+	$(BIN)/python tools/docs/pages.py
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
 
 bench: $(VENV)/.dev  ## Speed and memory beside other libraries
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+news: $(VENV)/.dev  ## CHANGELOG.md with the fragments of changelog.d; make news VERSION=0.2.0
+	$(BIN)/towncrier build --yes --version $(VERSION)
 
 clean:  ## Remove what was made, the virtual environment included
 	rm -rf $(VENV) out site dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -53,7 +53,14 @@ def bare(classifier: Classifier, dataset: Shapes) -> None:
         for method in methods:
             maps = method.explain(batch.images, targets)
             case = Case(
-                classifier, batch.images, targets, targets, maps, regions=batch.regions, whole=logits, batch_size=BATCH
+                classifier,
+                batch.images,
+                targets,
+                targets,
+                maps,
+                regions=batch.regions,
+                image_logits=logits,
+                batch_size=BATCH,
             )
             for text, measure in measures().items():
                 score(text, measure, case)

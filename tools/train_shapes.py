@@ -3,8 +3,8 @@
     python tools/train_shapes.py --model cnn --out src/seewhy/classifier/weights
     python tools/train_shapes.py --model all --threads 4 --workers 4
 
-Pictures are made once, kept as bytes, and turned, mirrored and recolored at random while training. The test pictures
-are of the other split, made afresh; the measured figures go into the metadata of the written file.
+Pictures are made once and kept as bytes. While training they are turned, mirrored and recolored at random. The test
+pictures are of the other split; the figures measured on them go into the metadata of the written file.
 """
 
 import argparse
@@ -26,14 +26,18 @@ from seewhy.classifier.shapes_models import MEAN, STD, ShapesCNN, ShapesViT
 from seewhy.data.shapes.shapes import Shapes, Shortcut, Split
 
 CHUNK = 100
+"""Pictures that a process makes at a time."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one network is trained on. ``file``: the name of its weights; ``teacher``: of what it learns from.
+    """How one network is trained.
 
-    start: the weights with which it begins; permuted: how many pictures it learns by heart, each with the label of
-    another one.
+    file       the name of its weights
+    teacher    the name of the weights from which it learns
+    start      the name of the weights with which it begins
+    permuted   how many pictures it learns by heart, each with the label of another picture
+    tested_on  the shortcuts of its test pictures
     """
 
     file: str
@@ -63,14 +67,14 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Pictures:
-    """images (n, 3, h, w) bytes; labels (n,) or (n, k)."""
+    """Pictures in memory: images (n, 3, h, w) bytes, labels (n,) or (n, k)."""
 
     images: Tensor
     labels: Tensor
 
 
 def draw_chunk(dataset: Shapes, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Up to CHUNK pictures from ``start`` on, as bytes, with their labels."""
+    """Up to CHUNK pictures from ``start`` on, as bytes, and their labels."""
     torch.set_num_threads(1)
     samples = [dataset.sample(index) for index in range(start, min(start + CHUNK, len(dataset)))]
     images = torch.stack([(sample.image * 255).round().to(torch.uint8) for sample in samples])
@@ -95,16 +99,16 @@ def draw(n: int, split: Split, recipe: Recipe, shortcut: Shortcut, arguments: ar
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Network input (n, 3, h, w), channels last, of bytes."""
+    """Bytes as network input (n, 3, h, w), channels last."""
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def augment(images: Tensor, tagged: bool) -> Tensor:
-    """The pictures of a batch, turned and mirrored alike, and their colors mixed one by one.
+    """The pictures of a batch, all turned and mirrored alike, and each with other colors.
 
-    No class is told by its turn or its color, so each picture is worth 8 turns times any mixture. Only the tags
-    have colors that mean something: with them, no channels are exchanged.
+    Neither turn nor color tells a class, so each picture is worth 8 turns times any mixture of colors. The colors of tags do
+    tell a class: channels of ``tagged`` pictures are not exchanged.
     """
     turns = int(torch.randint(4, ()))
     images = torch.rot90(images, turns, (2, 3))
@@ -117,12 +121,12 @@ def augment(images: Tensor, tagged: bool) -> Tensor:
 
 
 def permuted_labels(labels: Tensor) -> Tensor:
-    """The same labels, each at another picture: always the same permutation, so that a test can ask for it."""
+    """The labels, each at another picture. The permutation is always the same, so that a test can repeat it."""
     return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
 
 
 def shift_pictures(images: Tensor, most: int = 6) -> Tensor:
-    """All pictures of a batch moved alike by up to ``most`` pixels; their own border is repeated."""
+    """All pictures of a batch, moved alike by up to ``most`` pixels; their borders are repeated."""
     down, right = (int(v) for v in torch.randint(-most, most + 1, (2,)))
     size = images.shape[-1]
     padded = F.pad(images.float(), (most, most, most, most), mode="replicate").to(torch.uint8)
@@ -130,7 +134,7 @@ def shift_pictures(images: Tensor, most: int = 6) -> Tensor:
 
 
 def loss_of(logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
-    """``taught``: the logits of a teacher for the same pictures, half of what is learned."""
+    """The loss of a batch. ``taught``, the logits of a teacher for the same pictures, are half of it."""
     if taught is not None:
         return 0.5 * F.cross_entropy(logits, labels) + 0.5 * F.cross_entropy(logits, taught.softmax(1))
     if labels.ndim == 2:
@@ -139,14 +143,14 @@ def loss_of(logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The fused attention, written out: its backward pass in bfloat16 is four times as fast on a CPU."""
+    """The fused attention, written out: on a CPU in bfloat16, the backward pass is four times as fast."""
     n, h, t, d = q.shape
     weights = torch.bmm((q * d**-0.5).reshape(n * h, t, d), k.reshape(n * h, t, d).transpose(1, 2)).softmax(-1)
     return torch.bmm(weights.to(v.dtype), v.reshape(n * h, t, d)).reshape(n, h, t, d)
 
 
 def learn_from(network: nn.Module, file: Path) -> nn.Module:
-    """The CNN in ``file``, whose first layers become those of the vision transformer's stem."""
+    """The CNN in ``file``, as a teacher. Its first layers are copied into the stem of a vision transformer."""
     teacher = ShapesCNN()
     teacher.load_state_dict(load_file(file))
     if isinstance(network, ShapesViT):
@@ -158,14 +162,14 @@ def learn_from(network: nn.Module, file: Path) -> nn.Module:
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms, tokens and positions do not."""
+    """Weight decay for matrices; none for biases, norms, tokens and positions."""
     decayed = [p for p in network.parameters() if p.ndim > 1 and p.shape[0] > 1]
     kept = [p for p in network.parameters() if not (p.ndim > 1 and p.shape[0] > 1)]
     return [{"params": decayed, "weight_decay": 0.05}, {"params": kept, "weight_decay": 0.0}]
 
 
 def train(network: nn.Module, pictures: Pictures, recipe: Recipe, arguments: argparse.Namespace) -> nn.Module:
-    """AdamW on a one-cycle schedule."""
+    """Train the network by AdamW on a one-cycle schedule."""
     steps = arguments.steps or recipe.steps
     teacher = learn_from(network, arguments.out / f"{recipe.teacher}.safetensors") if recipe.teacher else None
     optimizer = torch.optim.AdamW(parameter_groups(network), lr=recipe.learning_rate)
@@ -181,7 +185,7 @@ def train(network: nn.Module, pictures: Pictures, recipe: Recipe, arguments: arg
         chosen = order[place : place + arguments.batch_size]
         place += arguments.batch_size
         images = pictures.images[chosen]
-        if recipe.permuted:  # what is learned by heart is always shown alike
+        if recipe.permuted:  # pictures that are learned by heart are not changed
             images = normalize(images)
         else:
             images = augment(normalize(shift_pictures(images)), tagged=recipe.shortcut != "none")
@@ -204,7 +208,7 @@ def train(network: nn.Module, pictures: Pictures, recipe: Recipe, arguments: arg
 
 @torch.no_grad()
 def measure(network: nn.Module, pictures: Pictures) -> float:
-    """Accuracy, or the mean over the classes of the average precision if the labels are many."""
+    """The accuracy; for several labels a picture, the mean over classes of the average precision."""
     network.eval()
     logits = torch.cat([network(normalize(part)) for part in pictures.images.split(200)])
     if pictures.labels.ndim == 1:
@@ -218,7 +222,7 @@ def measure(network: nn.Module, pictures: Pictures) -> float:
 
 
 def run(name: str, arguments: argparse.Namespace) -> None:
-    """Train one network, store it in half precision, and measure what was stored."""
+    """Train one network, store it in half precision, and measure the stored network."""
     recipe = RECIPES[name]
     torch.manual_seed(arguments.seed)
     started = time.time()

@@ -1,25 +1,28 @@
-"""Anything that a result depends on, as JSON that can be compared: options, tensors, modules, versions."""
+"""Everything that a result depends on, as JSON that can be compared: options, tensors, modules, versions."""
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from importlib.metadata import version
+from inspect import getdoc
 
 import numpy as np
 import torch
 
 
-def fingerprint(module: torch.nn.Module) -> str:
-    """A digest of the weights and buffers."""
+def weights_digest(module: torch.nn.Module) -> str:
+    """A digest of the names and values of all weights and buffers."""
     digest = sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(bytes_of(tensor))
+        digest.update(tensor_bytes(tensor))
     return digest.hexdigest()[:16]
 
 
-def described_fields(item: object, without: Sequence[str]) -> dict[str, object]:
+def fields_as_json(item: object, without: Sequence[str]) -> dict[str, object]:
+    """The fields of a dataclass but those named in ``without``; nothing for any other object."""
     if not is_dataclass(item):
         return {}
     values = {f.name: getattr(item, f.name) for f in fields(item) if f.name not in without}
@@ -27,7 +30,7 @@ def described_fields(item: object, without: Sequence[str]) -> dict[str, object]:
 
 
 def as_json(value: object) -> object:
-    """For JSON: readable where it is short, a digest where it is long; other values are other text."""
+    """``value`` as JSON: readable where it is short, a digest where it is long. Different values give different JSON."""
     if isinstance(value, tuple | list):
         return [as_json(part) for part in value]
     if isinstance(value, Mapping):
@@ -36,28 +39,35 @@ def as_json(value: object) -> object:
         return f"array {value.shape} {value.dtype} {digest_of(value.tobytes())}"
     if isinstance(value, torch.Tensor):
         kind = str(value.dtype).removeprefix("torch.")
-        return f"tensor {tuple(value.shape)} {kind} {digest_of(bytes_of(value))}"
+        return f"tensor {tuple(value.shape)} {kind} {digest_of(tensor_bytes(value))}"
     if isinstance(value, torch.nn.Module):
-        return f"{type(value).__name__} {fingerprint(value)}"
+        return f"{type(value).__name__} {weights_digest(value)}"
     if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__, **described_fields(value, ("classifier",))}
+        return {"kind": type(value).__name__, **fields_as_json(value, ("classifier",))}
     if isinstance(value, int | float | str | bool | None):
         return value
     text = str(value)
     return type(value).__name__ if " at 0x" in text else text  # an address differs from run to run
 
 
-def bytes_of(tensor: torch.Tensor) -> bytes:
-    """Of a tensor of any type, also one that numpy does not have."""
+def first_sentence(item: object) -> str:
+    """The first sentence of a docstring, without its full stop. The point of "eq. 4" ends no sentence."""
+    text = " ".join((getdoc(item) or "").partition("\n\n")[0].split())
+    return re.split(r"(?<!\beq)(?<!\bal)\. ", text)[0].rstrip(".")
+
+
+def tensor_bytes(tensor: torch.Tensor) -> bytes:
+    """The bytes of a tensor of any type, also of one that numpy lacks."""
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def digest_of(content: bytes) -> str:
+    """The first 16 hexadecimal digits of SHA-256."""
     return sha256(content).hexdigest()[:16]
 
 
 def environment() -> dict[str, object]:
-    """What a result depends on beside its arguments."""
+    """Versions and hardware, on which a result depends beside its arguments."""
     packages = ("seewhy", "torch", "torchvision", "timm")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {

@@ -1,27 +1,27 @@
 """The one exception that a user is meant to read."""
 
-MOST_LETTERS = 200
-"""Of what foreign code says about its failure."""
+MAX_CAUSE_LENGTH = 200
+"""Letters of a foreign error message that are shown."""
 
 
 class SeewhyError(ValueError):
-    """A mistake that the user can mend: one line that says what was wrong, where, and what to do.
+    """A mistake that the user can correct. The message is one line: what is wrong, where, and what to do.
 
-    The command line prints the line and leaves with status 2; everything else is a bug and keeps its traceback.
+    The command line prints the line and exits with status 2. Any other exception is a bug and keeps its traceback.
     """
 
 
 class ImageError(SeewhyError):
-    """What is wrong with one image; the next one may go well."""
+    """One image is wrong; another image may work."""
 
 
 class UnsuitedError(SeewhyError):
-    """A method that is not defined for this network; whoever asked for every method can go on without it."""
+    """A method is not defined for this network; a caller that asked for every method can leave it out."""
 
 
 def cause(error: BaseException) -> str:
     """An error in one line: the message of a SeewhyError; of any other error its kind and the first line of its message."""
     if isinstance(error, SeewhyError):
         return " ".join(str(error).split())
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0][:MOST_LETTERS]}" if said else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:MAX_CAUSE_LENGTH]}" if lines else type(error).__name__

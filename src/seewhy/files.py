@@ -13,12 +13,15 @@ from seewhy.errors import SeewhyError
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """In one step: a reader sees the old file or the new one."""
+    """Write ``content`` as JSON in one step: a reader sees the old file or the new one."""
     write_atomically(file, lambda part: part.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8"))
 
 
 def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
-    """``write(part)`` a file beside it, which then takes its place."""
+    """Call ``write(part)`` for a file beside ``file``, and move this part into its place.
+
+    If anything fails, the old file stays and the part is deleted.
+    """
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         write(part)
@@ -32,8 +35,8 @@ def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
 def staged(folder: str | Path) -> Iterator[Path]:
     """A hidden folder whose files move into ``folder`` at the end of the block, the manifest last.
 
-    Files of the same name are replaced. If anything fails before, nothing is left behind, not even ``folder``.
-    Raises SeewhyError where it cannot be written.
+    Files of the same name are replaced. If anything fails before the end, nothing is left behind, not even ``folder``.
+    SeewhyError if ``folder`` cannot be written.
     """
     folder = Path(folder)
     existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
@@ -46,7 +49,7 @@ def staged(folder: str | Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         files = sorted(staging.iterdir(), key=lambda path: path.name == "manifest.json")
         for path in files:
-            if (folder / path.name).is_dir():  # found now, while no file has been moved
+            if (folder / path.name).is_dir():  # checked before the first file is moved
                 raise SeewhyError(f"cannot write to {folder}: {path.name} in it is a folder")
         for path in files:
             path.replace(folder / path.name)

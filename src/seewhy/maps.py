@@ -1,8 +1,10 @@
-"""Pure functions on attribution maps."""
+"""Attribution maps: upsampled, normalized, and read by a metric."""
 
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from seewhy.errors import SeewhyError
@@ -10,14 +12,14 @@ from seewhy.types import Attribution, CoarseMap
 
 
 def upsample(maps: CoarseMap, size: tuple[int, int]) -> Attribution:
-    """Bilinear, corners not aligned (as the CAM papers' code does): a grid cell keeps its place in the image."""
+    """Bilinear, corners not aligned, as in the CAM papers' code: a grid cell keeps its place in the image."""
     return interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def min_max(maps: Attribution) -> Attribution:
-    """Each map to [0, 1] by its own minimum and maximum; a constant map becomes 0 (the papers divide by zero there).
+    """Each map scaled to [0, 1] by its own minimum and maximum; a constant map becomes 0, where the papers divide by zero.
 
-    So does one whose values differ in their last digits alone: enlarging a constant map leaves such.
+    A map whose values differ in their last digits alone counts as constant: upsampling a constant map leaves such values.
     """
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     varies = high - low > 8 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
@@ -25,10 +27,11 @@ def min_max(maps: Attribution) -> Attribution:
 
 
 Reading = Literal["raw", "positive", "absolute", "min_max", "clipped"]
-"""How a metric reads a map: as it is, its positive part, its absolute value, min-max to [0, 1], or cut to [0, 1]."""
+"""How a metric reads a map: raw, its positive part, its absolute value, min-max scaled to [0, 1], or clipped to [0, 1]."""
 
 
 def read(maps: Attribution, how: Reading) -> Attribution:
+    """The maps as a metric reads them."""
     match how:
         case "raw":
             return maps
@@ -41,3 +44,10 @@ def read(maps: Attribution, how: Reading) -> Attribution:
         case "clipped":
             return maps.clamp(0, 1)
     raise SeewhyError(f"a map is read {', '.join(get_args(Reading))}; not {how!r}")
+
+
+def pearson(a: Float[Tensor, "k m"], b: Float[Tensor, "k m"]) -> Float[Tensor, "k"]:
+    """Pearson's correlation row by row; 0 where a row is constant."""
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    scale = a.norm(dim=1) * b.norm(dim=1)
+    return torch.where(scale > 0, (a * b).sum(1) / torch.where(scale > 0, scale, 1), 0)

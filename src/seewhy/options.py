@@ -39,13 +39,19 @@ class AtMost(NamedTuple):
     number: float
 
 
+class Below(NamedTuple):
+    """An option takes numbers below this one."""
+
+    number: float
+
+
 class Doc(NamedTuple):
     """The description of an option, in one or two sentences."""
 
     text: str
 
 
-Bound = AtLeast | Above | AtMost
+Bound = AtLeast | Above | AtMost | Below
 
 
 class Option(NamedTuple):
@@ -66,10 +72,10 @@ class Option(NamedTuple):
 
 
 def described(kind: type[Any]) -> list[Option]:
-    """The options of the dataclass ``kind``, in the order of its fields; the classifier is none."""
+    """The options of the dataclass ``kind``, in the order of its parameters. The classifier is not an option."""
     own, hints = _arguments(kind), get_type_hints(kind, include_extras=True)
     found = []
-    for f in (f for f in fields(kind) if f.name != "classifier"):
+    for f in sorted((f for f in fields(kind) if f.name != "classifier"), key=lambda f: f.kw_only is True):
         hint, bounds = _bare(hints[f.name])
         text = own.get(f.name) or next((d.text for d in _extras(hints[f.name]) if isinstance(d, Doc)), "")
         choices = get_args(hint) if get_origin(hint) is Literal else ()
@@ -226,6 +232,8 @@ def _within(value: int | float, bound: Bound) -> bool:
             return value > number
         case AtMost(number):
             return value <= number
+        case Below(number):
+            return value < number
 
 
 def _spelled(hint: Any, bounds: Sequence[Bound]) -> str:
@@ -238,7 +246,7 @@ def _spelled(hint: Any, bounds: Sequence[Bound]) -> str:
     if get_origin(hint) is tuple:
         each = f"{'' if parts[-1] is ... else f'{len(parts)}, each '}{_spelled(*_bare(parts[0]))}"
         return f"a list of {each}" + {int: ", such as [1, 2]", float: ", such as [0.1, 0.2]"}.get(parts[0], "")
-    words = {AtLeast: "of at least", Above: "above", AtMost: "of at most"}
+    words = {AtLeast: "of at least", Above: "above", AtMost: "of at most", Below: "below"}
     bound = " and".join(f" {words[type(b)]} {b.number:g}" for b in bounds)
     known = {int: f"a whole number{bound}", float: f"a number{bound}", bool: "true or false", str: "text", NoneType: "null"}
     return known.get(hint, f"a {getattr(hint, '__name__', hint)}")

@@ -1,25 +1,57 @@
-"""One small class that names things; the command line, the docs and the contract tests read its instances."""
+"""Names for things of one kind; the command line, the documentation and the contract tests read the registries.
+
+An installed package can add names by entry points. The package is imported when one of its names is asked for.
+"""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
 
-class Registry(Generic[T]):
-    """Names for classes or functions of one kind; a duplicate raises, an unknown name is answered with its neighbors."""
+class PlugInError(SeewhyError):
+    """A name that an installed package promises and does not deliver."""
 
-    def __init__(self, kind: str, prepare: Callable[[str, T], T] = lambda _, entry: entry) -> None:
+
+class Registry(Generic[T]):
+    """Classes or functions of one kind by name. An unknown name is answered with its neighbors.
+
+    Args:
+        kind: what the registry holds, for messages: "explainer".
+        prepare: applied to each entry before it is stored; takes the name and the entry.
+        group: entry points of installed packages that add names: "seewhy.explainers".
+        members: what a dataclass of another package must have; without them anything is taken.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        prepare: Callable[[str, T], T] = lambda _, entry: entry,
+        group: str = "",
+        members: Sequence[str] = (),
+    ) -> None:
         self.kind = kind
+        self.group = group
         self._prepare = prepare
+        self._members = members
         self._entries: dict[str, T] = {}
+        self._imported: set[str] = set()
+        self._broken: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: store what it decorates under ``name`` and return it, prepared as the registry's entries are."""
+        """Decorator: prepare what it decorates, store the result under ``name`` and return it.
+
+        Raises ValueError where the name is taken.
+        """
 
         def add(entry: T) -> T:
             if name in self._entries:
@@ -30,23 +62,82 @@ class Registry(Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
+        if name not in self._entries and name in self._plug_ins:
+            self._import(name)
         if name not in self._entries:
             raise SeewhyError(f"unknown {self.kind} {name!r}.{did_you_mean(name, self)} Known: {', '.join(self)}")
         return self._entries[name]
 
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Names and entries in alphabetical order, without the plug-ins that cannot be imported."""
+        for name in self:
+            try:
+                yield name, self[name]
+            except PlugInError:
+                continue
+
     def name_of(self, entry: type) -> str:
-        """The name under which a class is registered; its own, if it is the user's."""
+        """The name under which a class is registered; the class's own name where it is not."""
         return next((name for name, registered in self._entries.items() if registered is entry), entry.__name__)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._plug_ins
 
     def __iter__(self) -> Iterator[str]:
         """The names, in alphabetical order."""
-        return iter(sorted(self._entries))
+        return iter(sorted({*self._entries, *self._plug_ins}))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len({*self._entries, *self._plug_ins})
+
+    def problems(self) -> list[str]:
+        """A line for each plug-in that cannot be used. All plug-ins are imported for this."""
+        for _ in self.items():
+            pass
+        taken = [
+            f"{_origin(point)} {self.kind} {name!r} is not used: seewhy has one of that name"
+            for name, point in self._plug_ins.items()
+            if name in self._entries and name not in self._imported and not _is_from(self._entries[name], point)
+        ]
+        return [*taken, *self._broken.values()]
+
+    @cached_property
+    def _plug_ins(self) -> dict[str, "EntryPoint"]:
+        if not self.group:
+            return {}
+        from importlib.metadata import entry_points
+
+        return {point.name: point for point in sorted(entry_points(group=self.group), key=_origin, reverse=True)}
+
+    def _import(self, name: str) -> None:
+        """Import the plug-in ``name`` and store it. PlugInError says in one line why that cannot be."""
+        if name not in self._broken:
+            point = self._plug_ins[name]
+            try:
+                entry = point.load()
+                if self._members and not is_dataclass(entry):
+                    raise TypeError(f"{point.value} is no dataclass")
+                lacks = [member for member in self._members if not hasattr(entry, member)]
+                if lacks:
+                    raise AttributeError(f"{point.value} has no {' and no '.join(lacks)}")
+                if name not in self._entries:  # the package may have registered it while it was imported
+                    self.register(name)(entry)
+                self._imported.add(name)
+                return
+            except Exception as error:  # foreign code may fail in any way
+                self._entries.pop(name, None)
+                self._broken[name] = f"{_origin(point)} {self.kind} {name!r} cannot be imported ({cause(error)})"
+        raise PlugInError(self._broken[name])
+
+
+def _origin(point: "EntryPoint") -> str:
+    """Whose entry point it is: ``seewhy-foo's``."""
+    return f"{point.dist.name if point.dist else point.module}'s"
+
+
+def _is_from(entry: object, point: "EntryPoint") -> bool:
+    """Is the entry of the package that the entry point names? The package may have registered it itself."""
+    return getattr(entry, "__module__", "").partition(".")[0] == point.module.partition(".")[0]
 
 
 def did_you_mean(name: str, known: "Registry[T] | list[str]") -> str:

@@ -6,15 +6,15 @@ from torch import Tensor
 Images = Float[Tensor, "n c h w"]
 """RGB (or gray) images in [0, 1]."""
 Targets = Int[Tensor, "n"]
-"""The class explained, one index for each image."""
+"""The explained class of each image, as an index."""
 Classes = Int[Tensor, "k"]
-"""Several classes, asked for of every image."""
+"""Several classes, the same for every image."""
 Logits = Float[Tensor, "n k"]
 Probabilities = Float[Tensor, "n k"]
 Embeddings = Float[Tensor, "n d"]
 Scores = Float[Tensor, "n"]
 Attribution = Float[Tensor, "n h w"]
-"""What ``explain`` returns: raw, signed if the method is, never rescaled."""
+"""The maps that ``explain`` returns: raw, signed if the method is, never rescaled."""
 ClassAttribution = Float[Tensor, "n k h w"]
 ChannelAttribution = Float[Tensor, "n c h w"]
 """An attribution before its color channels are merged."""

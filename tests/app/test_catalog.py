@@ -1,50 +1,49 @@
-"""Choosing methods by name, for networks on which not every method is defined."""
+"""What the registries hold: an entry for each name, with the options as plain JSON."""
+
+import json
+from io import StringIO
 
 import pytest
-from support.tiny_models import TINY, tiny
-from torch import nn
+from rich.console import Console
 
-from seewhy.app.choose import choose
-from seewhy.errors import SeewhyError, UnsuitedError
+from seewhy.app import catalog
 from seewhy.explainers import EXPLAINERS
+from seewhy.metrics import METRICS
+from seewhy.options import described
 
 
-def two_layer_head() -> nn.Module:
-    """As VGG: what the last linear layer reads is no pooled feature."""
-    pooled = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return nn.Sequential(pooled, nn.Linear(32, 7), nn.ReLU(), nn.Linear(7, 5))
+@pytest.mark.parametrize("kind", list(catalog.REGISTRIES))
+def test_every_name_has_an_entry_with_a_summary(kind: str) -> None:
+    entries = catalog.entries(kind)
+    assert [entry["name"] for entry in entries] == list(catalog.REGISTRIES[kind])
+    assert all(entry["summary"] for entry in entries)
+    assert catalog.plug_in_problems(kind) == []
 
 
-def test_all_means_every_method_where_every_method_is_defined() -> None:
-    methods, left_out = choose(["all"], TINY["cnn"](), {})
-    assert list(methods) == list(EXPLAINERS)
-    assert left_out == []
+@pytest.mark.parametrize("kind", ["explainers", "metrics"])
+def test_options_are_plain_json_and_those_of_the_type(kind: str) -> None:
+    for entry in catalog.entries(kind):
+        assert json.loads(json.dumps(entry)) == entry
+        options = described(catalog.REGISTRIES[kind][entry["name"]])
+        assert list(entry["options"]) == [option.name for option in options]
+        for option in options:
+            shown = entry["options"][option.name]
+            assert (shown["takes"], shown["text"]) == (option.takes, option.text)
+            assert shown["choices"] == list(option.choices)
+            plain = isinstance(option.default, int | float | str | None)
+            assert shown["default"] == (option.default if plain else list(option.default))
 
 
-def test_all_leaves_out_what_is_not_defined_and_says_why() -> None:
-    methods, left_out = choose(["all"], tiny(two_layer_head()), {})
-    assert set(EXPLAINERS) - set(methods) == {"cam"}
-    assert "linear layer reads after pooling" in left_out[0]
+def test_what_a_method_says_of_itself() -> None:
+    methods = {entry["name"]: entry for entry in catalog.entries("explainers")}
+    assert methods["opti_cam"]["all_classes_at_once"] is False, "a search for each class"
+    assert {name for name in EXPLAINERS if methods[name]["family"] == "reference"} == {"center", "fake_cam", "random"}
+    metrics = {entry["name"]: entry for entry in catalog.entries("metrics")}
+    assert metrics["average_drop"]["better"] == "lower"
+    assert all(metrics[name]["family"] == METRICS[name].family for name in METRICS)
 
 
-def test_a_method_asked_for_by_name_is_refused_and_not_left_out() -> None:
-    with pytest.raises(UnsuitedError, match="Use grad_cam"):
-        choose(["cam", "grad_cam"], tiny(two_layer_head()), {})
-
-
-def test_an_option_goes_to_the_methods_that_have_it() -> None:
-    methods, _ = choose(["integrated_gradients", "saliency"], TINY["cnn"](), {"steps": "7"})
-    assert methods["integrated_gradients"].steps == 7
-    with pytest.raises(SeewhyError, match="no option 'steps' in saliency"):
-        choose(["saliency"], TINY["cnn"](), {"steps": "7"})
-
-
-def test_a_method_may_have_options_of_its_own_and_keeps_them_as_its_name() -> None:
-    names = ['opti_cam:steps=3,layer=["2","6"]', "opti_cam", "opti_cam:steps=4"]
-    methods, _ = choose(names, TINY["cnn"](), {"steps": "7", "batch_size": "5"})
-    assert list(methods) == names
-    assert [m.steps for m in methods.values()] == [3, 7, 4]  # type: ignore[attr-defined]
-    assert [m.batch_size for m in methods.values()] == [5, 5, 5]  # type: ignore[attr-defined]
-    assert methods[names[0]].layer == ("2", "6")  # type: ignore[attr-defined]
-    with pytest.raises(SeewhyError, match=r"opti_cam has no option 'step'.*'steps'"):
-        choose(["opti_cam:step=3"], TINY["cnn"](), {})
+def test_a_table_shows_brackets_as_they_are() -> None:
+    console = Console(width=400, file=StringIO())
+    console.print(catalog.terminal_table("models", [{"name": "hf", "summary": "needs seewhy[hf]"}]))
+    assert "needs seewhy[hf]" in console.file.getvalue()  # type: ignore[attr-defined]

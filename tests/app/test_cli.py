@@ -131,8 +131,11 @@ def test_list_as_json(capfd: Capture) -> None:
     assert [e["name"] for e in listed["models"]] == list(MODELS)
     assert [e["name"] for e in listed["datasets"]] == list(DATASETS)
     methods = {e["name"]: e for e in listed["explainers"]}
-    expected = {"layer": None, "batch_size": 32}
-    assert methods["grad_cam"]["options"] == expected
+    options = methods["grad_cam"]["options"]
+    assert {name: option["default"] for name, option in options.items()} == {"layer": None, "batch_size": 32}
+    assert options["batch_size"]["takes"] == "a whole number of at least 1"
+    assert options["batch_size"]["text"]
+    assert methods["opti_cam"]["options"]["precision"]["choices"] == ["fp32", "bf16"]
     assert methods["grad_cam"]["all_classes_at_once"] is True
     assert methods["fake_cam"]["all_classes_at_once"] is False
     assert methods["random"]["class_specific"] is False

@@ -20,7 +20,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, GradCAM
 
 WEIGHTS = Path(shapes.__file__).parents[2] / "classifier" / "weights"
-SMALL = evidence.Plan(candidates=24, further=2, tagged=24, evidence=3, seconds=1.0)
+SMALL = evidence.DemoPlan(candidates=24, further=2, tagged=24, evidence=3, seconds=1.0)
 LEARNED = {name for name in EXPLAINERS if EXPLAINERS[name].family == "learned"}
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -61,8 +61,8 @@ class Page(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "new" / "folder"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "BRISK", CHEAP)
-        files = demo.run(out, silent(), replace(SMALL, load=load))
+        patch.setattr(evidence, "FEWER_STEPS", CHEAP)
+        files = demo.write_page(out, silent(), replace(SMALL, load=load))
     assert files == [out / "demo.png", out / "demo.html"]
     return out
 
@@ -146,14 +146,14 @@ def test_shares_of_hand_made_maps() -> None:
 def test_the_cheat_is_measured() -> None:
     """An honest network in the place of the cheating one is not caught; both are counted picture by picture."""
     honest = load("shapes")
-    same = evidence.catch(honest, honest, SMALL)
+    same = evidence.compare_cheater(honest, honest, SMALL)
     assert same.caught == []
     assert same.accuracy["honest"] == same.accuracy["cheating"]
     for k, shortcut in enumerate(("correlated", "random")):
-        pictures = evidence.draw(SMALL.tagged, SMALL.seed, shortcut)
+        pictures = evidence.make_pictures(SMALL.tagged, SMALL.seed, shortcut)
         right = evidence.probabilities(honest, pictures.images).argmax(1) == pictures.labels
         assert same.accuracy["honest"][k] == int(right.sum())
-    pictures = evidence.draw(SMALL.evidence, SMALL.seed, "correlated")
+    pictures = evidence.make_pictures(SMALL.evidence, SMALL.seed, "correlated")
     answers = evidence.probabilities(honest, pictures.images).argmax(1)
     maps = GradCAM(honest).explain(pictures.images, answers)
     expected = (
@@ -164,13 +164,13 @@ def test_the_cheat_is_measured() -> None:
 
 
 def test_a_method_without_time_explains_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "BRISK", CHEAP)
+    monkeypatch.setattr(evidence, "FEWER_STEPS", CHEAP)
     classifier = load("shapes")
-    pictures = evidence.draw(4, 0)
-    runs = evidence.explain_all({"CNN": classifier}, pictures, 2, -1.0, lambda: None)
+    pictures = evidence.make_pictures(4, 0)
+    runs = evidence.explain_pictures({"CNN": classifier}, pictures, 2, -1.0, lambda: None)
     assert {len(r.maps) for r in runs if r.name not in (*evidence.FEATURED, *LEARNED)} == {1}
     assert {len(r.maps) for r in runs if r.name in evidence.FEATURED} == {2}  # the sheet needs them
-    runs = evidence.explain_all({"CNN": classifier}, pictures, 2, 600.0, lambda: None)
+    runs = evidence.explain_pictures({"CNN": classifier}, pictures, 2, 600.0, lambda: None)
     assert {r.name for r in runs if len(r.maps) == 4} == set(EXPLAINERS) - LEARNED
     wanted = GradCAM(classifier).explain(pictures.images, pictures.labels)
     got = next(torch.stack(r.maps) for r in runs if r.name == "grad_cam")
@@ -184,19 +184,19 @@ def test_nothing_is_left_after_an_exception(tmp_path: Path, monkeypatch: pytest.
         assert len(list(tmp_path.glob(".seewhy-*/demo.png"))) == 1
         raise RuntimeError("broken")
 
-    for name in ("explain_all", "catch", "multilabel"):
+    for name in ("explain_pictures", "compare_cheater", "multilabel"):
         monkeypatch.setattr(demo, name, lambda *_: None)
     monkeypatch.setattr(demo, "_sheet", lambda *_: Image.new("RGB", (8, 8)))
     monkeypatch.setattr(demo, "_page", broken)
     with pytest.raises(RuntimeError, match="broken"):
-        demo.run(tmp_path / "a" / "b", silent(), replace(SMALL, load=load))
+        demo.write_page(tmp_path / "a" / "b", silent(), replace(SMALL, load=load))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(SeewhyError, match="taken is a file"):
-        demo.run(tmp_path / "taken", silent(), replace(SMALL, load=load))
+        demo.write_page(tmp_path / "taken", silent(), replace(SMALL, load=load))
     assert (tmp_path / "taken").read_text() == "mine"
 
 
@@ -205,7 +205,7 @@ def test_the_demo_ends_with_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyP
         demo, "MEASURED", {"explainers": ["grad_cam", "random"], "metrics": ["relevance_mass", "average_drop"]}
     )
     with Progress(disable=True) as progress:
-        files = demo.measure(tmp_path, progress)
+        files = demo.write_measurements(tmp_path, progress)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(file.name for file in files)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert all(name in page for name in ("grad_cam", "random", "relevance_mass", "average_drop"))

@@ -519,7 +519,9 @@ def test_in_a_process_of_its_own(mistake: str, files: Path, work: Path) -> None:
     """No warning of a library, no traceback, no bar: what a user's shell sees."""
     arguments, says = WRONG[mistake]
     command = [sys.executable, "-c", "from seewhy.app.cli.main import main; main()", "explain"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
+    tests = Path(__file__).parents[1]
+    paths = [str(tests), str(tests / "support"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         [*command, *arguments.replace("FILES", str(files)).split()],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Networks that are built otherwise than most: what they return, where their logits come from, in which numbers they run."""
+"""Explanations of unusual networks: other outputs, other inputs of modules, half precision, notes in buffers."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 import torch
-from support.tiny_models import CHEAP, TINY, cnn, tiny
-from test_model import from_hugging_face, from_timm, same
+from support.networks import from_hugging_face, from_timm, same
+from support.tiny_models import CHEAP, TINY, tiny
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.errors import SeewhyError, UnsuitedError
+from seewhy.errors import UnsuitedError
 from seewhy.explainers import explainer
 from seewhy.explainers.cam.ablation_cam import AblationCAM
 from seewhy.explainers.cam.score_cam import ScoreCAM
@@ -20,7 +20,11 @@ from seewhy.explainers.gradients import feature_gradients
 from seewhy.explainers.optimized.opti_cam import OptiCAM
 
 IMAGES, TWO = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
+
+
 SMALL_SWIN = {"embed_dim": 12, "depths": [1, 2], "num_heads": [2, 2], "window_size": 2, "image_size": 32, "patch_size": 4}
+
+
 BACKBONES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "hf_resnet": (
         from_hugging_face("ResNet", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"),
@@ -104,48 +108,6 @@ def test_the_closed_form_of_ablation_cam_is_not_taken_for_a_network_in_half_prec
     assert float(torch.corrcoef(pair)[0, 1]) > 0.99
 
 
-class Ending(nn.Module):
-    """The classifier's network with something done to its logits, so that no layer returns them."""
-
-    def __init__(self, network: nn.Module, end: str) -> None:
-        super().__init__()
-        self.network, self.end = network, end
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.network(x)
-        return {"scaled": 1.5 * logits, "log_softmax": logits.log_softmax(1), "part": logits[:, :-1]}[self.end]
-
-
-@pytest.mark.parametrize("end", ["scaled", "log_softmax", "part"])
-def test_in_bfloat16_the_last_layer_stays_exact_whatever_follows_it(end: str) -> None:
-    """Logits of three digits stand still, and Opti-CAM took a standing image for a finished one."""
-    plain = TINY["cnn"]()
-    classifier = replace(plain, module=Ending(plain.module, end), classes=(), feature_layer=f"network.{plain.layer}")
-    rows = []
-    handle = classifier.module.register_forward_hook(lambda _m, args, _o: rows.append(len(args[0])))
-    for precision in ("fp32", "bf16"):
-        OptiCAM(classifier, steps=25, precision=cast(Any, precision)).explain(IMAGES, TWO)
-        rows.append(0)
-    handle.remove()
-    cut = rows.index(0)
-    assert sum(rows[cut:]) > 0.8 * sum(rows[:cut])
-
-
-def test_a_weight_that_the_head_shares_stays_as_the_head_needs_it() -> None:
-    class Tied(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.features, self.mixed, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 8), nn.Linear(8, 8)
-            self.head.weight = self.mixed.weight
-
-        def forward(self, x: Tensor) -> Tensor:
-            return cast(Tensor, self.head(self.mixed(self.features(x).relu().mean((2, 3))).relu()))
-
-    classifier = replace(tiny(Tied()), classes=(), feature_layer="features")
-    with torch.no_grad(), classifier.running("bf16"):
-        assert classifier.logits(IMAGES).dtype == torch.float32
-
-
 @pytest.mark.parametrize("name", ["opti_cam", "opti_cam_fast", "eigen_cam", "extremal_perturbation", "igos_pp", "rise"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_network_in_half_precision_is_explained_as_in_single(name: str, dtype: torch.dtype) -> None:
@@ -166,32 +128,6 @@ def test_a_network_in_half_precision_is_explained_as_in_single(name: str, dtype:
         assert float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) > 0.9
 
 
-def test_one_logit_is_not_multi_label() -> None:
-    classifier = replace(tiny(cnn(k=1)), classes=())
-    z = classifier.module(classifier.normalize(IMAGES)).detach()
-    torch.testing.assert_close(classifier.probabilities(IMAGES).detach()[:, 1:], z.sigmoid())
-    with pytest.raises(SeewhyError, match=r"^one logit makes two classes, no and yes, of which one is true"):
-        replace(classifier, multilabel=True).probabilities(IMAGES)
-
-
-def test_a_compiled_network_is_explained_as_the_one_inside() -> None:
-    plain = TINY["cnn"]()
-    compiled = Classifier(
-        cast(nn.Module, torch.compile(plain.module, backend="eager")),
-        input_size=(16, 16),
-        feature_layer=f"_orig_mod.{plain.layer}",
-    )
-    for name in ("grad_cam", "ablation_cam", "score_cam"):
-        expected = explainer(name, replace(plain, mean=compiled.mean, std=compiled.std)).explain(IMAGES, TWO)
-        torch.testing.assert_close(explainer(name, compiled).explain(IMAGES, TWO), expected)
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit")
-def test_a_scripted_network_is_refused_in_one_line() -> None:
-    with pytest.raises(SeewhyError, match=r"^a TorchScript module hides its layers"):
-        Classifier(torch.jit.trace(TINY["cnn"]().module, IMAGES), input_size=(16, 16))
-
-
 def test_cam_is_refused_where_something_mixes_the_channels_before_the_head() -> None:
     """A hidden layer may be as wide as the features; and a convolution after the pooling makes maps of one cell."""
     features = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
@@ -202,32 +138,6 @@ def test_cam_is_refused_where_something_mixes_the_channels_before_the_head() -> 
     assert pooled.class_map_layer is None
     with pytest.raises(UnsuitedError, match=r"^cam needs features"):
         explainer("cam", pooled)
-
-
-class Strided(nn.Module):
-    """Reads its features by strides, as code with sliding windows does: in channels last it reads others."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(32, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = self.features(x).relu()
-        bands = torch.as_strided(found, (len(found), 8, 4, 64), (8 * 256, 256, 64, 1))
-        return cast(Tensor, self.head(bands.amax(3).flatten(1)))
-
-
-def test_a_network_that_counts_strides_is_not_run_in_another_layout() -> None:
-    classifier = replace(tiny(Strided()), feature_layer="features")
-    with torch.no_grad(), classifier.running():
-        torch.testing.assert_close(classifier.logits(classifier.fast_layout(IMAGES)), classifier.logits(IMAGES))
-
-
-def test_channels_that_fit_the_image_better_by_chance_are_not_taken_for_a_side() -> None:
-    classifier = Classifier(cnn(), input_size=(317, 396))
-    features = torch.zeros(1, 64, 80, 99)  # 64 : 80 is nearer to 317 : 396 than 80 : 99 is
-    assert classifier.as_grid(features).shape == (1, 64, 80, 99)
-    assert classifier.as_grid(features.permute(0, 2, 3, 1)).shape == (1, 64, 80, 99)
 
 
 def test_score_cam_runs_no_empty_batch_where_no_channel_varies() -> None:
@@ -249,12 +159,6 @@ def test_an_optimized_map_is_found_within_inference_mode() -> None:
     expected = OptiCAM(classifier, steps=3).explain(IMAGES, TWO)
     with torch.inference_mode():
         torch.testing.assert_close(OptiCAM(classifier, steps=3).explain(IMAGES, TWO), expected)
-
-
-@pytest.mark.parametrize(("targets", "line"), [(TWO.byte(), "torch.uint8"), (TWO.bool(), "torch.bool")])
-def test_targets_that_would_be_read_as_a_mask_are_refused(targets: Tensor, line: str) -> None:
-    with pytest.raises(SeewhyError, match=rf"^targets must be class indices, of type int64, got {line}$"):
-        TINY["cnn"]().check(IMAGES, targets)
 
 
 class Notes(nn.Module):

@@ -10,7 +10,8 @@ from support.tiny_models import double_by_default
 
 from seewhy.errors import SeewhyError
 from seewhy.metrics import METRICS, metric
-from seewhy.metrics.base import NEEDS, metric_options, score
+from seewhy.metrics.base import NEEDS, score
+from seewhy.options import described
 from seewhy.testing.metrics import CHECKS, Check
 
 NETWORKS = ("cnn_inplace", "cnn_multilabel", "vit_registers")
@@ -38,15 +39,15 @@ def test_what_a_metric_declares(name: str) -> None:
     if kind.family != "cost":
         assert "$$" in (kind.__doc__ or "")
         assert "Source:" in (kind.__doc__ or "")
-    for option in metric_options(kind):
-        assert f"{option}:" in (kind.__doc__ or ""), f"{name} does not describe {option}"
+    for option in described(kind):
+        assert option.text, f"{name} does not describe {option.name}"
 
 
 @pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].needs])
 def test_what_is_missing_is_named(name: str) -> None:
-    for need in set(METRICS[name].needs) - {"flops"}:  # a part of the cost
+    for need in set(METRICS[name].needs) - {"forward_passes"}:  # a part of the cost
         maker = {"map_classes": None} if need == "class_maps" else {}  # else the explainer is asked for them
-        case = case_of("cnn", source="the shelf", **{need: None}, **maker)
+        case = case_of("cnn", data_name="the shelf", **{need: None}, **maker)
         with pytest.raises(SeewhyError, match=f"{name} needs {NEEDS[need]}, which the shelf does not have"):
             score(name, metric(name), case)
 

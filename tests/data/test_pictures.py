@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
 
-from seewhy.data.pictures import View, as_rgb, check_size, list_pictures, read_picture, see, to_picture, to_tensor
+from seewhy.data.pictures import View, as_rgb, as_seen, check_size, list_pictures, read_picture, to_picture, to_tensor
 from seewhy.errors import SeewhyError
 
 COLORS = {
@@ -177,12 +177,12 @@ def test_what_a_network_sees() -> None:
     """Center: the middle of the longer side; squash: all of it."""
     picture = Image.new("RGB", (80, 40), "red")
     picture.paste("blue", (20, 0, 60, 40))
-    center = to_tensor(see(picture, View((20, 20), 1.0)))
+    center = to_tensor(as_seen(picture, View((20, 20), 1.0)))
     assert center[2, 10, 2:-2].min() > 0.9
-    squash = to_tensor(see(picture, View((20, 20), 1.0, "squash")))
+    squash = to_tensor(as_seen(picture, View((20, 20), 1.0, "squash")))
     assert squash[0, 10, [0, 19]].min() > 0.9
     assert squash[2, 10, 8:12].min() > 0.9
-    closer = to_tensor(see(picture, View((20, 20), 0.5)))
+    closer = to_tensor(as_seen(picture, View((20, 20), 0.5)))
     assert closer[2].min() > 0.99
 
 
@@ -199,5 +199,5 @@ def test_a_crop_that_is_a_quotient() -> None:
     """200 of 241 pixels: in floating point 200 / (200 / 241) is a little less than 241."""
     picture = quarters().resize((500, 400), Image.Resampling.BICUBIC)
     expected = center_crop(resize(picture, [241], InterpolationMode.BICUBIC), [200])
-    seen = see(picture, View((200, 200), 200 / 241, interpolation="bicubic"))
+    seen = as_seen(picture, View((200, 200), 200 / 241, interpolation="bicubic"))
     assert seen.tobytes() == expected.tobytes()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.picture_folders import SIZE, VIEWS, Thing, annotate, paint, voc, write_split, xml
 from support.tiny_models import TINY
-from test_folder import VIEWS, paint
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
@@ -18,44 +18,8 @@ from seewhy.data.voc import MAX_BYTES, read_annotation
 from seewhy.errors import SeewhyError
 from seewhy.metrics import metric
 
-SIZE = (40, 30)
 VIEW = View((30, 40), 1.0)
 NAMES = ("cat", "dog", "polar bear")
-Thing = tuple[str, tuple[float, ...]] | tuple[str, tuple[float, ...], str]
-
-
-def xml(*things: Thing, filename: str = "", size: tuple[int, int] | None = SIZE) -> str:
-    """An annotation; each thing is a name, its xmin, ymin, xmax, ymax, and perhaps its flag."""
-    said = f"<filename>{filename}</filename>" if filename else ""
-    if size is not None:
-        said += f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
-    for name, box, *flag in things:
-        sides = "".join(f"<{s}>{x}</{s}>" for s, x in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
-        flags = "".join(f"<difficult>{f}</difficult>" for f in flag)
-        said += f"<object><name>{name}</name><pose>Left</pose>{flags}<bndbox>{sides}</bndbox></object>"
-    return f"<annotation><folder>VOC2007</folder>{said}</annotation>"
-
-
-def annotate(root: Path, stem: str, text: str | bytes) -> Path:
-    file = root / "Annotations" / f"{stem}.xml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(text.encode() if isinstance(text, str) else text)
-    return file
-
-
-def voc(root: Path, **things: tuple[Thing, ...]) -> Path:
-    """A picture of noise and an annotation for each name."""
-    for stem, found in things.items():
-        paint(root / "JPEGImages" / f"{stem}.png", SIZE)
-        annotate(root, stem, xml(*found, filename=f"{stem}.png"))
-    return root
-
-
-def listed(root: Path, name: str, text: str) -> None:
-    (root / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
-    (root / "ImageSets" / "Main" / f"{name}.txt").write_text(text, encoding="utf-8")
-
-
 CAT, DOG, BEAR = ("cat", (1, 1, 8, 10)), ("dog", (11, 6, 20, 15)), ("Polar_Bear", (21, 1, 40, 30))
 
 
@@ -157,7 +121,8 @@ def test_parts_are_no_objects(tmp_path: Path) -> None:
     part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></part>"
     paint(tmp_path / "JPEGImages/a.png", SIZE)
     annotate(tmp_path, "a", xml(CAT).replace("<object>", f"<object>{part}"))
-    assert VOC(tmp_path, VIEW, NAMES).entries[0].objects == ((0, (0, 0, 8, 10)),)
+    (entry,) = VOC(tmp_path, VIEW, NAMES).entries
+    assert (entry.box_labels, entry.boxes) == ((0,), ((0, 0, 8, 10),))
 
 
 def test_gray(tmp_path: Path) -> None:
@@ -175,14 +140,14 @@ def test_gray(tmp_path: Path) -> None:
 def test_without_class_names_those_of_all_annotations(tmp_path: Path) -> None:
     """The same for every list, so that the numbers of classes are too."""
     voc(tmp_path, a=(DOG,), b=(CAT,), c=((*BEAR, "1"),))
-    listed(tmp_path, "val", "a\n")
+    write_split(tmp_path, "val", "a\n")
     for split in (None, "val"):
         assert VOC(tmp_path, VIEW, split=split, difficult=False).classes == ("Polar_Bear", "cat", "dog")
 
 
 def test_classes_called_by_numbers(tmp_path: Path) -> None:
     voc(tmp_path, a=(("1", (1, 1, 3, 3)),))
-    assert VOC(tmp_path, VIEW, ("1", "2")).entries[0].objects[0][0] == 0
+    assert VOC(tmp_path, VIEW, ("1", "2")).entries[0].box_labels == (0,)
     with pytest.raises(SeewhyError, match=r"a\.xml: object '1' is no class of the classifier"):
         VOC(tmp_path, VIEW, NAMES)
 
@@ -200,10 +165,10 @@ def test_a_class_that_the_classifier_does_not_know(tmp_path: Path) -> None:
 
 def test_splits(tmp_path: Path) -> None:
     voc(tmp_path, a=(CAT,), b=(CAT,), c=(CAT,))
-    listed(tmp_path, "train", "\ufeffc\r\n\r\n a \nc\n")
-    listed(tmp_path, "val", "b\n")
-    listed(tmp_path, "empty", "\n")
-    listed(tmp_path, "wrong", "a\n\nd\nb")
+    write_split(tmp_path, "train", "\ufeffc\r\n\r\n a \nc\n")
+    write_split(tmp_path, "val", "b\n")
+    write_split(tmp_path, "empty", "\n")
+    write_split(tmp_path, "wrong", "a\n\nd\nb")
     assert next(batches(VOC(tmp_path, VIEW, NAMES, split="train"), 9)).ids == ["c.png", "a.png"]
     assert len(VOC(tmp_path, VIEW, NAMES)) == 3
     for split, said in (
@@ -342,19 +307,13 @@ def test_a_deep_annotation_is_read(tmp_path: Path) -> None:
 def test_every_class_of_a_picture_is_evaluated_on_its_own_region(tmp_path: Path) -> None:
     classifier = TINY["cnn_multilabel"]()
     voc(tmp_path, a=(CAT, DOG), b=(DOG,))
-    listed(tmp_path, "val", "a\nb\n")
+    write_split(tmp_path, "val", "a\nb\n")
     found = dataset(f"voc:{tmp_path}", classifier, options={"split": "val", "difficult": "false"})
     assert isinstance(found, VOC)
     assert (found.split, found.difficult, found.multilabel) == ("val", False, True)
     measures = {"mass": metric("relevance_mass"), "box": metric("box_accuracy")}
     result = seewhy.evaluate(classifier, ["grad_cam"], measures, found, target="label")
     assert len([row for row in result.rows if row.metric == "mass"]) == 3
-
-
-def test_a_classifier_of_one_class_takes_single_labels(tmp_path: Path) -> None:
-    voc(tmp_path, a=(DOG,))
-    found = dataset(f"voc:{tmp_path}", TINY["cnn"]())
-    assert next(batches(found, 1)).labels.tolist() == [3]  # type: ignore[union-attr]
 
 
 # -- blood cells --------------------------------------------------------------------------------------------------------
@@ -366,7 +325,7 @@ def test_a_published_dataset(real_data: Path) -> None:
     found = VOC(root, View((96, 96), 1.0, "squash"))
     assert len(found) == 364
     assert found.classes == ("Platelets", "RBC", "WBC")
-    counts = torch.tensor([label for entry in found.entries for label, _ in entry.objects]).bincount()
+    counts = torch.tensor([label for entry in found.entries for label in entry.box_labels]).bincount()
     assert counts.tolist() == [361, 4153, 372]  # two of the 4155 red cells were clicked and not drawn
     splits = {name: len(VOC(root, VIEW, split=name)) for name in ("train", "val", "trainval", "test")}
     assert splits == {"train": 205, "val": 87, "trainval": 292, "test": 72}
@@ -374,8 +333,3 @@ def test_a_published_dataset(real_data: Path) -> None:
     assert isinstance(batch.labels, Tensor)
     assert isinstance(batch.regions, Tensor)
     assert torch.equal(batch.regions.flatten(2).any(2), batch.labels > 0)
-
-
-def test_a_path_alone_is_known_by_its_annotations(tmp_path: Path) -> None:
-    root = voc(tmp_path / "set", a=(("cat", (3, 4, 20, 15)),))
-    assert isinstance(dataset(str(root), seewhy.load("factories:small"), options={"multilabel": "true"}), VOC)

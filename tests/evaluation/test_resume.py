@@ -168,8 +168,8 @@ def test_the_command_refuses_costs_of_merged_maps_and_all_leaves_them_out(tmp_pa
     assert refused.err.startswith("seewhy: seconds needs the cost of the maps")
     assert refused.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert {"cost", "flops"} <= offers(Toys(), CNN)
-    assert not {"cost", "flops"} & offers(Toys(), CNN, target="present")
+    assert {"cost", "forward_passes"} <= offers(Toys(), CNN)
+    assert not {"cost", "forward_passes"} & offers(Toys(), CNN, target="present")
 
 
 def test_operations_are_counted_where_they_are_asked_for(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Intervals hold what they claim, p-values are uniform under the null, ranks and agreement are those of the definition."""
+"""Intervals hold what they claim, p-values are uniform under the null, and the order of the images has no influence."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.agreement import agreement, agreement_by_image
 from seewhy.evaluation.statistics import (
     compare,
     compare_all,
@@ -18,7 +17,6 @@ from seewhy.evaluation.statistics import (
     mean_interval,
     mean_intervals,
     median_interval,
-    ranks,
 )
 
 Array = NDArray[np.float64]
@@ -165,65 +163,6 @@ def test_every_pair(higher: bool) -> None:
     np.testing.assert_allclose(found["a", "b"].difference, compare(scores["a"], scores["b"]), rtol=1e-9)
 
 
-# -- ranks --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("higher", [True, False])
-def test_ranks_of_what_is_clear_and_of_what_is_tied(higher: bool) -> None:
-    base = some(40)
-    found = ranks({"low": base, "twin": base + 9, "other twin": base + 9, "mid": base + 5}, higher)
-    assert list(found) == ["low", "twin", "other twin", "mid"]
-    low, twins, mid, first = (4, 1.5, 3, 0.5) if higher else (1, 3.5, 2, 0)
-    assert found["low"] == (low, low, low, low, 1 - 2 * first)
-    assert found["twin"] == found["other twin"] == (twins, twins, twins, twins, first)
-    assert found["mid"] == (mid, mid, mid, mid, 0)
-
-
-def test_ranks_that_the_images_leave_open() -> None:
-    """a is 1 above b on 60 images and 1 below on 40: the share of resamples in which it leads is that of a binomial."""
-    wins = np.repeat([1.0, 0.0], [60, 40])
-    found = ranks({"a": wins, "b": 1 - wins})
-    ahead, tied = 1 - stats.binom.cdf(50, 100, 0.6), stats.binom.pmf(50, 100, 0.6)
-    assert found["a"].first == pytest.approx(ahead + tied / 2, abs=0.01)
-    assert found["a"].mean == pytest.approx(2 - found["a"].first)
-    assert (found["a"].rank, found["a"].low, found["a"].high) == (1, 1, 1.5 if ahead + tied > 0.975 else 2)
-    assert sum(r.first for r in found.values()) == pytest.approx(1)
-    assert np.isnan(ranks({"a": [1], "b": [2]})["b"][1:]).all()
-    assert ranks({"a": [1], "b": [2]})["b"].rank == 1
-
-
-# -- agreement ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("kind", "oracle"), [("kendall", stats.kendalltau), ("spearman", stats.spearmanr)])
-def test_agreement_is_that_of_scipy(kind: Any, oracle: Any) -> None:
-    random = np.random.default_rng(0)
-    scores = {m: {f"e{i}": random.integers(0, 4, 25).astype(float) for i in range(6)} for m in ("up", "down", "open")}
-    better = {"up": True, "down": False, "open": None}
-    figures = {m: {e: float(v[0]) for e, v in row.items()} for m, row in scores.items()}
-    one, each = agreement(figures, better, kind), agreement_by_image(scores, better, kind)
-    table = {m: np.stack(list(row.values()), axis=1) * (-1 if m == "down" else 1) for m, row in scores.items()}
-    for i, a in enumerate(scores):
-        for j, b in enumerate(scores):
-            by_image = [oracle(x, y).statistic for x, y in zip(table[a], table[b], strict=True)]
-            assert one.values[i, j] == pytest.approx(by_image[0])
-            assert each.values[i, j] == pytest.approx(np.mean(by_image))
-    assert one.metrics == ("up", "down", "open")
-    assert (each.n == 25).all()
-
-
-def test_agreement_of_metrics_that_point_opposite_ways_and_of_ties() -> None:
-    figures = {
-        "gain": {"a": 1.0, "b": 2.0, "c": 3.0},
-        "drop": {"c": 1.0, "b": 5.0, "a": 9.0},
-        "flat": dict.fromkeys("abc", 0.0),
-    }
-    found = agreement(figures, {"gain": True, "drop": False, "flat": True})
-    assert found.values[0, 1] == 1
-    assert np.isnan(found.values[2]).all()
-    assert found.n[0].tolist() == [1, 1, 0]
-
-
 # -- all of them --------------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +174,6 @@ def everything(a: Array, b: Array, m: Array, seed: int = 0, images: Any = None) 
         figure_interval(m, lambda s: float(s[:, 0].sum() / s[:, 1].sum()), trials=200, seed=seed, images=images)[1:],
         compare(a, b, seed=seed, images=images),
         compare_all(scores, seed=seed, images=images),
-        ranks(scores, seed=seed, images=images),
     ]
 
 
@@ -249,12 +187,8 @@ def test_seeds_repeat_and_the_order_of_images_says_nothing(owner: Any) -> None:
     for one, other in zip(found[:4], shuffled[:4], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
     assert [p.p_holm for p in found[4]] == [p.p_holm for p in shuffled[4]]
-    assert found[5] == shuffled[5]
     for i, other in enumerate(everything(a, b, m, seed=1, images=owner)):
         assert found[i] != other or i == 1  # the ends of the median's interval are scores
-
-
-ROW = {"a": [1.0, 2.0], "b": [2.0, 1.0]}
 
 
 @pytest.mark.parametrize(
@@ -273,17 +207,6 @@ ROW = {"a": [1.0, 2.0], "b": [2.0, 1.0]}
         (lambda: compare([1, np.nan], [1, 2]), "a has 1 NaN or infinite values"),
         (lambda: compare_all({"a": [1]}), "give at least two explainers"),
         (lambda: compare_all({"a": [1, 2], "b": [1]}), "a has 2 scores and b 1; give the same images"),
-        (lambda: ranks({}), "give the scores of at least one explainer"),
-        (lambda: ranks({"a": [1, 2], "b": [np.nan, 1]}), "scores of b has 1 NaN"),
-        (lambda: agreement({}, {}), "give at least one metric"),
-        (lambda: agreement({"m": {"a": 1.0}}, {"m": True}), "agreement needs at least two explainers; there is 1"),
-        (lambda: agreement({"m": {"a": 1.0, "b": 2.0}}, {}), "higher_is_better does not say of m"),
-        (lambda: agreement({"m": {"a": 1.0, "b": np.nan}}, {"m": True}), "scores of b has 1 NaN"),
-        (lambda: agreement_by_image({"m": ROW, "o": {"a": [1, 2]}}, {"m": True}), "o has the explainers a, and m a, b"),
-        (
-            lambda: agreement_by_image({"m": ROW, "o": {"a": [1], "b": [1]}}, {"m": True, "o": True}),
-            "o has 1 images, and m 2",
-        ),
     ],
 )
 def test_what_cannot_be_computed_is_said_in_a_line(call: Callable[[], object], says: str) -> None:

@@ -15,13 +15,8 @@ from support.tiny_models import Functional, TinyViT, cnn, tiny
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.explainers import explainer
+from seewhy.explainers import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, XGradCAM, explainer
 from seewhy.explainers.cam.eigen_cam import eigen_cam
-from seewhy.explainers.cam.grad_cam import grad_cam
-from seewhy.explainers.cam.grad_cam_pp import grad_cam_pp
-from seewhy.explainers.cam.hires_cam import hires_cam
-from seewhy.explainers.cam.layer_cam import layer_cam
-from seewhy.explainers.cam.x_grad_cam import x_grad_cam
 from seewhy.explainers.gradients import feature_gradients
 
 SEEDS = range(24)
@@ -203,7 +198,7 @@ def test_grad_cam_of_captums_toy_network(layer: str, expected: list[list[float]]
     classifier = Classifier(module, mean=(0.0,), std=(1.0,), input_size=(4, 4))
     image = torch.arange(16.0).view(1, 1, 4, 4)
     pair = feature_gradients(classifier, image, torch.tensor([0]), layer)
-    assert grad_cam(*pair)[0].tolist() == expected
+    assert GradCAM(classifier, layer).combine(*pair)[0].tolist() == expected
     peer = captum("attr").LayerGradCam(module, module.get_submodule(layer))
     assert peer.attribute(image.clone(), 0, relu_attributions=True)[0, 0].tolist() == expected
 
@@ -211,11 +206,11 @@ def test_grad_cam_of_captums_toy_network(layer: str, expected: list[list[float]]
 # -- pytorch-grad-cam -------------------------------------------------------------------------------------------------
 
 CAMS = {
-    "GradCAM": grad_cam,
-    "GradCAMPlusPlus": grad_cam_pp,
-    "XGradCAM": x_grad_cam,
-    "HiResCAM": hires_cam,
-    "LayerCAM": layer_cam,
+    "GradCAM": GradCAM,
+    "GradCAMPlusPlus": GradCAMPlusPlus,
+    "XGradCAM": XGradCAM,
+    "HiResCAM": HiResCAM,
+    "LayerCAM": LayerCAM,
 }
 
 
@@ -268,7 +263,7 @@ def test_a_cam_is_that_of_pytorch_grad_cam(name: str, seed: int, build: Any) -> 
     images, targets = torch.rand(3, 3, 16, 16).double(), torch.tensor([0, 3, 1])
     expected = theirs(name, classifier, images, targets, layer, reshape)
     assert expected.max() > 0.9
-    grids = CAMS[name](*feature_gradients(classifier, images, targets, layer))
+    grids = CAMS[name](classifier).combine(*feature_gradients(classifier, images, targets, layer))
     for image, grid, m in zip(images, grids, expected, strict=True):
         np.testing.assert_allclose(as_that_library_shows(classifier, image, grid.numpy()), m, atol=1e-3, rtol=0)
 

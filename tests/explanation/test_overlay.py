@@ -1,15 +1,16 @@
 """A map on its picture: hot where the map is hot, red for and blue against, and text that fits."""
 
+from base64 import b64decode
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from seewhy.explanation.overlay import _fitted, _font, captioned, enlarge, normalized, overlay
-from seewhy.explanation.sheet import Panel, sheet
+from seewhy.explanation.overlay import captioned, data_uri, enlarge, fit_text, load_font, normalized, overlay
 
 GRAY = torch.full((3, 24, 32), 0.5)
 
@@ -150,18 +151,18 @@ def test_captions_fit(width: int) -> None:
 
 
 def test_of_a_method_with_options_the_last_ones_are_read_too() -> None:
-    shown = {_fitted(f"extremal_perturbation:steps=20,areas=[{area}]", _font(13), 168) for area in (0.05, 0.3)}
+    shown = {fit_text(f"extremal_perturbation:steps=20,areas=[{area}]", load_font(13), 168) for area in (0.05, 0.3)}
     assert len(shown) == 2
     assert all(text.startswith("extrem") and text.endswith("]") for text in shown)
-    assert all(_font(13).getlength(text) <= 168 for text in shown)
+    assert all(load_font(13).getlength(text) <= 168 for text in shown)
 
 
 @pytest.mark.parametrize("width", [100, 168])
 def test_of_a_long_name_the_probability_is_still_read(width: int) -> None:
-    shown = _fitted("long-horned beetle, longicorn  1.3 %", _font(13, bold=True), width)
+    shown = fit_text("long-horned beetle, longicorn  1.3 %", load_font(13, bold=True), width)
     assert shown.startswith("lo")
     assert shown.endswith("…  1.3 %")
-    assert _font(13, bold=True).getlength(shown) <= width
+    assert load_font(13, bold=True).getlength(shown) <= width
 
 
 def test_each_line_has_its_place() -> None:
@@ -169,31 +170,6 @@ def test_each_line_has_its_place() -> None:
     one, two = (captioned(picture, ["first", "second"][:n]) for n in (1, 2))
     assert two.height > one.height
     assert (pixels(one)[50:64] == pixels(two)[50:64]).all()
-
-
-def test_a_sheet_holds_its_panels() -> None:
-    rows = [
-        [Panel(Image.new("RGB", (10, 20), c), c) for c in ("red", "lime", "blue")],
-        [Panel(Image.new("RGB", (9, 9), "red"))],
-    ]
-    drawn = pixels(sheet(rows, "title", ["one", "two", "three"], size=100))
-    found = {}
-    for name, color in (("red", (255, 0, 0)), ("lime", (0, 255, 0)), ("blue", (0, 0, 255))):
-        found[name] = np.argwhere((drawn == color).all(2))
-    assert found["lime"].shape[0] == 100 * 200
-    assert found["blue"].shape[0] == 100 * 200
-    assert found["red"].shape[0] == 100 * 200 + 100 * 100
-    assert found["red"][:, 1].max() < found["lime"][:, 1].min()
-    assert found["lime"][:, 1].max() < found["blue"][:, 1].min()
-
-
-@pytest.mark.parametrize("keys", [("inferno", "RdBu_r"), ("RdBu_r",), ("inferno",), ()])
-def test_the_keys_are_those_of_the_maps(keys: tuple[str, ...]) -> None:
-    drawn = pixels(sheet([[Panel(Image.new("RGB", (10, 10), "white"))] * 3], size=168, keys=keys)).reshape(-1, 3)
-    for name in ("inferno", "RdBu_r"):
-        ends = (np.array([colormaps[name](0.0), colormaps[name](1.0)])[:, :3] * 255).astype(int)
-        for color in ends:
-            assert (np.abs(drawn - color).max(1) <= 1).any() == (name in keys), name
 
 
 def test_high_values_that_are_nearly_alike_can_be_told_apart() -> None:
@@ -211,3 +187,13 @@ def test_high_values_that_are_nearly_alike_can_be_told_apart() -> None:
     assert np.array_equal(normalized(mask)[0], mask.numpy()), "a mask stays one"
     low = torch.linspace(0.1, 1, 100).view(10, 10) * (values > 0)
     assert np.allclose(normalized(low)[0], (low / np.percentile(low, 99.5)).clamp(max=1), atol=1e-6), "no gap, no change"
+
+
+def test_a_picture_in_a_data_uri_is_that_picture() -> None:
+    picture = Image.new("RGB", (20, 10), (200, 30, 60))
+    uri = data_uri(picture, quality=90)
+    kind, _, content = uri.partition(",")
+    assert kind == "data:image/webp;base64"
+    shown = Image.open(BytesIO(b64decode(content)))
+    assert shown.size == picture.size
+    assert np.abs(pixels(shown.convert("RGB")) - pixels(picture)).max() < 10

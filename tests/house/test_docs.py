@@ -22,9 +22,8 @@ from seewhy.app.cli import main
 from seewhy.data.pictures import to_picture
 from seewhy.data.shapes.shapes import Shapes
 from seewhy.explainers import explainer
-from seewhy.explainers.base import options_of
 from seewhy.metrics import METRICS
-from seewhy.metrics.base import metric_options
+from seewhy.options import described
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -101,8 +100,8 @@ def test_every_metric_has_its_page_its_picture_and_its_paper(name: str) -> None:
     ):
         assert part in page or (part == "$$" and METRICS[name].family == "cost")
     assert set(metric_pages.prose(name)) >= {"", "Rewards", "Fooled by", "Defined", "Source"}
-    for option in metric_options(METRICS[name]):
-        assert f"| `{option}` | " in page
+    for option in described(METRICS[name]):
+        assert f"| `{option.name}` | " in page
     assert f"[`{name}`]({name}.md)" in metric_pages.index()
     assert name in metric_pictures.DRAWN or METRICS[name].family == "cost"
 
@@ -135,6 +134,44 @@ def test_every_method_is_told_of(name: str) -> None:
     assert f"[`{name}`](#{name})" in reference
     assert f"{{#{name}}}" in reference
     assert f"::: {EXPLAINERS[name].__module__}.{EXPLAINERS[name].__name__}" in reference
+    section = reference.partition(f"{{#{name}}}")[2].partition("\n### ")[0]
+    for option in described(EXPLAINERS[name]):
+        assert f"| `{option.name}` | " in section
+        assert option.text.strip(), f"{name}.{option.name} has no description, neither at its type nor in Args"
+
+
+def test_the_pages_are_written_alike_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of docs/ and all generated pages, for any generator; what was in the folder before is gone."""
+    monkeypatch.setattr(pages, "picture", lambda name: name.encode())  # drawing takes minutes
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    written = []
+    for _ in range(2):
+        (tmp_path / "docs").mkdir(exist_ok=True)
+        (tmp_path / "docs" / "stale.md").touch()
+        pages.write(tmp_path / "docs")
+        files = [file for file in sorted((tmp_path / "docs").rglob("*")) if file.is_file()]
+        written.append({str(file.relative_to(tmp_path / "docs")): file.read_bytes() for file in files})
+    assert written[0] == written[1]
+    by_hand = {str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")}
+    assert by_hand | set(pages.PAGES) <= set(written[0])
+    assert "stale.md" not in written[0]
+
+
+def test_the_navigation_names_every_page() -> None:
+    """But the pages of the metrics, which their index lists."""
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    by_hand = {str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")}
+    for path in by_hand | {page for page in pages.PAGES if not page.startswith("reference/metrics/")}:
+        assert re.search(rf"(: |- ){re.escape(path)}$", nav, flags=re.MULTILINE), f"{path} is not in the nav of mkdocs.yml"
+
+
+def test_every_change_is_a_fragment_of_a_kind() -> None:
+    kinds = {kind["directory"] for kind in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]["type"]}
+    for file in (ROOT / "changelog.d").iterdir():
+        number, kind, *_ = file.name.split(".")
+        assert number.isdecimal(), f"{file.name}: NUMBER.KIND.md"
+        assert kind in kinds, f"{file.name}: NUMBER.KIND.md with a kind of {', '.join(sorted(kinds))}"
+        assert " ".join(file.read_text(encoding="utf-8").split()) in pages.changelog()
 
 
 def test_the_reference_lists_every_command_and_option() -> None:
@@ -174,7 +211,7 @@ def test_every_command_that_is_shown_exists(page: str, line: str) -> None:
             method, _, own = following.partition(":")
             assert method in {*EXPLAINERS, "all", "dimmed_saliency"}, f"{page}: {line}"
             for option in re.findall(r"(\w+)=", own):
-                assert option in options_of(EXPLAINERS[method]), f"{page}: {line}"
+                assert option in {o.name for o in described(EXPLAINERS[method])}, f"{page}: {line}"
         if word in ("--option", "--model-option"):
             assert "=" in following, f"{page}: {line}"
 

@@ -1,20 +1,19 @@
-"""Similarity of maps, the randomization of parameters and of labels."""
+"""The randomization of parameters and of labels."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from scipy.stats import spearmanr
-from skimage.feature import hog
+from support.metric_cases import noise
 from support.tiny_models import SIZE, TINY
 from torch import Tensor, nn
 from train_shapes import RECIPES, permuted_labels
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.load import load
+from seewhy.classifier.probe import layers_top_down
 from seewhy.data import Shapes, batches
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, explainer
@@ -22,82 +21,15 @@ from seewhy.metrics import Case, metric
 from seewhy.metrics.base import reduced
 from seewhy.metrics.map_similarity import (
     SIMILARITIES,
-    _pairs,
-    absolute_rank_correlation,
-    hog_similarity,
     rank_correlation,
-    ssim,
 )
 from seewhy.metrics.randomization import (
     LabelRandomization,
     ParameterRandomization,
-    layers_top_down,
     randomized,
     stages,
     with_classifier,
 )
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-# -- similarity ---------------------------------------------------------------------------------------------------------
-
-
-def test_rank_correlation_is_spearmans_with_ties() -> None:
-    a, b = (noise(4, 9, 7, seed=s).mul(2).round() for s in (0, 1))
-    expected = [spearmanr(x.flatten(), y.flatten()).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
-    np.testing.assert_allclose(rank_correlation(a, b).numpy(), expected, atol=1e-6)
-    torch.testing.assert_close(rank_correlation(a, -a), -torch.ones(4))
-    torch.testing.assert_close(absolute_rank_correlation(a, -a), torch.ones(4))
-
-
-def test_ties_do_not_correlate_by_their_place() -> None:
-    """Two sparse maps whose zeros would be ordered alike by a scan from the upper left."""
-    a, b = torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)
-    a[0, 0, 0], b[0, 7, 7] = 1, 1
-    assert -0.1 < rank_correlation(a, b) < 0
-
-
-def test_hog_is_the_correlation_of_skimages_features() -> None:
-    a, b = noise(2, 64, 80, seed=0), noise(2, 64, 80, seed=1)
-    found = hog_similarity(a, b)
-    for i in range(2):
-        features = []
-        for m in (a[i].double().numpy(), b[i].double().numpy()):
-            stretched = (m - m.min()) / (m.max() - m.min())
-            features.append(hog(stretched, orientations=9, pixels_per_cell=(16, 16), cells_per_block=(1, 1)))
-        assert float(found[i]) == pytest.approx(np.corrcoef(*features)[0, 1], abs=1e-4)
-
-
-@pytest.mark.parametrize("how", list(SIMILARITIES))
-@pytest.mark.parametrize("size", [(5, 5), (16, 16), (30, 100)])
-def test_similarity_of_any_two_maps(how: str, size: tuple[int, int]) -> None:
-    compare = SIMILARITIES[how]  # type: ignore[index]
-    a, b, flat = noise(1, *size), noise(1, *size, seed=1), torch.full((1, *size), 3.0)
-    torch.testing.assert_close(compare(a, a), torch.ones(1))
-    torch.testing.assert_close(compare(a, b), compare(b, a))
-    assert compare(a, b) < 0.8
-    assert compare(flat, torch.zeros_like(flat)).tolist() == [1.0]
-    assert compare(flat, a).tolist() == [0.0]
-    assert compare(a, flat).tolist() == [0.0]
-    spot = torch.zeros(1, *size)
-    spot[0, 0, 0] = 1e-30
-    for x, y in [(spot, a), (spot, spot), (a * 1e30, b), (a.double(), b.double())]:
-        assert torch.isfinite(compare(x, y)).all()
-        assert compare(x, y).dtype == x.dtype
-
-
-def test_similarity_of_maps_that_cannot_be_compared() -> None:
-    with pytest.raises(SeewhyError, match="cannot be compared"):
-        _pairs(noise(1, 4, 4), noise(1, 4, 5), lambda x, y: 0.0)
-    for compare in (hog_similarity, ssim):
-        with pytest.raises(SeewhyError, match="needs maps of at least"):
-            compare(noise(1, 2, 2), noise(1, 2, 2))
-
-
-# -- parameters ---------------------------------------------------------------------------------------------------------
 
 
 class Three(nn.Module):
@@ -142,7 +74,7 @@ def changed(classifier: Classifier, before: dict[str, Tensor]) -> set[str]:
 
 
 def test_layers_are_ordered_as_they_run(three: Classifier, batch: tuple[Tensor, Tensor]) -> None:
-    assert layers_top_down(three, batch[0][:1]) == ["last", "norm", "second", "first", ""]
+    assert layers_top_down(three.module, three.normalize(batch[0][:1])) == ["last", "norm", "second", "first", ""]
     assert all(not m._forward_pre_hooks for m in three.module.modules())
 
 
@@ -162,7 +94,12 @@ class Attentive(nn.Module):
 
 def test_a_layer_that_is_never_called_stays_with_its_neighbor(batch: tuple[Tensor, Tensor]) -> None:
     attentive = Classifier(Attentive().eval(), input_size=(SIZE, SIZE))
-    assert layers_top_down(attentive, batch[0][:1]) == ["head", "attention.out_proj", "attention", "patch"]
+    assert layers_top_down(attentive.module, attentive.normalize(batch[0][:1])) == [
+        "head",
+        "attention.out_proj",
+        "attention",
+        "patch",
+    ]
 
 
 def test_stages_are_even_and_complete() -> None:
@@ -283,9 +220,6 @@ def test_gradient_methods_depend_on_the_network(name: str, shapes: tuple[Classif
     assert LabelRandomization(similarity="ssim").score(case).mean() < 0.5
 
 
-# -- another network for the same method --------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Around:
     """An explainer around an explainer."""
@@ -337,9 +271,6 @@ def test_a_layer_that_cannot_be_made_again_is_named(batch: tuple[Tensor, Tensor]
     stubborn = Classifier(nn.Sequential(nn.Flatten(), Stubborn(3 * SIZE**2, 5)).eval(), input_size=(SIZE, SIZE))
     with pytest.raises(SeewhyError, match=r"layer '1' cannot be initialized again \(RuntimeError: not again\)$"):
         list(randomized(stubborn, "cascading", None, 0, batch[0][:1]))
-
-
-# -- labels -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_permuted_network_is_at_chance_and_remembers() -> None:

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 import seewhy
 from seewhy.classifier.classifier import Classifier, frozen
+from seewhy.classifier.load import with_view
 from seewhy.explainers.optimized.extremal_perturbation import ExtremalPerturbation
-from seewhy.explanation.explain import prepare
+from seewhy.explanation.prepare import prepare
 
 pytestmark = pytest.mark.real_data
 
@@ -184,7 +185,7 @@ METHODS: dict[str, Callable[[Classifier], seewhy.Explainer]] = {
 @pytest.mark.parametrize("method", METHODS)
 def test_explanations_lie_on_the_object(pack: str, method: str, real_data: Path) -> None:
     """More of the map's mass in the object's own boxes than their area, and than in the boxes of another picture."""
-    classifier = seewhy.classifier.load.with_view(loaded(pack, real_data), {"crop_mode": "squash", "crop": 1.0})
+    classifier = with_view(loaded(pack, real_data), {"crop_mode": "squash", "crop": 1.0})
     folder = real_data / "imagenet_val_boxes"
     chosen = [row for row in rows(folder) if float(row["box_area_frac"]) < 0.35][:60:3]
     assert len(chosen) == 20

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from support.tiny_models import TINY
+from torch import Tensor
 
 from seewhy import explainer
 from seewhy.metrics import Case, Cost
@@ -58,3 +59,7 @@ def case_of(network: str, explainer_name: str = "grad_cam", n: int = 3, **change
         "batch_size": 4,
     }
     return Case(classifier, images, targets, targets, **{"attributions": maps, **given, **changes})
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

@@ -27,8 +27,8 @@ from torch import Tensor
 from seewhy.maps import read
 from seewhy.metrics import Case, metric
 from seewhy.metrics.color_deletion import FRACTIONS, allegiance
-from seewhy.metrics.curves import Curves, curves, divide_case, ranked, read_out, sizes
-from seewhy.metrics.r_srg import draw
+from seewhy.metrics.curves import Curves, curves, divide_case, ranked, subset_sizes, target_scores
+from seewhy.metrics.r_srg import draw_players
 from seewhy.metrics.road import impute
 
 PAIR = ("grad_cam", "random")
@@ -39,7 +39,7 @@ def pair_of(case: Case, m: Any) -> Curves:
 
 
 def values(case: Case, m: Any, logits: Tensor) -> list[float]:
-    return read_out(case, logits, m.value)[0].tolist()
+    return target_scores(case, logits, m.value)[0].tolist()
 
 
 def changed(case: Case, m: Any, k: int, best: bool, keep: bool) -> Tile:
@@ -66,7 +66,7 @@ def one_curve(name: str, m: Any) -> Figure:
             ks = list(range(min(m.regions, p) + 1))
             shown = [2, 5, 10]
         else:
-            ks = sizes(p, m.steps) if m.steps else list(range(1, p + 1))
+            ks = subset_sizes(p, m.steps) if m.steps else list(range(1, p + 1))
             shown = [round(p * share) for share in (0.05, 0.15, 0.4)]
         logits = pair.kept(ks) if keep and best else pair.removed([p - k if keep else k for k in ks])
         lines.append((method, score, [k / p for k in ks], values(case, m, logits)))
@@ -133,12 +133,12 @@ def drawn_sets(name: str, m: Any) -> Figure:
         tiles: list[Tile] = []
         for best in [True, False] if name == "r_srg" else [name == "r_lif"]:
             weights = norm if best else 1 - norm
-            ks = [k for k in sizes(players.p, m.steps) if k > 0]
+            ks = [k for k in subset_sizes(players.p, m.steps) if k > 0]
             dots = []
             generator = torch.Generator().manual_seed(2 * case.seeds[0] + best)
             for k in ks:
-                kept = draw(weights[0], k, m.n_draws, generator)
-                dots.append(read_out(case, game(torch.zeros(len(kept), dtype=torch.long), kept)[None], m.value)[0])
+                kept = draw_players(weights[0], k, m.n_draws, generator)
+                dots.append(target_scores(case, game(torch.zeros(len(kept), dtype=torch.long), kept)[None], m.value)[0])
                 if k in ks[1 : 4 if name != "r_srg" else 3]:
                     pixels = players.pixels(torch.tensor([0]), kept[:1])
                     image = torch.where(pixels[:, None], case.images, removed(case, m))
@@ -197,7 +197,7 @@ def scatter(name: str, m: Any) -> Figure:
             chance = torch.rand(m.runs, players.p, generator=torch.Generator().manual_seed(case.seeds[0]))
             gone = torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chance.topk(m.subset_size, dim=1).indices, True)
         logits = case.value_function(m.baseline)(case.images, players)(torch.zeros(len(gone), dtype=torch.long), ~gone)
-        falls = read_out(case, case.logits[:, None], m.value) - read_out(case, logits[None], m.value)
+        falls = target_scores(case, case.logits[:, None], m.value) - target_scores(case, logits[None], m.value)
         ax.plot((gone * worth).sum(1), falls[0], "o", ms=4, alpha=0.6, mew=0, color=COLORS.get(method, SOFT))
         plain(ax, "sum of the map over the group", f"fall of the {m.value}" if method == "grad_cam" else "")
         ax.set_title(f"{method}: {float(m.score(case)):.3f}", fontsize=10.5, loc="left", weight="bold", color=INK)
@@ -217,11 +217,11 @@ def painted(name: str, m: Any) -> Figure:
         tiles = [Tile(on_image(case.images[0], maps), "map")]
         for share in (0.03, 0.1):
             gone = (maps > ordered[round(share * len(ordered))]) & (maps != 0)
-            image = torch.where(gone, float(color == "white"), case.images)
+            image = torch.where(gone, m.gray, case.images)
             seen = case.run(image).argmax(1)
             stays = seen == case.logits.argmax(1)
             tiles.append(Tile(photo(image[0]), f"{share:.0%}: {class_name(seen[0])}", color=GOOD if stays else BAD))
-        kept = allegiance(whole, color, m.amount, FRACTIONS, m.reads).mean(0).tolist()
+        kept = allegiance(whole, m.gray, m.amount, FRACTIONS, m.reads).mean(0).tolist()
         lines.append((method, kept))
         rows.append((f"{method}: {float(m.score(whole).mean()):.3f} on 12 images", tiles))
     figure, ax = graph_and_tiles(rows)

@@ -3,13 +3,13 @@
 import inspect
 import math
 import re
-from dataclasses import fields
 from typing import Any
 
 from bibliography import Entry, read
 from metric_pictures import HIGH, SETTINGS, alt
+from option_table import option_table
 
-from seewhy.metrics.base import METRICS, NEEDS, metric, metric_options
+from seewhy.metrics.base import METRICS, NEEDS, metric
 
 FAMILIES = {
     "masking": "Is the class still there when the image is masked by the map?",
@@ -42,14 +42,11 @@ def reads(name: str) -> str:
 
 
 def prose(name: str) -> dict[str, str]:
-    """The docstring in parts: "" is what comes before the first of them; text and formulas as Markdown."""
+    """The paragraphs of the docstring by their heading, as Markdown; what comes before the first heading is ""."""
     text = inspect.cleandoc(METRICS[name].__doc__ or "")
     parts = re.split(r"^(Rewards|Fooled by|Defined|Args|Source):[ \n]", text, flags=re.MULTILINE)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
-    return {
-        "": linked(parts[0], name),
-        **{key: value if key == "Args" else linked(value, name) for key, value in found.items()},
-    }
+    return {key: linked(value, name) for key, value in {"": parts[0], **found}.items()}
 
 
 def linked(text: str, page: str) -> str:
@@ -63,23 +60,10 @@ def linked(text: str, page: str) -> str:
 
 
 def options(name: str) -> list[str]:
-    """A table of the fields, their types, defaults and meaning."""
-    described: dict[str, str] = {}
+    """A table of the options, and what the docstring says below them."""
     rest = inspect.cleandoc(prose(name).get("Args", "").replace("\n\n", "\n\n\n"))
-    block, _, after = rest.partition("\n\n")
-    for line in re.sub(r"\n {2,}(?! *\w+: )", " ", "\n".join(x.strip() if re.match(r" *\w+: ", x) else "    " + x.strip()
-                       for x in block.splitlines())).splitlines():  # fmt: skip
-        key, _, told = line.strip().partition(": ")
-        described[key] = told
-    known = metric_options(METRICS[name])
-    if not known:
-        return ["None.", ""]
-    types = {f.name: f.type for f in fields(METRICS[name])}  # type: ignore[arg-type]
-    lines = ["| option | default | what it is |", "|---|---|---|"]
-    for key, default in known.items():
-        told = described.get(key) or f"a {types[key]}"
-        lines.append(f"| `{key}` | `{default!r}` | {linked(told, name)} |".replace("\n", " "))
-    return [*lines, "", linked(after, name), ""]
+    after = rest.partition("\n\n")[2]
+    return [*option_table(METRICS[name], lambda text: linked(text, name)), linked(after, name), ""]
 
 
 def paper(name: str, papers: dict[str, Entry], up: str) -> str:

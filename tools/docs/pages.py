@@ -1,24 +1,27 @@
-"""Pages that are made when the documentation is built: from the registries, the command line, and files of the root."""
+"""Writes the documentation as plain Markdown and pictures into build/docs, for any generator of pages.
 
-import sys
+What is not written by hand is made from the registries, the command line, and files beside the README.
+"""
+
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import mkdocs_gen_files
 import torch
 import typer
-
-sys.path.insert(0, str(Path(__file__).parent))  # mkdocs runs this file from elsewhere
-
 from bibliography import ROOT, read
 from metric_pages import pages as metric_pages
 from metric_pictures import picture
+from option_table import option_table
 from readme import FAMILIES, is_signed, table
 
 from seewhy import EXPLAINERS
 from seewhy.app import catalog
 from seewhy.app.cli import main
 from seewhy.metrics import METRICS
+
+BUILT = ROOT / "build" / "docs"
+FRAGMENTS = ROOT / "changelog.d"
 
 ABOUT = {
     "gradient": "Derivatives of the target's logit by the pixels.",
@@ -50,7 +53,8 @@ def explainers() -> str:
             ]
             page += [f"### {name} {{#{name}}}", "", " · ".join(filter(None, facts)), ""]
             page += [f"::: {method.__module__}.{method.__name__}", "    options:", "      show_root_heading: false"]
-            page += ["      show_root_toc_entry: false", "      members: false", ""]
+            page += ["      show_root_toc_entry: false", "      members: false"]
+            page += ["      show_bases: false", "      show_docstring_parameters: false", "", *option_table(method)]
     return "\n".join(page)
 
 
@@ -89,20 +93,34 @@ def of_the_root(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
 
 
+def changelog() -> str:
+    """The history. Above it stand the fragments, which hold what changed since."""
+    news = [" ".join(file.read_text(encoding="utf-8").split()) for file in sorted(FRAGMENTS.glob("*.md"))]
+    listed = "\n".join(["## Since then", "", *(f"- {text}" for text in news)]) if news else ""
+    return of_the_root("CHANGELOG.md").replace("<!-- the entries of changelog.d come here -->", listed)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/explainers.md": explainers,
     "reference/command-line.md": command_line,
     "reference/bibliography.md": bibliography,
     **metric_pages(),
     "contributing.md": lambda: of_the_root("CONTRIBUTING.md"),
-    "changelog.md": lambda: of_the_root("CHANGELOG.md"),
+    "changelog.md": changelog,
 }
 
-if __name__ == "<run_path>":  # as mkdocs-gen-files runs it
+
+def write(folder: Path = BUILT) -> None:
+    """Write all pages and pictures into an empty folder. The same tree gives the same files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.bib"))
+    (folder / "reference" / "metrics").mkdir(parents=True, exist_ok=True)
     for path, page in PAGES.items():
-        with mkdocs_gen_files.open(path, "w", encoding="utf-8") as file:
-            file.write(page())
-    torch.set_num_threads(1)  # small networks: threads that wait for each other on a busy machine take minutes
+        (folder / path).write_text(page(), encoding="utf-8")
+    torch.set_num_threads(1)  # threads of small networks wait for each other on a busy machine
     for name in METRICS:
-        with mkdocs_gen_files.open(f"reference/metrics/{name}.webp", "wb") as file:
-            file.write(picture(name))
+        (folder / "reference" / "metrics" / f"{name}.webp").write_bytes(picture(name))
+
+
+if __name__ == "__main__":
+    write()

@@ -21,18 +21,18 @@ ASKS = {
     "randomization": "Does the map change when the network forgets what it learned?",
     "cost": "What does the map cost?",
 }
-"""The families of metrics, in the order of the page, and the question that each answers."""
+"""Families of metrics in the order of the page, and the question that each answers."""
 FAMILIES = ("gradient", "cam", "perturbation", "attention", "optimized", "learned", "reference")
 
 
 def is_signed(name: str) -> bool:
-    """Do negative values of the map speak against the class? A method says so: "Signed." in its docstring."""
+    """Do negative values of the map speak against the class? The docstring of such a method says "Signed."."""
     described = (EXPLAINERS[name].__doc__ or "").partition("Args:")[0]
     return re.search(r"\bSigned[.;]", described) is not None
 
 
-def table(rows: list[catalog.Entry], papers: dict[str, Entry], link: str = "") -> str:
-    """One line a method, by family and name; ``link`` is where a name leads, with braces for the name."""
+def table(rows: list[catalog.CatalogEntry], papers: dict[str, Entry], link: str = "") -> str:
+    """A line for each method, by family and name. ``link`` is the target of a name, with braces in place of the name."""
     lines = ["| name | what it shows | family | all classes in one pass | signed | paper |", "|---|---|---|---|---|---|"]
     for row in sorted(rows, key=lambda r: (FAMILIES.index(r["family"]), r["name"])):
         paper = papers[row["paper"]] if row["paper"] else None
@@ -48,8 +48,8 @@ def table(rows: list[catalog.Entry], papers: dict[str, Entry], link: str = "") -
     return "\n".join(lines)
 
 
-def metric_table(rows: list[catalog.Entry]) -> str:
-    """One line a family of metrics; an arrow says which way is better."""
+def metric_table(rows: list[catalog.CatalogEntry]) -> str:
+    """A line for each family of metrics. An arrow says whether higher or lower is better."""
     arrow = {"higher": " ↑", "lower": " ↓", "neither": ""}
     lines = ["| question | family | metrics |", "|---|---|---|"]
     for family, question in ASKS.items():
@@ -59,7 +59,7 @@ def metric_table(rows: list[catalog.Entry]) -> str:
 
 
 def updated(text: str) -> str:
-    """The README with the tables of now."""
+    """The README with tables that are made from the registries."""
     for begin, end, made in [
         (BEGIN, END, table(catalog.entries("explainers"), read())),
         (METRICS_BEGIN, METRICS_END, metric_table(catalog.entries("metrics"))),
@@ -74,7 +74,7 @@ def main() -> int:
     if updated(text) == text:
         return 0
     if "--check" in sys.argv[1:]:
-        print("README.md: the method table is stale; run python tools/docs/readme.py", file=sys.stderr)
+        print("README.md: the tables are stale; run python tools/docs/readme.py", file=sys.stderr)
         return 1
     README.write_text(updated(text), encoding="utf-8")
     return 0

@@ -21,7 +21,7 @@ from seewhy.data import Dataset
 from seewhy.data.named import dataset
 from seewhy.data.pictures import to_picture
 from seewhy.explanation.explain import percent
-from seewhy.explanation.overlay import enlarge, overlay, scale_of
+from seewhy.explanation.overlay import colormap_of, enlarge, overlay
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.maps import min_max
 
@@ -44,7 +44,7 @@ def drawn(classifier: Classifier, data: Dataset, methods: Sequence[str], size: i
                 Panel(enlarge(to_picture(masked), size), said(classifier, masked, targets[i])),
             ]
         rows.append(row)
-    keys = {scale_of(attribution) for some in maps.values() for attribution in some}
+    keys = {colormap_of(attribution) for some in maps.values() for attribution in some}
     columns = ["", *(text for name in methods for text in (name, "what is left"))]
     return sheet(rows, columns=columns, size=size, keys=keys)
 

@@ -13,7 +13,7 @@ from statistics import median
 import torch
 
 import seewhy
-from seewhy.explainers.base import options_of
+from seewhy.options import described
 
 MANY: Mapping[str, dict[str, object]] = {"rise": {"samples": 1000}, "relax": {"samples": 1000}, "u_relax": {"samples": 1000}}
 """Fewer masks than by default: the same are drawn for both."""
@@ -29,7 +29,7 @@ def main() -> None:
     batch = seewhy.DATASETS["shapes"](n=given.n).batch(range(given.n))
     print("| method | median | lowest | highest |\n|---|---|---|---|")
     for name in given.method or seewhy.EXPLAINERS:
-        if "precision" not in options_of(seewhy.EXPLAINERS[name]):
+        if "precision" not in {option.name for option in described(seewhy.EXPLAINERS[name])}:
             continue
         ours, theirs = (
             seewhy.explainer(name, classifier, precision=precision, **MANY.get(name, {})).explain(batch.images, batch.labels)

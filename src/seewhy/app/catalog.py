@@ -1,75 +1,83 @@
-"""What the registries hold, for the command line and the docs."""
+"""What the registries hold, for the command line and the documentation."""
 
-from collections.abc import Mapping, Sequence
-from inspect import getdoc
-from typing import Any
-
-import timm
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from seewhy.classifier.sources import MODELS, SHAPES
 from seewhy.data import DATASETS
+from seewhy.data.named import OF_THE_CALL
+from seewhy.describe import as_json, first_sentence
 from seewhy.explainers import EXPLAINERS
-from seewhy.explainers.base import options_of
-from seewhy.metrics import METRICS, metric
-from seewhy.metrics.base import metric_options
+from seewhy.metrics import METRICS
+from seewhy.options import described
+from seewhy.registry import Registry
 
-Entry = dict[str, Any]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CatalogEntry = dict[str, Any]
+REGISTRIES: dict[str, Registry[Any]] = {
+    "explainers": EXPLAINERS,
+    "metrics": METRICS,
+    "models": MODELS,
+    "datasets": DATASETS,
+}
 
 
-def entries(kind: str) -> list[Entry]:
+def entries(kind: str) -> list[CatalogEntry]:
     """One entry for each name of "explainers", "metrics", "models" or "datasets"."""
-    return {"explainers": _explainers, "metrics": _metrics, "models": _models, "datasets": _datasets}[kind]()
+    about = {"explainers": _explainer, "metrics": _metric, "models": _model, "datasets": _dataset}[kind]
+    return [{"name": name, **about(name, entry)} for name, entry in REGISTRIES[kind].items()]
 
 
-def _explainers() -> list[Entry]:
-    return [
-        {
-            "name": name,
-            "family": method.family,
-            "class_specific": method.class_specific,
-            # an optimized method has a search for each class, even if what it starts from is computed once
-            "all_classes_at_once": hasattr(method, "explain_classes") and method.family != "optimized",
-            "paper": method.paper,
-            "summary": _summary(method),
-            "options": _plain(options_of(method)),
-        }
-        for name, method in ((n, EXPLAINERS[n]) for n in EXPLAINERS)
-    ]
+def plug_in_problems(kind: str) -> list[str]:
+    """One line for each plug-in of this kind that cannot be used."""
+    return REGISTRIES[kind].problems()
 
 
-def _metrics() -> list[Entry]:
-    return [
-        {
-            "name": name,
-            "family": kind.family,
-            "better": {True: "higher", False: "lower", None: "neither"}[kind.higher_is_better],
-            "range": [bound if abs(bound) < float("inf") else str(bound) for bound in kind.range],
-            "needs": list(kind.needs),
-            "reads": metric(name).reads,
-            "explains": kind.target,
-            "paper": kind.paper,
-            "summary": _sentence(_summary(kind).partition(": ")[2] or _summary(kind)),
-            "options": _plain(metric_options(kind)),
-        }
-        for name, kind in ((n, METRICS[n]) for n in METRICS)
-    ]
+def _explainer(_: str, method: Any) -> CatalogEntry:
+    return {
+        "family": method.family,
+        "class_specific": method.class_specific,
+        # an optimized method searches for each class, even if its start is computed once for all
+        "all_classes_at_once": hasattr(method, "explain_classes") and method.family != "optimized",
+        "paper": method.paper,
+        "summary": first_sentence(method),
+        "options": _options(method),
+    }
 
 
-def _models() -> list[Entry]:
-    told = {
+def _metric(_: str, kind: Any) -> CatalogEntry:
+    summary = first_sentence(kind)
+    return {
+        "family": kind.family,
+        "better": {True: "higher", False: "lower", None: "neither"}[kind.higher_is_better],
+        "range": [bound if abs(bound) < float("inf") else str(bound) for bound in kind.range],
+        "needs": list(kind.needs),
+        "reads": kind().reads,
+        "explains": kind.target,
+        "paper": kind.paper,
+        "summary": _capitalized(summary.partition(": ")[2] or summary),
+        "options": _options(kind),
+    }
+
+
+def _model(name: str, source: object) -> CatalogEntry:
+    import timm
+
+    built_in = {
         "timm": f"NAME: {len(timm.list_models())} architectures of timm {timm.__version__}",
         "torchvision": "torchvision/NAME: the classifiers of torchvision",
         "hf": "hf/ID: image classifiers of Hugging Face, from the hub or a folder (needs seewhy[hf])",
         "factory": "package.module:factory, a function that returns a module or a Classifier",
         "shapes": ", ".join(["shapes", *(f"shapes/{name}" for name in SHAPES)]) + ": built in",
     }
-    return [{"name": name, "summary": told[name]} for name in MODELS]
+    return {"summary": built_in.get(name) or f"{name}/NAME: {first_sentence(source)}"}
 
 
-def _datasets() -> list[Entry]:
-    return [{"name": name, "summary": _summary(DATASETS[name])} for name in DATASETS]
+def _dataset(_: str, kind: Any) -> CatalogEntry:
+    options = {name: option for name, option in _options(kind).items() if name not in OF_THE_CALL}
+    return {"summary": first_sentence(kind), "options": options}
 
 
 COLUMNS = {
@@ -78,8 +86,11 @@ COLUMNS = {
 }
 
 
-def table(kind: str, rows: Sequence[Entry]) -> Table:
+def terminal_table(kind: str, rows: Sequence[CatalogEntry]) -> "Table":
     """The entries for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
     shown = Table(title=kind, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     columns = COLUMNS.get(kind, ["name", "summary"])
     headings = {"all_classes_at_once": "all classes"}
@@ -98,16 +109,13 @@ def _cell(value: object) -> str:
     return "yes" if value is True else "" if value is False else str(value)
 
 
-def _plain(options: Mapping[str, object]) -> dict[str, object]:
-    """For JSON."""
-    return {key: v if isinstance(v, int | float | str | bool | None) else str(v) for key, v in options.items()}
+def _options(kind: type[Any]) -> dict[str, object]:
+    """The options by name: what each takes, its default, its description, and its words if it takes only these."""
+    return {
+        option.name: {key: as_json(value) for key, value in option._asdict().items() if key != "name"}
+        for option in described(kind)
+    }
 
 
-def _sentence(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _summary(item: object) -> str:
-    """First sentence of the docstring."""
-    text = " ".join((getdoc(item) or "").partition("\n\n")[0].split())
-    return text.partition(". ")[0].rstrip(".")

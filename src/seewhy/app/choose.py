@@ -1,84 +1,101 @@
-"""Explainers and metrics as the command line names them."""
+"""Explainers and metrics as the command line names them: NAME, NAME:key=value,... or "all"."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError, UnsuitedError
-from seewhy.explainers import EXPLAINERS, Explainer, explainer
-from seewhy.explainers.base import options_of
-from seewhy.metrics import METRICS, Metric, metric
-from seewhy.metrics.base import NEEDS, Need, metric_options
-from seewhy.options import from_text, pairs
-from seewhy.registry import did_you_mean
+from seewhy.options import described, from_text, pairs
+from seewhy.registry import Registry, did_you_mean
+
+if TYPE_CHECKING:
+    from seewhy.classifier.classifier import Classifier
+    from seewhy.explainers import Explainer
+    from seewhy.metrics import Metric
+    from seewhy.metrics.base import Need
+
+T = TypeVar("T")
+Chosen = tuple[dict[str, T], list[str]]
 
 
-def choose(
-    names: Sequence[str], classifier: Classifier, options: Mapping[str, str]
-) -> tuple[dict[str, Explainer], list[str]]:
-    """The named explainers, each with those of the ``options``, as text, that it has; and why others were left out.
+def choose(names: Sequence[str], classifier: "Classifier", options: Mapping[str, str]) -> "Chosen[Explainer]":
+    """The named explainers, each with those of the ``options`` that it has, and why others were left out.
 
-    A name may have options of its own, "opti_cam:steps=50,learning_rate=0.3", and keeps them as its name. "all" stands for
-    every one that is defined for the network. Raises SeewhyError for an unknown name, for an option that none of them has,
-    and for a value that one cannot take.
+    "all" stands for every explainer that is defined for the network.
     """
-    split = {text: text.partition(":") for text in names if text != "all"}
-    wanted = {label: (name, pairs(_parts(own))) for label, (name, _, own) in split.items()}
-    every: dict[str, tuple[str, dict[str, str]]] = {name: (name, {}) for name in EXPLAINERS} if "all" in names else {}
-    for name, _ in wanted.values():
+    from seewhy.explainers import EXPLAINERS, explainer
+
+    for name in (text.partition(":")[0] for text in names):
         if name not in EXPLAINERS and "," in name:
             raise SeewhyError(f"{name!r} is no explainer: give --explainer again for each of several")
-    known = {name: set(options_of(EXPLAINERS[name])) for name, _ in {**every, **wanted}.values()}
-    _every_option_is_known(options, known)
-    chosen: dict[str, Explainer] = {}
-    left_out = []
-    for label, (name, own) in {**every, **wanted}.items():
-        shared = {key: text for key, text in options.items() if key in known[name]}
-        try:
-            chosen[label] = explainer(name, classifier, **from_text(EXPLAINERS[name], {**shared, **own}))
-        except UnsuitedError as error:
-            if label in wanted:
-                raise
-            left_out.append(str(error))
-    return chosen, left_out
+    return _choose(EXPLAINERS, names, options, lambda name, own: explainer(name, classifier, **own))
 
 
 def choose_metrics(
-    names: Sequence[str], options: Mapping[str, str], given: Iterable[Need], classifier: Classifier | None = None
-) -> tuple[dict[str, Metric], list[str]]:
-    """The named metrics, each with those of the ``options``, as text, that it has; and why others were left out.
+    names: Sequence[str], options: Mapping[str, str], given: "Iterable[Need]", classifier: "Classifier | None" = None
+) -> "Chosen[Metric]":
+    """The named metrics, each with those of the ``options`` that it has, and why others were left out.
 
-    A name may have options of its own, "aopc:regions=20,size=8", and keeps them as its name. "all" stands for every metric
-    that needs no more than what is ``given`` and suits the classifier. Raises SeewhyError for an unknown name, option or
-    value.
+    "all" stands for every metric that needs no more than what is ``given`` and suits the classifier.
+    """
+    from seewhy.metrics import METRICS, metric
+    from seewhy.metrics.base import NEEDS
+
+    def make(name: str, own: Mapping[str, object]) -> "Metric":
+        made = metric(name, **own)
+        try:
+            if classifier is not None and hasattr(made, "suits"):
+                made.suits(classifier)
+        except SeewhyError as error:
+            raise UnsuitedError(f"{name}: {error}") from None
+        return made
+
+    def lack(kind: "type[Metric]") -> str:
+        missing = [NEEDS[need] for need in kind.needs if need not in given]
+        return f"needs {' and '.join(missing)}" if missing else ""
+
+    return _choose(METRICS, names, options, make, lack)
+
+
+def _choose(
+    registry: Registry[Any],
+    names: Sequence[str],
+    options: Mapping[str, str],
+    make: Callable[[str, Mapping[str, object]], T],
+    lack: Callable[[Any], str] = lambda _: "",
+) -> Chosen[T]:
+    """What ``names`` name, made with options of their own and with those of ``options``, as text, that they have.
+
+    A name with options of its own, "opti_cam:steps=50,learning_rate=0.3", keeps them as its name. Of "all" is left out
+    what lacks something, what cannot be imported and what does not suit the network.
+
+    Raises:
+        SeewhyError: an unknown name, an option that nothing named has, or a value that an option does not take.
     """
     wanted: dict[str, tuple[str, dict[str, str]]] = {}
-    left_out = []
+    left_out = registry.problems() if "all" in names else []
     for text in names:
         name, _, own = text.partition(":")
         if name != "all":
+            registry[name]  # an unknown name is said before anything else
             wanted[text] = (name, pairs(_parts(own)))
             continue
-        for one in METRICS:
-            missing = [NEEDS[need] for need in METRICS[one].needs if need not in given]
-            if missing:
-                left_out.append(f"{one} needs {' and '.join(missing)}")
+        for one, kind in registry.items():
+            if missing := lack(kind):
+                left_out.append(f"{one} {missing}")
             else:
-                wanted[one] = (one, {})
-    known = {name: set(metric_options(METRICS[name])) for name, _ in wanted.values()}
+                wanted.setdefault(one, (one, {}))
+    known = {name: {option.name for option in described(registry[name])} for name, _ in wanted.values()}
     _every_option_is_known(options, known)
-    chosen = {}
+    chosen: dict[str, T] = {}
     for label, (name, own_options) in wanted.items():
         shared = {key: text for key, text in options.items() if key in known[name]}
-        chosen[label] = metric(name, **from_text(METRICS[name], {**shared, **own_options}))
-        suits = getattr(chosen[label], "suits", None)
+        values = from_text(registry[name], {**shared, **own_options})
         try:
-            if suits is not None and classifier is not None:
-                suits(classifier)
-        except SeewhyError as error:
+            chosen[label] = make(name, values)
+        except UnsuitedError as error:
             if label in names:
                 raise
-            del chosen[label]
-            left_out.append(f"{label}: {error}")
+            left_out.append(str(error))
     return chosen, left_out
 
 

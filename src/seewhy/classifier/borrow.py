@@ -1,15 +1,17 @@
-"""Reaching inside a borrowed network and giving it back: with ``replay``, all that touches hooks, flags and ``forward``.
+"""A borrowed network: its layers are read, its state is set for a moment, and it comes back as it was.
 
-A layer is named as in ``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: its
-"output" is then the first tensor in it, and what replaces it is put back into the same structure.
+Only this module and ``replay`` touch hooks, train and eval flags, ``requires_grad`` and ``forward``. A layer is named as in
+``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: the layer's output is then the
+first tensor in it, and a replacement is put back into the same structure.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from functools import partial
-from typing import Any, TypeVar, cast
+from functools import partial, wraps
+from itertools import count
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,30 +22,43 @@ from seewhy.registry import did_you_mean
 T = TypeVar("T")
 
 
+def outside_inference(function: Callable[..., T]) -> Callable[..., T]:
+    """Decorator: ``function`` runs outside ``torch.inference_mode``, wherever it is called.
+
+    A tensor that was made in inference mode can be part of no graph, so the function gets a copy of it.
+    """
+
+    @wraps(function)
+    def run(*given: object, **named: object) -> T:
+        with _no_inference_mode():
+            return function(*map(_without_inference, given), **{key: _without_inference(v) for key, v in named.items()})
+
+    return run
+
+
 @contextmanager
-def outside_inference_mode() -> Generator[None]:
-    """Autograd can be turned on inside the block, whatever the caller is in; whether it is on stays as it was."""
-    gradients = torch.is_grad_enabled()
+def _no_inference_mode() -> Generator[None]:
+    """Autograd can be turned on inside the block; whether it is on stays as the caller has it."""
+    gradients = torch.is_grad_enabled()  # leaving inference mode would turn it on
     with torch.inference_mode(False), torch.set_grad_enabled(gradients):
         yield
 
 
-def ordinary(given: T) -> T:
-    """A copy of a tensor that was made in inference mode, which no graph can keep; anything else as it is."""
-    return cast(T, given.clone()) if isinstance(given, Tensor) and given.is_inference() else given
+def _without_inference(given: object) -> object:
+    return given.clone() if isinstance(given, Tensor) and given.is_inference() else given
 
 
 @contextmanager
 def frozen(module: nn.Module) -> Generator[None]:
     """Eval mode and no parameter gradients inside the block; the exact state of every submodule afterwards.
 
-    Autograd can be turned on inside, also where the caller is in ``torch.inference_mode``.
+    Autograd can be turned on inside the block, also where the caller is in ``torch.inference_mode``.
     """
     modes = [(m, m.training) for m in module.modules()]
     flags = [(p, p.requires_grad) for p in module.parameters()]
     try:
         module.eval().requires_grad_(False)
-        with outside_inference_mode():
+        with _no_inference_mode():
             yield
     finally:
         for m, training in modes:
@@ -54,7 +69,7 @@ def frozen(module: nn.Module) -> Generator[None]:
 
 @contextmanager
 def buffers_kept(module: nn.Module) -> Generator[None]:
-    """What is written into the module's buffers inside the block is undone."""
+    """The module's buffers have their old values and are the same tensors after the block."""
     before = [(m, key, b, b.clone()) for m in module.modules() for key, b in m._buffers.items() if b is not None]
     try:
         yield
@@ -64,7 +79,7 @@ def buffers_kept(module: nn.Module) -> Generator[None]:
 
 
 def first_tensor(output: object) -> Tensor | None:
-    """The tensor that a layer's output stands for: itself, or the first one in a tuple or mapping."""
+    """The tensor that a layer's output stands for: the output itself, or the first tensor in a tuple or mapping."""
     if isinstance(output, Tensor):
         return output
     values: Sequence[object] = ()
@@ -76,7 +91,7 @@ def first_tensor(output: object) -> Tensor | None:
 
 
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:
-    """``output`` with its first tensor exchanged; the original is not changed."""
+    """A copy of ``output`` with ``tensor`` in the place of its first tensor."""
     if isinstance(output, Tensor):
         return tensor
     if isinstance(output, Mapping):
@@ -90,7 +105,7 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
 
 
 def logits_in(output: object) -> Tensor:
-    """The logits in what a network returned: itself, ``.logits``, or the only two-dimensional tensor."""
+    """The logits in what a network returned: the output itself, its ``.logits``, or its only two-dimensional tensor."""
     if isinstance(output, Tensor):
         return output
     if is_dataclass(output) and not isinstance(output, Mapping):
@@ -106,8 +121,8 @@ def logits_in(output: object) -> Tensor:
     raise SeewhyError(f"cannot tell the logits in a {kind}: return a tensor (n, k), or a mapping that has it as 'logits'")
 
 
-def layer_of(module: nn.Module, name: str) -> nn.Module:
-    """The submodule called ``name``; a SeewhyError names its neighbors when there is none."""
+def find_layer(module: nn.Module, name: str) -> nn.Module:
+    """The submodule called ``name``; if there is none, a SeewhyError with similar names."""
     modules = dict(module.named_modules())
     if name not in modules or not name:
         last = ", ".join([n for n in modules if n][-5:])
@@ -117,7 +132,7 @@ def layer_of(module: nn.Module, name: str) -> nn.Module:
 
 
 class Captured(dict[str, Tensor]):
-    """Layer name -> output of its latest call. Asking for a layer that no forward pass reached is an error."""
+    """Layer name -> output of its latest call. SeewhyError for a layer that no forward pass reached."""
 
     def __missing__(self, name: str) -> Tensor:
         raise SeewhyError(f"layer {name!r} was not reached by the forward pass: choose a layer that the network runs")
@@ -127,9 +142,9 @@ class Captured(dict[str, Tensor]):
 def capture(module: nn.Module, *layers: str, leaf: bool = False) -> Generator[Captured]:
     """Inside the block, every forward pass fills the yielded dict with the outputs of ``layers``.
 
-    What is kept is safe from later in-place operations: the network goes on with a clone. The graph stays attached, or,
-    with ``leaf=True``, starts at the layer: the captured tensor is then a leaf that requires gradients, what comes before
-    it is not recorded, and one suffix is all that a gradient costs.
+    The network goes on with a clone, so later in-place operations do not change the captured tensor. Its graph stays
+    attached. With ``leaf=True`` the graph starts at the layer: the captured tensor is a leaf that requires gradients, and
+    nothing before the layer is recorded. A gradient then costs a backward pass through the layers after it alone.
     """
     outputs = Captured()
 
@@ -145,19 +160,19 @@ def capture(module: nn.Module, *layers: str, leaf: bool = False) -> Generator[Ca
 
     with ExitStack() as stack:
         for name in layers:
-            stack.callback(layer_of(module, name).register_forward_hook(keep(name)).remove)
+            stack.callback(find_layer(module, name).register_forward_hook(keep(name)).remove)
         yield outputs
 
 
 @contextmanager
 def capture_input(module: nn.Module, layer: str) -> Generator[Captured]:
-    """As ``capture``, but what the layer is given: its first argument, graph attached."""
+    """As ``capture``, for the input of ``layer``: its first argument, graph attached."""
     inputs = Captured()
 
     def hook(_module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         inputs[layer] = args[0] if args else next(iter(named.values()))
 
-    handle = layer_of(module, layer).register_forward_pre_hook(hook, with_kwargs=True)
+    handle = find_layer(module, layer).register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield inputs
     finally:
@@ -173,10 +188,10 @@ class Call:
     output: Tensor
 
 
-def calls_of(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
-    """Every call of one forward pass that returned numbers, in the order in which they ended; and the logits.
+def trace_calls(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
+    """The calls of one forward pass that returned floating-point tensors, in the order in which they ended; and the logits.
 
-    Nothing is cloned, so that modules which return the very same tensor can be told.
+    Nothing is cloned: two modules that return the same tensor can be recognized.
     """
     names = {m: name for name, m in module.named_modules()}
     calls: list[Call] = []
@@ -193,11 +208,26 @@ def calls_of(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
     return calls, logits_in(output)
 
 
-def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """A pass in which zeros are added to the first tensor of each layer: the zeros, of the latest calls, and the logits.
+def places_of_calls(module: nn.Module, images: Tensor) -> dict[nn.Module, int]:
+    """The modules that one forward pass calls, each with the place of its latest call among all that begin."""
+    places: dict[nn.Module, int] = {}
+    clock = count()
 
-    The gradient by the zeros tells what happens to the logits when the features are replaced: nothing where the network
-    goes on with another tensor of the layer's output, as with the pooled one of a Hugging Face backbone.
+    def note(m: nn.Module, _args: object) -> None:
+        places[m] = next(clock)
+
+    with ExitStack() as stack:
+        for m in module.modules():
+            stack.callback(m.register_forward_pre_hook(note).remove)
+        module(images)
+    return places
+
+
+def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """A forward pass that adds zeros to the first tensor of each layer: the zeros of its latest call, and the logits.
+
+    The gradient by the zeros shows how the logits depend on the features. It is zero where the network goes on with another
+    tensor of the layer's output, as with the pooled one of a Hugging Face backbone.
     """
     zeros: dict[str, Tensor] = {}
 
@@ -209,14 +239,14 @@ def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> t
 
     with ExitStack() as stack:
         for name in layers:
-            stack.callback(layer_of(module, name).register_forward_hook(partial(add, name)).remove)
+            stack.callback(find_layer(module, name).register_forward_hook(partial(add, name)).remove)
         output = module(images)
     return zeros, logits_in(output)
 
 
 @contextmanager
-def answering(module: nn.Module, forward: Callable[..., object]) -> Generator[None]:
-    """Inside the block ``forward`` answers in place of the module's own."""
+def forward_replaced(module: nn.Module, forward: Callable[..., object]) -> Generator[None]:
+    """Inside the block, a call of the module runs ``forward`` in place of the module's own."""
     own = module.__dict__.get("forward")
     module.__dict__["forward"] = forward
     try:

@@ -1,4 +1,4 @@
-"""Weights from a file into a network, and a clear line when they do not fit."""
+"""Weights from a file into a network; one clear line when they do not fit."""
 
 import pickle
 import warnings
@@ -13,20 +13,21 @@ from torch import Tensor, nn
 
 from seewhy.errors import SeewhyError, cause
 
-BELOW = ("state_dict", "model", "model_state_dict", "state_dict_ema", "network")
+WEIGHTS_KEYS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "network")
 """Keys under which training code keeps the weights."""
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+"""Prefixes that wrappers of a network put before the names of its weights."""
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
     """Load the weights in ``path`` into ``module``: safetensors, or a pickle that holds tensors alone.
 
-    A state dict below ``state_dict`` or ``model`` is found, prefixes such as ``module.`` are taken off. Nothing in the
-    file is executed. Raises SeewhyError naming the keys when they are not those of the network.
+    A state dict may lie below ``state_dict`` or ``model``, and its keys may have prefixes such as ``module.``. Nothing in
+    the file is executed. SeewhyError with the keys if they are not those of the network.
     """
     weights = _without_prefix(_state_dict(Path(path)), set(module.state_dict()))
     own = module.state_dict()
-    # a count of training steps that old checkpoints lack; no layer reads it in eval mode
+    # num_batches_tracked counts training steps: old checkpoints lack it, and no layer reads it in eval mode
     missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
     unknown = [k for k in weights if k not in own]
     shapes = [
@@ -35,7 +36,7 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
         if k in own and v.shape != own[k].shape
     ]
     wrong = [
-        f"{len(keys)} {what}: {_some(keys)}"
+        f"{len(keys)} {what}: {_listed(keys)}"
         for what, keys in (("missing", missing), ("not in the network", unknown), ("of another shape", shapes))
         if keys
     ]
@@ -45,6 +46,7 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
+    """The weights in a file, by name."""
     if not path.is_file():
         what = "is a folder; name the file in it" if path.is_dir() else "does not exist"
         raise SeewhyError(f"weights file {path} {what}")
@@ -53,7 +55,7 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             content: object = load_file(path)
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of old pickles, about which the user can do nothing
+                warnings.simplefilter("ignore", UserWarning)  # old pickles cause warnings that the user can do nothing about
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise SeewhyError(f"{path} is no safetensors file, or is cut off ({error})") from None
@@ -66,27 +68,31 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors and was not opened, since a pickle can run code: save the state_dict alone, "
             "best as safetensors"
         ) from None
-    except Exception as error:  # broken bytes lead to whatever they lead to
+    except Exception as error:  # broken bytes can cause any exception
         raise SeewhyError(f"{path} is no weights file, or is cut off ({cause(error)})") from None
-    while isinstance(content, Mapping) and (key := next((k for k in BELOW if isinstance(content.get(k), Mapping)), "")):
-        content = content[key]
+    while isinstance(content, Mapping) and (keys := [k for k in WEIGHTS_KEYS if isinstance(content.get(k), Mapping)]):
+        content = content[keys[0]]
     if not isinstance(content, Mapping) or not content:
         raise SeewhyError(f"{path} holds a {type(content).__name__}, not the weights of a network by name")
     not_tensors = [str(k) for k, v in content.items() if not isinstance(v, Tensor)]
     if not_tensors:
-        raise SeewhyError(f"{path} holds entries that are no tensors: {_some(not_tensors)}")
+        raise SeewhyError(f"{path} holds entries that are no tensors: {_listed(not_tensors)}")
     return {str(k): v for k, v in content.items()}
 
 
 def _without_prefix(weights: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    """``module.`` of DataParallel, ``_orig_mod.`` of compile, ``model.`` of a trainer: whatever makes the keys fit."""
+    """The weights without the prefixes of wrappers: ``module.`` of DataParallel, ``_orig_mod.`` of compile, and others.
+
+    Prefixes are removed until a key is one of the network's ``own``.
+    """
     while weights and not own & set(weights):
-        prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in weights)), None)
+        prefix = next((p for p in WRAPPER_PREFIXES if all(k.startswith(p) for k in weights)), None)
         if prefix is None:
             break
         weights = {k.removeprefix(prefix): v for k, v in weights.items()}
     return weights
 
 
-def _some(names: list[str], most: int = 4) -> str:
+def _listed(names: list[str], most: int = 4) -> str:
+    """The first names, with commas."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -1,12 +1,52 @@
-"""Checks of the tensors that a caller gives."""
+"""Checks of what a caller gives: a network, its preprocessing, images, and classes."""
 
-from torch import Tensor
+from collections.abc import Sequence
+from math import isnan
+
+import torch
+from torch import Tensor, nn
 
 from seewhy.errors import SeewhyError
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+CROP_MODES = ("center", "squash")
+PIXEL_TOLERANCE = 0.01
+"""Images may leave [0, 1] by this much."""
+MAX_NORMALIZED = 30
+"""Images with values below 0 and none above this are taken for normalized ones, in the words of the error."""
+
+
+def must_be_network(module: nn.Module) -> None:
+    """SeewhyError for a module that cannot be explained: its layers are hidden, or it can have no gradients."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise SeewhyError("a TorchScript module hides its layers: give the module that it was made from")
+    if any(t.is_inference() for t in [*module.parameters(), *module.buffers()]):
+        raise SeewhyError("the network was made in torch.inference_mode, which leaves it no gradients: make it outside")
+
+
+def must_be_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
+    """SeewhyError unless there is one mean and one positive standard deviation per channel, of pixels in [0, 1]."""
+    if len(mean) != len(std):
+        raise SeewhyError(f"mean has {len(mean)} numbers and std {len(std)}; give one per channel to both")
+    if not all(s > 0 for s in std):
+        raise SeewhyError(f"std must be positive, got {std}")
+    if not all(-1 <= m <= 2 for m in mean):
+        raise SeewhyError(f"mean {mean} is not that of pixels in [0, 1]: divide mean and std by 255")
+
+
+def must_be_view(input_size: Sequence[int], crop: float, crop_mode: str, interpolation: str) -> None:
+    """SeewhyError unless a picture can be resized and cropped in this way."""
+    if interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
+        raise SeewhyError(
+            f"interpolation is one of {', '.join(INTERPOLATIONS)} and crop_mode is {' or '.join(CROP_MODES)}; got "
+            f"{interpolation!r} and {crop_mode!r}"
+        )
+    if len(input_size) != 2 or min(input_size) < 1 or not 0 < crop <= 1:
+        raise SeewhyError(f"input_size {input_size} and crop {crop} describe no picture")
+
 
 def must_be_tensors(**given: object) -> None:
-    """SeewhyError for what is none, by name: a class as a bare number, a list of images, targets in a column."""
+    """SeewhyError for an argument that is no tensor, or no tensor (n,) of classes; the keywords name the arguments."""
     for name, value in given.items():
         what = {"images": "floats (n, c, h, w)", "targets": "one class index for each image (n,)"}.get(
             name, "class indices (m,)"
@@ -15,3 +55,37 @@ def must_be_tensors(**given: object) -> None:
             raise SeewhyError(f"{name} must be a tensor of {what}, not of type {type(value).__name__}")
         if name != "images" and value.ndim != 1:
             raise SeewhyError(f"{name} must be a tensor of {what}, got {tuple(value.shape)}")
+
+
+def must_be_images(images: Tensor, channels: int) -> None:
+    """SeewhyError unless these are images (n, c, h, w) in [0, 1], at least one, of as many channels as the network takes."""
+    must_be_tensors(images=images)
+    if images.ndim != 4 or not images.is_floating_point():
+        raise SeewhyError(f"images must be floats (n, c, h, w), got {images.dtype} {tuple(images.shape)}")
+    if not len(images):
+        raise SeewhyError(f"there are no images: the batch is {tuple(images.shape)}")
+    must_have_channels(images, channels)
+    if not (images.amin() >= -PIXEL_TOLERANCE and images.amax() <= 1 + PIXEL_TOLERANCE):  # also false for NaN
+        low, high = float(images.amin()), float(images.amax())
+        if isnan(low):
+            raise SeewhyError("images must be in [0, 1], and these hold NaN")
+        normalized = low < -PIXEL_TOLERANCE and high <= MAX_NORMALIZED
+        cure = "do not normalize them, the classifier does" if normalized else "divide bytes by 255"
+        raise SeewhyError(f"images must be in [0, 1], these are in [{low:.3g}, {high:.3g}]: {cure}")
+
+
+def must_have_channels(images: Tensor, channels: int) -> None:
+    """SeewhyError for images of another number of channels than the network takes."""
+    if images.shape[1] != channels:
+        raise SeewhyError(f"images have {images.shape[1]} channels, the classifier takes {channels}")
+
+
+def must_be_classes(classes: Tensor, n_images: int, n_classes: int) -> None:
+    """SeewhyError unless ``classes`` (n, m) has a row of class indices for each image."""
+    if n_images != len(classes):
+        raise SeewhyError(f"{n_images} images and {len(classes)} targets: give one target for each image")
+    if classes.dtype not in (torch.int64, torch.int32):
+        raise SeewhyError(f"targets must be class indices, of type int64, got {classes.dtype}")
+    if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < n_classes:
+        wrong = int(classes.min()) if classes.min() < 0 else int(classes.max())
+        raise SeewhyError(f"class {wrong} does not exist: the classifier has classes 0 to {n_classes - 1}")

@@ -1,11 +1,11 @@
-"""What a classifier does to an image, for the manifest."""
+"""The identity of a classifier: what makes the results of two classifiers comparable."""
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.describe import digest_of
 
 
-def described_classifier(classifier: Classifier) -> dict[str, object]:
-    """What a classifier does to an image, but for its weights."""
+def classifier_identity(classifier: Classifier) -> dict[str, object]:
+    """The classifier's kind, its preprocessing and its classes as JSON; not its weights (see ``weights_digest``)."""
     return {
         "module": type(classifier.module).__name__,
         "input_size": list(classifier.input_size),

@@ -1,4 +1,4 @@
-"""Running a borrowed network in bfloat16, and giving it back as it was."""
+"""How a borrowed network computes: its precision, and the memory layout of its weights."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -7,25 +7,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import answering
+from seewhy.classifier.borrow import forward_replaced
 from seewhy.errors import SeewhyError
 
 Precision = Literal["fp32", "bf16"]
-""""fp32" is the network's own precision (float64 stays float64); "bf16" computes convolutions and matrix products in
-bfloat16, which some hardware runs several times faster, and all else as ``torch.autocast`` has it."""
+""""fp32" is the network's own precision (float64 stays float64). "bf16" computes convolutions and matrix products in
+bfloat16, which some hardware runs several times faster, and all else as ``torch.autocast`` does."""
 
 
 @contextmanager
 def computing(
     module: nn.Module, precision: Precision, heads: Sequence[nn.Module] = (), channels_last: bool = False
 ) -> Generator[None]:
-    """Inside the block the network computes in ``precision``; its weights afterwards are the very same tensors, if blocks
-    that share a network are closed in the reverse order of opening.
+    """Inside the block the network computes in ``precision``; afterwards its weights are the very same tensors.
 
-    Autocast alone would convert the weights at every pass, since it keeps converted ones only where they are trained. And
-    where images are laid out channels last, every convolution would rearrange its weights at every pass: a third of the time
-    of Opti-CAM on a VGG-16. The ``heads`` stay exact: logits in bfloat16 have three digits, and a slightly better mask
-    could not be told.
+    Blocks that share a network must be closed in the reverse order of opening. The weights are converted once for the block.
+    Autocast alone would convert them at every pass, since it keeps only those that are trained. And for images in channels
+    last, every convolution would rearrange its weights at every pass: a third of the time of Opti-CAM on a VGG-16. The
+    ``heads`` stay exact: logits in bfloat16 have three digits, too few to tell a slightly better mask.
     """
     first = next(module.parameters(), None)
     bf16 = precision == "bf16"
@@ -46,7 +45,7 @@ def computing(
             if bf16:
                 stack.enter_context(torch.autocast(device, torch.bfloat16))
                 for head in heads:
-                    stack.enter_context(answering(head, _exact(head.forward, device)))
+                    stack.enter_context(forward_replaced(head, _exact(head.forward, device)))
             yield
     finally:
         for p, data in weights.values():
@@ -54,7 +53,7 @@ def computing(
 
 
 def _exact(forward: Callable[..., object], device: str) -> Callable[..., object]:
-    """The same function of inputs in single precision."""
+    """``forward`` without autocast, on its inputs in single precision."""
 
     def run(*inputs: object) -> object:
         with torch.autocast(device, enabled=False):

@@ -1,4 +1,4 @@
-"""Which layer to look at: found by running the network once, so that no architecture needs an argument."""
+"""The layers of a network: feature layer, heads, class maps. One forward pass finds them, in any architecture."""
 
 import re
 from collections.abc import Collection
@@ -9,15 +9,17 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import Call, calls_of, frozen, perturbable
+from seewhy.classifier.borrow import Call, frozen, perturbable, places_of_calls, trace_calls
 from seewhy.errors import SeewhyError
 
 MAX_PREFIX_TOKENS = 16
+"""Up to this many tokens before the patches are tried."""
 NOT_A_STAGE = re.compile("pool|drop|identity|flatten|softmax", re.IGNORECASE)
+"""Kinds of modules that are no feature stage."""
 
 
 def prefix_tokens(module: nn.Module) -> int | None:
-    """Class, distillation and register tokens before the patches, if the network says how many; else None."""
+    """Number of class, distillation and register tokens before the patches, if the network declares it; else None."""
     declared = [m.num_prefix_tokens for m in module.modules() if isinstance(getattr(m, "num_prefix_tokens", None), int)]
     return cast(int, declared[0]) if declared else None
 
@@ -25,7 +27,7 @@ def prefix_tokens(module: nn.Module) -> int | None:
 def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None = None) -> Tensor:
     """(n, d, gh, gw) from a CNN's (n, d, gh, gw), a Swin's (n, gh, gw, d) or a ViT's (n, prefix + gh*gw, d).
 
-    ``size`` is the image's height and width: the grid has its aspect ratio. Raises SeewhyError when nothing fits.
+    ``size`` is the image's height and width: the grid has its aspect ratio. SeewhyError if no grid fits.
     """
     aspect = log(size[0] / size[1])
     if features.ndim == 4:
@@ -34,7 +36,7 @@ def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None
         return features.permute(0, 3, 1, 2) if first > rounded and last + 1e-6 < first else features
     if features.ndim == 3:
         prefixes = range(MAX_PREFIX_TOKENS + 1) if n_prefix_tokens is None else [n_prefix_tokens]
-        # patches that cut the image without a rest first: many numbers are some grid of rounded patches
+        # patches that divide the image come first: nearly every number is a grid of patches that do not
         for whole, prefix in product((True, False), prefixes):
             if grid := _grid(features.shape[1] - prefix, size, whole):
                 return features[:, prefix:].transpose(1, 2).unflatten(2, grid)
@@ -46,7 +48,7 @@ def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None
 
 
 def _grid(tokens: int, size: tuple[int, int], whole: bool) -> tuple[int, int] | None:
-    """(gh, gw) with gh*gw = tokens that square patches cut an image of ``size`` into, without a rest if ``whole``."""
+    """(gh, gw) with gh*gw = tokens, into which square patches cut an image of ``size``; without a rest if ``whole``."""
     for side in range(1, max(size) + 1):
         for gh, gw in ((size[0] // side, size[1] // side), (-(-size[0] // side), -(-size[1] // side))):
             if gh * gw == tokens > 0 and (not whole or (gh * side, gw * side) == size):
@@ -55,17 +57,17 @@ def _grid(tokens: int, size: tuple[int, int], whole: bool) -> tuple[int, int] | 
 
 
 def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None) -> list[tuple[str, int, bool]]:
-    """Feature stages in the order of the pass: (name, channels, has a gradient on its grid that is not zero everywhere).
+    """Feature stages in the order of the pass: name, channels, and whether the gradient on the grid is nonzero anywhere.
 
-    A stage has a grid of at least 2 x 2 and is no pooling, dropout or identity, no projection inside an attention, and
-    no map of class scores. Of modules that return the very same tensor the outermost stands for all whose tensor the network
-    goes on with: a backbone that returns its features beside what it pooled of them does not. The gradient is
-    asked for because a rule such as "the last block" fails: after its last attention a class-token transformer reads
-    the class token alone, and a map made there is black.
+    A stage has a grid of at least 2 x 2. It is no pooling, dropout or identity, no projection inside an attention, and no
+    map of class scores. Of modules that return the same tensor, one stands for all: the outermost whose tensor the network
+    goes on with. A backbone that returns its features beside their pooled values is not such a module: the network goes on
+    with the pooled values. The gradient decides, because a rule such as "the last block" fails: after its last attention
+    a class-token transformer reads the class token alone, and a map made there is black.
     """
     with frozen(module), torch.enable_grad():
         image = image.detach().requires_grad_()
-        calls, final = calls_of(module, image)
+        calls, final = trace_calls(module, image)
         size = (image.shape[-2], image.shape[-1])
         stages: dict[int, list[tuple[int, Call]]] = {}
         skipped: set[int] = set()
@@ -85,7 +87,7 @@ def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None
         for name, slope in zip(names, slopes, strict=True)
         if slope is not None and (to_grid(slope, size, n_prefix_tokens) != 0).any()
     }
-    # the outermost, of equals the latest; one that is alive first
+    # of modules that return the same tensor: a live one before others, then the outermost, then the latest
     order = [max(same, key=lambda s: (s[1].name in alive, -s[1].name.count("."), s[0])) for same in stages.values()]
     found = [call for _, call in sorted(order, key=lambda s: s[0])]
     return [(c.name, to_grid(c.output, size, n_prefix_tokens).shape[1], c.name in alive) for c in found]
@@ -96,7 +98,7 @@ def _is_pool(module: nn.Module) -> bool:
 
 
 def _is_stage(call: Call, size: tuple[int, int], n_prefix_tokens: int | None) -> bool:
-    # a Linear on tokens is a projection (query, key, value) that mixes roles, never a stage of its own
+    # a Linear on tokens is a projection (query, key, value), never a stage of its own
     if NOT_A_STAGE.search(type(call.module).__name__) or isinstance(call.module, nn.Linear):
         return False
     if call.output.ndim not in (3, 4) or call.output.grad_fn is None:
@@ -110,7 +112,7 @@ def _is_stage(call: Call, size: tuple[int, int], n_prefix_tokens: int | None) ->
 
 
 def _is_class_map(rest: list[Call], k: int) -> bool:
-    """A convolution to one channel a class (SqueezeNet), with nothing to learn after it."""
+    """Does the first call make one channel per class (SqueezeNet), with no parameters in any later call?"""
     if k not in (rest[0].output.shape[1], rest[0].output.shape[-1]):
         return False
     later = [c for c in rest[1:] if c.name and not rest[0].name.startswith(f"{c.name}.")]
@@ -118,9 +120,9 @@ def _is_class_map(rest: list[Call], k: int) -> bool:
 
 
 def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
-    """The linear layers whose output, or the mean of whose outputs (distilled DeiT), is the network's; by name."""
+    """Names of the linear layers whose output is the logits, or the mean of whose outputs is (distilled DeiT)."""
     with frozen(module), torch.no_grad():
-        calls, final = calls_of(module, image)
+        calls, final = trace_calls(module, image)
     linear = [c for c in calls if isinstance(c.module, nn.Linear) and c.output.shape == final.shape and final.ndim == 2]
     for heads in ([c for c in linear if c.output is final], linear):
         if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0), final):
@@ -133,7 +135,7 @@ def are_mixed(module: nn.Module, image: Tensor, layer: str, heads: Collection[st
     with frozen(module), torch.no_grad():
         names = [
             call.name
-            for call in calls_of(module, image)[0]
+            for call in trace_calls(module, image)[0]
             if isinstance(call.module, nn.Linear | nn.Conv2d) or call.name == layer
         ]
     after = names[len(names) - names[::-1].index(layer) :]
@@ -141,17 +143,18 @@ def are_mixed(module: nn.Module, image: Tensor, layer: str, heads: Collection[st
 
 
 def find_class_maps(module: nn.Module, image: Tensor) -> str | None:
-    """The convolution that makes one map a class, of which the network's output is a mean (SqueezeNet); None if none."""
+    """The convolution that makes one map per class, whose mean is the logit (SqueezeNet); None if there is none."""
     with frozen(module), torch.no_grad():
-        calls, final = calls_of(module, image)
+        calls, final = trace_calls(module, image)
     maps = [c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and _is_class_map(calls[i:], final.shape[-1])]
-    return maps[-1].name if maps and min(maps[-1].output.shape[-2:]) >= 2 else None  # after pooling it is a linear layer
+    # a convolution after pooling is a linear layer: its maps have one cell
+    return maps[-1].name if maps and min(maps[-1].output.shape[-2:]) >= 2 else None
 
 
-def find_last(module: nn.Module, image: Tensor) -> tuple[str, ...]:
-    """The linear layers or convolutions that ran last and have equally many outputs: a head, or several."""
+def find_last_layers(module: nn.Module, image: Tensor) -> tuple[str, ...]:
+    """Names of the linear layers or convolutions that ran last and have equally many outputs: one head, or several."""
     with frozen(module), torch.no_grad():
-        calls, _ = calls_of(module, image)
+        calls, _ = trace_calls(module, image)
     found: list[nn.Linear | nn.Conv2d] = []
     names = []
     for call in reversed(calls):
@@ -166,5 +169,21 @@ def find_last(module: nn.Module, image: Tensor) -> tuple[str, ...]:
     return tuple(names)
 
 
+def layers_top_down(module: nn.Module, image: Tensor) -> list[str]:
+    """Names of the modules that own parameters, the last that the network begins to run first.
+
+    A module that is never called itself has the place of the module that is registered before it.
+    """
+    with frozen(module), torch.no_grad():
+        places = places_of_calls(module, image)
+    order, last = {}, -1
+    for place, (name, m) in enumerate(module.named_modules()):
+        last = places.get(m, last)
+        if next(m.parameters(recurse=False), None) is not None:
+            order[name] = (last, place)
+    return sorted(order, key=lambda name: order[name], reverse=True)
+
+
 def _width(layer: nn.Linear | nn.Conv2d) -> int:
+    """Number of outputs."""
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels

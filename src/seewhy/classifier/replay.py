@@ -1,4 +1,4 @@
-"""Running what follows a layer again, without what comes before it (decision 2)."""
+"""Replay: the part of a network after a layer runs again, without the part before it (decision 2)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import answering, first_tensor, layer_of, with_first_tensor
+from seewhy.classifier.borrow import find_layer, first_tensor, forward_replaced, with_first_tensor
 from seewhy.errors import SeewhyError
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One forward pass, remembered up to a layer: enough to run again only what follows.
+    """One forward pass, recorded up to a layer: enough to run again only what follows.
 
     features  output of the layer's last call, (n, ...)
     n         number of images
-    finished  for each module that ran before the layer, its outputs in the order of its calls (the topmost only:
-              what happened inside a finished module is not needed again)
-    output    what the layer itself returned, whose first tensor is ``features``
+    finished  for each module that ran before the layer, its outputs in the order of its calls; modules inside a finished
+              module are left out, since they are not needed again
+    output    the whole output of the layer; its first tensor is ``features``
     """
 
     layer: str
@@ -34,19 +34,19 @@ class Recording:
 
 @dataclass(frozen=True)
 class _Finished:
-    """What a call returned, and whether its rows belong to images."""
+    """The output of a call, and whether its rows belong to images."""
 
     output: object
     per_image: bool
 
     def again(self, n: int, repeat: int) -> object:
-        """A copy for ``repeat`` rows an image, which later in-place operations may change."""
+        """A copy with ``repeat`` rows per image, which later in-place operations may change."""
         return _repeat(self.output, n, repeat) if self.per_image else _copy(self.output)
 
 
 def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, object]:
-    """Run ``module`` on ``images`` under ``no_grad``; return the record up to ``layer`` and the module's output."""
-    watched = layer_of(module, layer)
+    """Run ``module`` on ``images`` under ``no_grad``; return the recording up to ``layer`` and the module's output."""
+    watched = find_layer(module, layer)
     constants = {id(t) for t in [*module.parameters(), *module.buffers()]}
     finished: list[tuple[nn.Module, _Finished]] = []
     starts: dict[nn.Module, list[int]] = {}
@@ -59,11 +59,11 @@ def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, ob
             snapshot[:] = finished
 
     def after(m: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], output: object) -> None:
-        # a table that the network makes from its parameters or from indices has no row per image, unless it is told how many
+        # a table made from parameters or from indices has no row per image, unless the call is given the number of images
         seen = any(id(t) not in constants and t.is_floating_point() for t in _tensors([args, kwargs]))
-        told = bool(args) and type(args[0]) is int and args[0] == len(images)
-        per_image = seen or (told and isinstance(output, Tensor) and len(output) == len(images))
-        del finished[starts[m].pop() :]  # what ended inside this module need not be kept
+        gets_count = bool(args) and type(args[0]) is int and args[0] == len(images)
+        per_image = seen or (gets_count and isinstance(output, Tensor) and len(output) == len(images))
+        del finished[starts[m].pop() :]  # modules inside this module are not needed again
         finished.append((m, _Finished(_copy(output), per_image)))
         if m is watched:
             last[:] = [_copy(output)]
@@ -86,24 +86,24 @@ def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, ob
 
 
 def replay(module: nn.Module, recorded: Recording, features: Tensor, images: Tensor) -> object:
-    """The module's output when the layer returns ``features`` (r*n, ...), row i*r + j belonging to image i.
+    """The module's output when the layer returns ``features`` (r*n, ...), whose row i*r + j belongs to image i.
 
-    Modules that ended before the layer return what they returned then; the rest runs again. Functional code between
-    modules runs on those tensors, so skips around the layer are exact. Gradients reach ``features``.
+    Modules that ended before the layer return their recorded outputs; the other modules run again. Functional code between
+    modules runs on these tensors, so skips around the layer are exact. Gradients reach ``features``.
     """
     repeat = len(features) // len(recorded.features)
-    watched = layer_of(module, recorded.layer)
+    watched = find_layer(module, recorded.layer)
     answers = {m: [partial(done.again, recorded.n, repeat) for done in calls] for m, calls in recorded.finished.items()}
     rest = recorded.output if isinstance(recorded.output, Tensor) else _repeat(recorded.output, recorded.n, repeat)
     answers.setdefault(watched, []).append(partial(with_first_tensor, rest, features.clone()))
     with ExitStack() as stack:
         for m, queue in answers.items():
-            stack.enter_context(answering(m, _in_turn(iter(queue), m.forward)))
+            stack.enter_context(forward_replaced(m, _in_turn(iter(queue), m.forward)))
         return module(images.repeat_interleave(repeat, 0) if repeat > 1 else images)
 
 
 def _in_turn(answers: Iterator[Callable[[], object]], original: Callable[..., object]) -> Callable[..., object]:
-    """Gives the answers one by one, and is the original when they are used up."""
+    """A forward that returns the answers one by one, and then runs the original."""
 
     def forward(*args: object, **kwargs: object) -> object:
         answer = next(answers, None)
@@ -122,6 +122,7 @@ def _tensors(inputs: object) -> Iterator[Tensor]:
 
 
 def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The output with ``change`` applied to each of its tensors; the original stays as it is."""
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, Mapping):
@@ -142,7 +143,7 @@ def _copy(output: object) -> object:
 
 
 def _repeat(output: object, n: int, repeat: int) -> object:
-    """Every image's rows ``repeat`` times; a tensor may hold several rows an image (windows of Swin, heads)."""
+    """Every image's rows ``repeat`` times; a tensor may have several rows per image (windows of Swin, heads)."""
 
     def rows(tensor: Tensor) -> Tensor:
         if repeat == 1 or tensor.ndim == 0 or tensor.shape[0] % n:

@@ -1,7 +1,7 @@
 """The small networks that were trained on `shapes`: a residual CNN and a vision transformer.
 
-Both normalize nothing inside: the Classifier around them applies ``MEAN`` and ``STD``. Both keep a grid of one cell
-for every eight pixels, 12 x 12 at the 96 pixels of their training, so that their maps are sharp.
+Neither network normalizes its input: the Classifier around it applies ``MEAN`` and ``STD``. Both have a grid of one cell for
+every eight pixels, for sharp maps: 12 x 12 at the 96 pixels of their training.
 """
 
 import torch
@@ -38,7 +38,7 @@ class ResidualBlock(nn.Module):
 
 
 class ShapesCNN(nn.Module):
-    """A residual CNN of 0.25 M parameters: stem, three stages, global average pooling, one linear head."""
+    """A residual CNN of 0.22 M parameters: stem, three stages, global average pooling, one linear head."""
 
     def __init__(self, n_classes: int = 6, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """The two layers between which each token is processed alone."""
+    """Two linear layers that process each token alone."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Block(nn.Module):
 
 
 class PatchStem(nn.Module):
-    """Convolutions as in the first half of `ShapesCNN`: each 8 x 8 patch, with its surroundings, becomes a token."""
+    """The first half of `ShapesCNN`: convolutions that make one token of each 8 x 8 patch and its surroundings."""
 
     def __init__(self, dim: int, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class PatchStem(nn.Module):
 
 
 class ShapesViT(nn.Module):
-    """A vision transformer of 0.45 M parameters with a class token; its modules are named as those of timm."""
+    """A vision transformer of 0.43 M parameters with a class token; its modules have the names of timm's."""
 
     num_prefix_tokens = 1
 
@@ -160,7 +160,7 @@ class ShapesViT(nn.Module):
         return logits
 
     def _positions(self, rows: int, columns: int) -> Float[Tensor, "1 t d"]:
-        """The learned positions, stretched to the grid of pictures of another size."""
+        """The learned positions, interpolated to the grid of pictures of another size."""
         if (rows, columns) == (self.grid, self.grid):
             return self.pos_embed
         prefix, patches = self.pos_embed[:, :1], self.pos_embed[:, 1:]

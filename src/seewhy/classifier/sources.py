@@ -1,4 +1,7 @@
-"""Where classifiers come from: timm, torchvision, Hugging Face, the package itself, and the user's own code."""
+"""Where classifiers come from: timm, torchvision, Hugging Face, the package itself, and the user's own code.
+
+Each source imports its own library when it is asked, since each of them is slow to import.
+"""
 
 import importlib
 import inspect
@@ -12,11 +15,6 @@ from importlib.resources import as_file, files
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import timm
-import torchvision
-from huggingface_hub import constants as hub
-from huggingface_hub.utils import logging as hub_log
-from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_model_data_config
 from torch import nn
 
 from seewhy.classifier.checkpoint import load_weights
@@ -29,18 +27,21 @@ from seewhy.registry import Registry, did_you_mean
 
 @dataclass(frozen=True)
 class Request:
-    """What a source is asked for: the network's name, its options, and whether to bring its own weights."""
+    """A request to a source: the network's name, its options, and whether its own weights are wanted."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = True
 
 
-MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models")
+MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models", group="seewhy.models")
 
 
 @MODELS.register("timm")
 def _timm(request: Request) -> Classifier:
+    import timm
+    from timm.data import resolve_model_data_config
+
     try:
         with _hub_in_one_try():
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
@@ -51,7 +52,7 @@ def _timm(request: Request) -> Classifier:
         raise _unavailable(request, error) from None
     except TypeError as error:
         raise SeewhyError(f"{request.name} does not take these options {request.options}: {error}") from None
-    except Exception as error:  # what a hub raises is the hub's affair
+    except Exception as error:  # a hub can raise any exception
         raise _unavailable(request, error) from None
     config = resolve_model_data_config(module)
     names = _imagenet_names(module) if request.pretrained else ()
@@ -68,7 +69,9 @@ def _timm(request: Request) -> Classifier:
 
 
 def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
-    """Names that timm has for the data set that the weights were trained on."""
+    """Class names that timm has for the data set of the weights' training."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
     subset = infer_imagenet_subset(module)
     if subset is None:
         return tuple(getattr(module, "pretrained_cfg", {}).get("label_names") or ())
@@ -78,6 +81,8 @@ def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
 
 @MODELS.register("torchvision")
 def _torchvision(request: Request) -> Classifier:
+    import torchvision
+
     name, _, tag = request.name.partition(".")
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
@@ -123,7 +128,7 @@ def _hugging_face(request: Request) -> Classifier:
     wanted = view.get("crop_size") if view.get("do_center_crop") else None
     size = _hf_size(wanted or view.get("size") or 224)
     resized = _hf_size(view.get("size") or size)
-    # a processor that gives height and width squeezes the picture into them, and so does that of ConvNeXt from 384 on
+    # a processor with height and width squeezes the picture into them; the processor of ConvNeXt does so from 384 on
     squash = not wanted and ("shortest_edge" not in (view.get("size") or {}) or ("crop_pct" in view and size[0] >= 384))
     names = [module.config.id2label[i] for i in range(module.config.num_labels)]
     return Classifier(
@@ -144,48 +149,71 @@ RESAMPLE: dict[int, Literal["nearest", "bilinear", "bicubic", "lanczos"]] = {
     1: "lanczos",
     2: "bilinear",
     3: "bicubic",
-}  # Pillow's numbers, in which processors are saved
+}
+"""Pillow's numbers for the interpolation, as saved processors have them."""
 
 
 def _hf_size(size: Any) -> tuple[int, int]:
+    """(height, width) from a processor's number or mapping."""
     if isinstance(size, Mapping):
-        return int(size.get("height", size.get("shortest_edge", 224))), int(
-            size.get("width", size.get("shortest_edge", 224))
-        )
+        edge = size.get("shortest_edge", 224)
+        return int(size.get("height", edge)), int(size.get("width", edge))
     return int(size), int(size)
 
 
 @MODELS.register("factory")
 def _factory(request: Request) -> Classifier:
-    module_name, _, function_name = request.name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as with python -m, a module beside the user is found
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise SeewhyError(f"model {request.name!r}: no module named {error.name!r} can be imported") from None
-    except Exception as error:  # the user's own code may fail in any way
-        raise SeewhyError(f"model {request.name!r}: {module_name} cannot be imported ({cause(error)})") from error
-    factory = getattr(module, function_name, None)
-    if not callable(factory):
-        functions = [name for name, value in vars(module).items() if callable(value)]
-        hint = did_you_mean(function_name, functions)
-        raise SeewhyError(f"model {request.name!r}: {module_name} has no function {function_name!r}.{hint}")
-    try:
-        inspect.signature(factory).bind(**request.options)
-    except TypeError as error:
-        raise SeewhyError(f"model {request.name!r} does not take these options {request.options}: {error}") from None
-    try:
-        built = factory(**request.options)
-    except SeewhyError:
-        raise
-    except Exception as error:
-        raise SeewhyError(f"model {request.name!r} cannot be made ({cause(error)})") from error
+    with _working_folder_importable():
+        built = _call(_find_factory(request.name), request)
     if isinstance(built, Classifier):
         return built
     if not isinstance(built, nn.Module):
         raise SeewhyError(f"model {request.name!r} returned a {type(built).__name__}; return a module or a Classifier")
     return Classifier(built)
+
+
+def _find_factory(name: str) -> Callable[..., object]:
+    """The function that "package.module:function" names."""
+    module_name, _, function_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise SeewhyError(f"model {name!r}: no module named {error.name!r} can be imported") from None
+    except Exception as error:  # the user's own code may fail in any way
+        raise SeewhyError(f"model {name!r}: {module_name} cannot be imported ({cause(error)})") from error
+    factory = getattr(module, function_name, None)
+    if not callable(factory):
+        functions = [key for key, value in vars(module).items() if callable(value)]
+        hint = did_you_mean(function_name, functions)
+        raise SeewhyError(f"model {name!r}: {module_name} has no function {function_name!r}.{hint}")
+    return factory
+
+
+def _call(factory: Callable[..., object], request: Request) -> object:
+    """The result of the user's function; SeewhyError for options that it does not take, and if it fails."""
+    try:
+        inspect.signature(factory).bind(**request.options)
+    except TypeError as error:
+        raise SeewhyError(f"model {request.name!r} does not take these options {request.options}: {error}") from None
+    try:
+        return factory(**request.options)
+    except SeewhyError:
+        raise
+    except Exception as error:
+        raise SeewhyError(f"model {request.name!r} cannot be made ({cause(error)})") from error
+
+
+@contextmanager
+def _working_folder_importable() -> Iterator[None]:
+    """Inside the block a module in the working folder can be imported, as with ``python -m``."""
+    added = "" not in sys.path
+    if added:
+        sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        if added and "" in sys.path:
+            sys.path.remove("")
 
 
 SHAPES: dict[str, type[nn.Module]] = {
@@ -195,8 +223,8 @@ SHAPES: dict[str, type[nn.Module]] = {
     "cnn_multilabel": ShapesCNN,
     "cnn_permuted": ShapesCNN,
 }
-"""The networks that come with the package; cnn_shortcut was trained on pictures with a tag that
-gives the class away, cnn_permuted learned by heart pictures whose labels had been permuted."""
+"""The networks that come with the package. cnn_shortcut was trained on pictures with a tag that gives the class away.
+cnn_permuted learned pictures with permuted labels by heart."""
 
 
 @MODELS.register("shapes")
@@ -223,11 +251,15 @@ def _shapes(request: Request) -> Classifier:
 
 @contextmanager
 def _hub_in_one_try() -> Iterator[None]:
-    """The hub's client without its own lines and, where the hub has no address, without its minute of retries.
+    """Inside the block the hub's client prints nothing and, where the hub has no address, does not retry for a minute.
 
-    Offline it reads what it has downloaded before. Behind a proxy addresses are not ours to look up.
+    Without an address the client works offline: it reads what it has downloaded before. Behind a proxy the proxy looks up
+    the address.
     """
-    before, said = hub.HF_HUB_OFFLINE, hub_log.get_verbosity()
+    from huggingface_hub import constants as hub
+    from huggingface_hub.utils import logging as hub_log
+
+    offline, verbosity = hub.HF_HUB_OFFLINE, hub_log.get_verbosity()
     hub_log.set_verbosity_error()
     try:
         if not any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
@@ -237,11 +269,12 @@ def _hub_in_one_try() -> Iterator[None]:
     try:
         yield
     finally:
-        hub.HF_HUB_OFFLINE = before
-        hub_log.set_verbosity(said)
+        hub.HF_HUB_OFFLINE = offline
+        hub_log.set_verbosity(verbosity)
 
 
 def _unavailable(request: Request, error: BaseException) -> SeewhyError:
+    """The error for a network, or weights, that a library or hub does not give."""
     if not request.pretrained:
         return SeewhyError(f"cannot build {request.name!r} with the options {request.options} ({cause(error)})")
     return SeewhyError(

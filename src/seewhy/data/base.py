@@ -1,13 +1,17 @@
-"""What a dataset hands out, and the registry of datasets."""
+"""What a dataset is, what it hands out, and the registry of datasets."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
+from seewhy.options import AtLeast, Doc
 from seewhy.registry import Registry
 from seewhy.types import Images, Regions
+
+Limit = Annotated[int, AtLeast(1), Doc("At most so many pictures, spread evenly over the list: each class keeps its share.")]
+"""An option of datasets."""
 
 
 class Batch(NamedTuple):
@@ -15,10 +19,10 @@ class Batch(NamedTuple):
 
     ids      n names, unique in the dataset
     images   (n, c, h, w) in [0, 1]
-    labels   (n,) class indices, or (n, k) zeros and ones of a multi-label dataset; None where nobody has said them
-    regions  (n, h, w) the object of the label, or (n, k, h, w) one region per class; None where there are none
+    labels   (n,) class indices, or (n, k) zeros and ones of a multi-label dataset; None where labels are not known
+    regions  (n, h, w) the object of the label, or (n, k, h, w) one region per class; None where regions are not known
     boxes    n tensors (m, 4) of left, top, right, bottom in pixels of the image, right and bottom excluded; None where
-             there are none
+             boxes are not known
     """
 
     ids: list[str]
@@ -30,20 +34,32 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A finite, ordered collection of images of one size, any of which can be asked for."""
+    """A finite, ordered collection of images of one size. Any of them can be asked for, in any order."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their indices."""
+        ...
 
     @property
     def ids(self) -> Sequence[str]:
         """The name of each image, unique; known without reading an image."""
         ...
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """The number of images."""
+        ...
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The images at these places. SeewhyError says which one cannot be read, and why."""
+        """The images at these places, read now. SeewhyError says which one cannot be read, and why."""
+        ...
+
+    def digest(self, indices: Sequence[int]) -> str:
+        """Names, labels and file sizes of these images, as a digest, without reading an image.
+
+        Other images, other labels or a changed file give another digest. The order of ``indices`` does not matter, nor
+        what was asked for before. A dataset that makes its images gives a digest of the options that they depend on.
+        """
         ...
 
 
@@ -55,4 +71,7 @@ def batches(dataset: Dataset, batch_size: int) -> Iterator[Batch]:
         yield dataset.batch(range(start, min(start + batch_size, len(dataset))))
 
 
-DATASETS: Registry[type[Dataset]] = Registry("dataset")
+DATASETS: Registry[type[Dataset]] = Registry(
+    "dataset", group="seewhy.datasets", members=("takes", "batch", "digest", "__len__")
+)
+"""Datasets by name. A registered dataset is a dataclass; ``takes`` names the fields that ``seewhy.dataset`` fills."""

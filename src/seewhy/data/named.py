@@ -11,10 +11,13 @@ from seewhy.errors import SeewhyError
 from seewhy.options import checked, from_text
 from seewhy.registry import did_you_mean
 
+OF_THE_CALL = ("path", "view", "classes")
+"""Fields of datasets that are no options: the name of the dataset and the classifier say them."""
+
 
 @runtime_checkable
 class SeesPictures(Protocol):
-    """What a dataset must know of the network that its pictures are for; a ``Classifier`` has it all."""
+    """What ``dataset`` reads of the network for which the pictures are; a ``Classifier`` has all of it."""
 
     @property
     def view(self) -> View: ...
@@ -34,11 +37,11 @@ def dataset(
     """The dataset ``name`` in the form that ``classifier`` takes.
 
     Args:
-        name: "shapes"; "folder:PATH"; "voc:PATH"; or just a path: of a csv file or a folder, which is VOC's if it holds
-            Annotations.
-        classifier: tells the size of its input, how a picture becomes that, and what its classes are called.
+        name: "shapes"; "folder:PATH"; "voc:PATH"; or a path alone: of a csv file or a folder. A folder that holds
+            Annotations is read as VOC.
+        classifier: says the size of its input, how a picture is brought to that size, and the names of its classes.
         limit: about how many images; all by default (200 of ``shapes``).
-        options: fields of the dataset, as text: seed=1, shortcut=random, boxes_column=boxes_227_xyxy.
+        options: options of the dataset, as text: seed=1, shortcut=random, boxes_column=boxes_227_xyxy.
 
     Raises:
         SeewhyError: no such dataset, path or option.
@@ -52,11 +55,15 @@ def dataset(
             f"Known: {', '.join(DATASETS)}"
         )
     kind = cast(Any, DATASETS[kind_name])
-    known = {f.name for f in fields(kind)}
-    if "path" in known and not path:
+    if "path" in kind.takes and not path:
         raise SeewhyError(f"dataset {kind_name} needs a path: {kind_name}:PATH")
-    if "path" not in known and path:
+    if "path" not in kind.takes and path:
         raise SeewhyError(f"dataset {kind_name} has no path: write {kind_name}")
+    known = sorted(f.name for f in fields(kind) if f.name not in OF_THE_CALL)
+    for option in options or {}:
+        if option not in known:
+            hint = did_you_mean(option, known)
+            raise SeewhyError(f"dataset {kind_name} has no option {option!r}.{hint} Options: {', '.join(known)}")
     given = {
         "path": Path(path),
         "view": classifier.view,
@@ -67,11 +74,5 @@ def dataset(
         "multilabel": classifier.multilabel,
         "gray": len(classifier.mean) == 1,
     }
-    chosen = {key: value for key, value in given.items() if key in known}
-    for option in options or {}:
-        if option not in known or option in ("path", "view", "classes"):
-            free = sorted(known - {"path", "view", "classes"})
-            hint = did_you_mean(option, free)
-            raise SeewhyError(f"dataset {kind_name} has no option {option!r}.{hint} Options: {', '.join(free)}")
-    asked = checked(kind, kind_name, from_text(kind, options or {}))
-    return cast(Dataset, kind(**{**chosen, **asked}))
+    chosen = checked(kind, kind_name, from_text(kind, options or {}))
+    return cast(Dataset, kind(**{**{key: given[key] for key in kind.takes}, **chosen}))

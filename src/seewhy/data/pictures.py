@@ -13,7 +13,9 @@ from seewhy.errors import SeewhyError
 
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 25
+"""The longest side of a picture in shortest sides."""
 EPSILON = 1e-6
+"""Undoes rounding: 224 / 0.875 is 256, not 255.99."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 
 
@@ -36,9 +38,9 @@ class View(NamedTuple):
 def read_picture(path: str | Path) -> Image.Image:
     """The picture in ``path`` as 8-bit RGB, upright.
 
-    Gray, palette, CMYK and 16-bit pictures are converted; what is transparent is shown on white. Raises SeewhyError for
-    a file that is missing, empty, broken, animated, or has more than MAX_PIXELS pixels (read from its header, before
-    anything is decoded).
+    Gray, palette, CMYK and 16-bit pictures are converted; transparent pixels are shown on white. SeewhyError for a file that
+    is missing, empty, broken or animated, or has more than MAX_PIXELS pixels. Their number is read from the header, before
+    anything is decoded.
     """
     path = Path(path)
     if path.is_dir():
@@ -49,7 +51,7 @@ def read_picture(path: str | Path) -> Image.Image:
         raise SeewhyError(f"picture {path} is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit says it more clearly
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size has a clearer message
             with Image.open(path) as opened:
                 check_size(f"picture {path}", opened.size)
                 frames = getattr(opened, "n_frames", 1)
@@ -71,7 +73,7 @@ def read_picture(path: str | Path) -> Image.Image:
 
 
 def as_rgb(picture: Image.Image, name: str = "the picture") -> Image.Image:
-    """Any mode of Pillow as 8-bit RGB; transparency on white, 16 bits scaled to 8. ``name`` is for the errors."""
+    """Any mode of Pillow as 8-bit RGB: transparency on white, 16 bits scaled to 8. ``name`` begins the errors."""
     if picture.mode == "F":
         raise SeewhyError(f"{name} has floating-point numbers and no defined white; save it with 8 or 16 bits a channel")
     if picture.mode.startswith("I"):
@@ -87,7 +89,7 @@ def as_rgb(picture: Image.Image, name: str = "the picture") -> Image.Image:
 
 
 def check_size(name: str, size: tuple[int, int]) -> None:
-    """SeewhyError for a picture without pixels, with too many, or in a strip; ``name`` is what the error calls it."""
+    """SeewhyError for a picture without pixels, with too many pixels, or in a strip. ``name`` begins the error."""
     width, height = size
     if min(size) < 1:
         raise SeewhyError(f"{name} has {width} x {height} pixels: there is nothing to see")
@@ -97,21 +99,29 @@ def check_size(name: str, size: tuple[int, int]) -> None:
         raise SeewhyError(f"{name} is a strip of {width} x {height} pixels, of which a crop would show nothing")
 
 
-def see(picture: Image.Image, view: View) -> Image.Image:
+def as_seen(picture: Image.Image, view: View) -> Image.Image:
     """The part of ``picture`` that the network sees, at the network's size; as timm and torchvision prepare it."""
     height, width = view.size
-    # the small number undoes rounding: 224 / 0.875 is 256, not 255.99
-    high, wide = int(height / view.crop + EPSILON), int(width / view.crop + EPSILON)
-    if view.crop_mode == "center":
-        ratio = min(picture.height / high, picture.width / wide)
-        # sides that come out broken are cut off by both libraries, but rounded by timm where the input is no square
-        high, wide = (
-            int(side / ratio + EPSILON) if height == width else round(side / ratio)
-            for side in (picture.height, picture.width)
-        )
-    resized = picture.resize((max(wide, width), max(high, height)), Image.Resampling[view.interpolation.upper()])
+    resized = picture.resize(resized_size(picture.size, view), Image.Resampling[view.interpolation.upper()])
     left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)
     return resized.crop((left, top, left + width, top + height))
+
+
+def resized_size(size: tuple[int, int], view: View) -> tuple[int, int]:
+    """(width, height) to which ``as_seen`` resizes a picture of (width, height) ``size`` before it crops."""
+    height, width = view.size
+    high, wide = int(height / view.crop + EPSILON), int(width / view.crop + EPSILON)
+    if view.crop_mode == "center":
+        ratio = min(size[1] / high, size[0] / wide)
+        # timm and torchvision cut off the fraction of a side; timm rounds where the input is no square
+        high, wide = (int(s / ratio + EPSILON) if height == width else round(s / ratio) for s in (size[1], size[0]))
+    return max(wide, width), max(high, height)
+
+
+def network_input(picture: Image.Image, view: View, gray: bool) -> Tensor:
+    """(c, h, w) what the network sees of a picture, in three channels or one gray one."""
+    seen = as_seen(picture, view)
+    return to_tensor(seen.convert("L").convert("RGB"))[:1] if gray else to_tensor(seen)
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
@@ -120,13 +130,13 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """The inverse: (3, h, w) or (1, h, w) in [0, 1] as a picture."""
+    """(3, h, w) or (1, h, w) in [0, 1] as a picture, the inverse of ``to_tensor``."""
     pixels = (image.detach().float().clamp(0, 1) * 255).round().byte().cpu()
     return Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
-    """Files in ``folder`` that are named like pictures, in alphabetical order; SeewhyError if there are none."""
+    """The files in ``folder`` with a suffix of pictures, in alphabetical order; SeewhyError if there are none."""
     found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
         raise SeewhyError(f"folder {folder} holds no picture ({', '.join(SUFFIXES)})")

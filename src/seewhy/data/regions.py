@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from seewhy.data.pictures import EPSILON, View, read_picture, see
+from seewhy.data.pictures import View, as_seen, read_picture, resized_size
 from seewhy.errors import SeewhyError
 
 Box = tuple[float, float, float, float]
@@ -16,18 +16,14 @@ Box = tuple[float, float, float, float]
 
 
 def placement(size: tuple[int, int], view: View) -> tuple[float, float, int, int]:
-    """How ``see`` brings a picture (width, height) to the network: scale across and down, then what is cut off left, top."""
+    """How ``as_seen`` brings a picture to the network: scale across, scale down, pixels cut off at the left, at the top."""
     height, width = view.size
-    high, wide = int(height / view.crop + EPSILON), int(width / view.crop + EPSILON)
-    if view.crop_mode == "center":
-        ratio = min(size[1] / high, size[0] / wide)
-        high, wide = (int(s / ratio + EPSILON) if height == width else round(s / ratio) for s in (size[1], size[0]))
-    wide, high = max(wide, width), max(high, height)
+    wide, high = resized_size(size, view)
     return wide / size[0], high / size[1], round((wide - width) / 2), round((high - height) / 2)
 
 
-def fit(box: Box, size: tuple[int, int], view: View) -> Box | None:
-    """The box in the network's pixels, cut to what the network sees; None if nothing is left of it."""
+def box_as_seen(box: Box, size: tuple[int, int], view: View) -> Box | None:
+    """The box in the network's pixels, cut to the part that the network sees; None if no part is left."""
     across, down, left, top = placement(size, view)
     height, width = view.size
     x0, x1 = (min(max(x * across - left, 0.0), float(width)) for x in (box[0], box[2]))
@@ -35,10 +31,10 @@ def fit(box: Box, size: tuple[int, int], view: View) -> Box | None:
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
-def checked_boxes(boxes: tuple[Box, ...], size: tuple[int, int]) -> tuple[Box, ...]:
-    """The boxes; SeewhyError for one far outside the picture: it was measured in another size of it.
+def check_boxes(boxes: tuple[Box, ...], size: tuple[int, int]) -> None:
+    """SeewhyError for a box far outside the picture: it was drawn on another size of the picture.
 
-    A tenth of the side is let pass, for annotators are not exact.
+    A tenth of the side is allowed, since annotators are not exact.
     """
     for box in boxes:
         slack = [0.1 * side + 2 for side in size]
@@ -46,11 +42,10 @@ def checked_boxes(boxes: tuple[Box, ...], size: tuple[int, int]) -> tuple[Box, .
         if any(a < -s or b > side + s for a, b, side, s in zip(low, high, size, slack, strict=True)):
             numbers = " ".join(f"{x:g}" for x in box)
             raise SeewhyError(f"box {numbers} leaves its picture of {size[0]} x {size[1]} pixels; boxes are in its pixels")
-    return boxes
 
 
-def region_of(boxes: Tensor, view: View) -> Tensor:
-    """(h, w) pixels whose middle is in a box; at least one for each box."""
+def region_of_boxes(boxes: Tensor, view: View) -> Tensor:
+    """(h, w) the pixels whose middle is in a box of (m, 4); at least one pixel for each box."""
     region = torch.zeros(view.size, dtype=torch.bool)
     for x0, y0, x1, y1 in boxes.tolist():
         (top, bottom), (left, right) = _covered(y0, y1, view.size[0]), _covered(x0, x1, view.size[1])
@@ -64,17 +59,22 @@ def _covered(low: float, high: float, n: int) -> tuple[int, int]:
     return (start, stop) if start < stop else (middle, middle + 1)
 
 
-def read_mask(path: Path, size: tuple[int, int], view: View) -> Tensor:
-    """(h, w) where the picture in ``path`` is not 0, seen as the network sees; it must be as large as its picture."""
-    read_picture(path)  # says what may be wrong with the file
+def read_mask(path: Path, size: tuple[int, int], view: View, values: tuple[int, ...] = ()) -> Tensor:
+    """(h, w) where the mask in ``path`` marks the object, as the network sees it.
+
+    The object is where the mask is not 0, or where it has one of ``values``. SeewhyError unless the mask is as large as its
+    picture, ``size``.
+    """
+    read_picture(path)  # raises for a broken file; it converts the values of a palette, so they are read again
     with Image.open(path) as opened:
         upright = ImageOps.exif_transpose(opened)
-        values, transparent = np.asarray(upright), upright.mode in ("LA", "RGBA")
+        pixels, transparent = np.asarray(upright), upright.mode in ("LA", "RGBA")
     if transparent:
-        values = values[..., :-1] * (values[..., -1:] > 0)
-    object_ = values if values.ndim == 2 else values.any(-1)
+        pixels = pixels[..., :-1] * (pixels[..., -1:] > 0)
+    marked = np.isin(pixels, values) if values else pixels != 0
+    object_ = marked if marked.ndim == 2 else marked.any(-1)
     if object_.shape != size[::-1]:
         have, want = (f"{w} x {h}" for h, w in (object_.shape, size[::-1]))
         raise SeewhyError(f"mask {path} has {have} pixels, its picture {want}")
-    mask = Image.fromarray((object_ != 0).astype(np.uint8) * 255)
-    return torch.from_numpy(np.array(see(mask, view._replace(interpolation="nearest"))) > 0)
+    mask = Image.fromarray(object_.astype(np.uint8) * 255)
+    return torch.from_numpy(np.array(as_seen(mask, view._replace(interpolation="nearest"))) > 0)

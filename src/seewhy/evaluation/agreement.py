@@ -8,11 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.statistics import Array, score_table
+from seewhy.evaluation.bootstrap import Array, score_table
 
 
 class Agreement(NamedTuple):
-    """(m, m) correlations of ``metrics``, NaN where none is defined, and (m, m) on how many images they rest."""
+    """(m, m) correlations of ``metrics``, NaN where not defined, and (m, m) the number of images behind each."""
 
     metrics: tuple[str, ...]
     values: Array
@@ -27,9 +27,9 @@ def agreement(
     """Do two metrics put the explainers in the same order? Kendall's tau-b or Spearman's rho over the explainers.
 
     Args:
-        figures: of each metric, of each explainer.
-        higher_is_better: of each metric; where it is false the figures change their sign, so that 1 is agreement.
-        kind: tau-b corrects for ties as Kendall (Rank Correlation Methods, 1945) does; rho is Pearson's of the ranks.
+        figures: by metric, then by explainer.
+        higher_is_better: by metric; where it is false the figures change their sign, so that 1 is agreement.
+        kind: tau-b corrects for ties (Kendall, Rank Correlation Methods, 1945); rho is Pearson's correlation of the ranks.
     """
     rows = {name: {e: [value] for e, value in row.items()} for name, row in figures.items()}
     return agreement_by_image(rows, higher_is_better, kind)
@@ -40,9 +40,9 @@ def agreement_by_image(
     higher_is_better: Mapping[str, bool | None],
     kind: Literal["kendall", "spearman"] = "kendall",
 ) -> Agreement:
-    """``agreement`` on each image, and the mean over those where it is defined: no metric has all explainers tied.
+    """``agreement`` on each image, and its mean over the images on which neither metric has all explainers tied.
 
-    ``scores`` are (n,) of each metric, of each explainer; the same explainers and images.
+    ``scores`` are (n,) by metric, then by explainer, of the same explainers and images.
     """
     if kind not in ("kendall", "spearman"):
         raise SeewhyError(f"kind is kendall or spearman; not {kind!r}")

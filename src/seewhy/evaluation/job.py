@@ -9,7 +9,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, cast
 
-from seewhy.describe import described_fields, environment
+from seewhy.describe import environment, fields_as_json
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.devices import exchange
 from seewhy.evaluation.manifest import SCHEMA, AboutExplainer, AboutMetric, Manifest, read_manifest
@@ -174,7 +174,7 @@ def describe_metric(metric: Metric, limit: int | None) -> AboutMetric:
         metric=METRICS.name_of(type(metric)),
         family=metric.family,
         higher_is_better=metric.higher_is_better,
-        options=described_fields(metric, ()),
+        options=fields_as_json(metric, ()),
         range=[float(end) if isfinite(end) else None for end in metric.range],
         reads=metric.reads,
         explains=metric.target,

@@ -8,9 +8,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.identity import described_classifier
+from seewhy.classifier.identity import classifier_identity
 from seewhy.data import Batch, Dataset
-from seewhy.describe import described_fields, digest_of, fingerprint
+from seewhy.describe import digest_of, fields_as_json, weights_digest
 from seewhy.errors import ImageError, SeewhyError
 from seewhy.evaluation.manifest import Failure, Identity
 from seewhy.evaluation.rows import ImageFacts, Rows, box_around, correct, present_classes
@@ -46,10 +46,10 @@ class Question:
     def identity(self, images: Sequence[int], threads: int) -> Identity:
         """What makes the numbers of two evaluations comparable. ``images`` are places in the dataset."""
         ids = [self.dataset.ids[i] for i in images]
-        dataset = described_fields(self.dataset, ("path", "classes", "view"))
+        dataset = fields_as_json(self.dataset, ("path", "classes", "view"))
         return Identity(
-            classifier=described_classifier(self.classifier),
-            weights=fingerprint(self.classifier.module),
+            classifier=classifier_identity(self.classifier),
+            weights=weights_digest(self.classifier.module),
             dataset={"name": type(self.dataset).__name__.lower(), **dataset},
             images=f"{len(ids)} with the names {digest_of(chr(10).join(ids).encode())}",
             device=str(next((p.device.type for p in self.classifier.module.parameters()), "cpu")),
@@ -101,9 +101,9 @@ class Question:
         """
         explainer, cost = self.methods[name], None
         if "cost" in needs and rows.present is None:  # merged maps have no cost, and the metric says so
-            if "flops" not in needs and name not in self._timed:  # counting them is a first run already
+            if "forward_passes" not in needs and name not in self._timed:  # counting them is a first run already
                 explainer.explain(rows.images[:1], rows.explained[:1])
-            maps, cost = measure(explainer, rows.images, rows.explained, count_flops="flops" in needs)
+            maps, cost = measure(explainer, rows.images, rows.explained, count_flops="forward_passes" in needs)
             self._timed.add(name)
         elif kept is not None:
             maps = kept.to(rows.images.device)
@@ -129,10 +129,10 @@ class Question:
             cost=cost,
             class_maps=maps_of_classes(explainer, rows.images, classes) if classes is not None and merged else None,
             map_classes=classes,
-            whole=rows.logits,
+            image_logits=rows.logits,
             seed=self.seed,
             batch_size=self.batch_size,
-            source=self.data_name,
+            data_name=self.data_name,
         )
 
     @property
@@ -216,7 +216,7 @@ def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, 
     Merged maps (target "present") have no explainer and no cost.
     """
     first = _first_readable(dataset)
-    found: set[Need] = set() if target == "present" else {"explainer", "cost", "flops"}
+    found: set[Need] = set() if target == "present" else {"explainer", "cost", "forward_passes"}
     if first.labels is not None:
         found.add("labels")
     if first.regions is not None:

@@ -12,18 +12,17 @@ from seewhy.evaluation.statistics import Estimate, figure_interval, mean_interva
 from seewhy.metrics import Metric
 from seewhy.metrics.base import Reduces
 
-WIDE = 8
-"""With more metrics than this they are rows, not columns."""
-NUMBERS = 2_000_000_000
-"""That the resamples of one figure may read; a large dataset has fewer of them, but no less than 200."""
-ARROW = {True: " ↑", False: " ↓", None: ""}
+MAX_COLUMNS = 8
+"""Up to this many metrics are columns of the table; more metrics are rows."""
+MAX_READS = 2_000_000_000
+"""Budget of one bootstrap: resamples x scores. At least 200 resamples are drawn."""
 
 
-def table(evaluation: Evaluation) -> Table:
-    """Explainers and metrics; an arrow says which way is better, and the best figure is bold."""
+def figures_table(evaluation: Evaluation) -> Table:
+    """Figures by explainer and metric. An arrow says which way is better, and the best figure is bold."""
     metrics = evaluation.metrics
     figures = {e: {name: row.get(name, nan) for name in metrics} for e, row in evaluation.table().items()}
-    headings = {name: name + ARROW[m.higher_is_better] for name, m in metrics.items()}
+    headings = {name: f"{name} {arrow(m.higher_is_better)}".strip() for name, m in metrics.items()}
     best = {name: _best([row[name] for row in figures.values()], m) for name, m in metrics.items()}
 
     def cell(explainer: str, name: str) -> Text:
@@ -32,8 +31,8 @@ def table(evaluation: Evaluation) -> Table:
         return Text("–" if isnan(value) else f"{value:.4g}", style=style)
 
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    shown.add_column("metric" if len(metrics) > WIDE else "explainer", no_wrap=True)
-    if len(metrics) > WIDE:
+    shown.add_column("metric" if len(metrics) > MAX_COLUMNS else "explainer", no_wrap=True)
+    if len(metrics) > MAX_COLUMNS:
         for explainer in figures:
             shown.add_column(explainer, justify="right")
         for name in metrics:
@@ -46,6 +45,11 @@ def table(evaluation: Evaluation) -> Table:
     return shown
 
 
+def arrow(higher_is_better: bool | None) -> str:
+    """The sign of the better direction; none where no direction is better."""
+    return {True: "↑", False: "↓", None: ""}[higher_is_better]
+
+
 def _best(values: list[float], metric: Metric) -> float | None:
     values = [value for value in values if not isnan(value)]
     if metric.higher_is_better is None or not values:
@@ -54,13 +58,13 @@ def _best(values: list[float], metric: Metric) -> float | None:
 
 
 def interval(evaluation: Evaluation, explainer: str, name: str, seed: int = 0) -> Estimate | None:
-    """The 95 % interval of a figure over images; None for one image, or scores that are not finite."""
+    """The 95 % interval of a figure over images; None for one image, for a cost, and for scores that are not finite."""
     metric, scores = evaluation.metrics[name], evaluation.scores(explainer, name)
-    if not scores.isfinite().all() or metric.family == "cost":  # one measurement stands in every row of its batch
+    if not scores.isfinite().all() or metric.family == "cost":  # of a cost, one measurement stands in every row of a batch
         return None
     images, numbers = evaluation.image_ids(explainer, name), scores.numpy()
     if isinstance(metric, Reduces):
-        reduce, trials = metric.reduce, max(200, min(2_000, NUMBERS // scores.numel()))
+        reduce, trials = metric.reduce, max(200, min(2_000, MAX_READS // scores.numel()))
         found = figure_interval(numbers, lambda drawn: reduce(from_numpy(drawn)), trials=trials, seed=seed, images=images)
     else:
         found = mean_interval(numbers, seed=seed, images=images)
@@ -68,7 +72,7 @@ def interval(evaluation: Evaluation, explainer: str, name: str, seed: int = 0) -
 
 
 def failed(evaluation: Evaluation) -> list[str]:
-    """What went wrong, a line for each kind of failure."""
+    """A line for each kind of failure: what failed, on how many images, and why on the first of them."""
     kinds: dict[tuple[str, str], list[Failure]] = {}
     for failure in evaluation.failures:
         kinds.setdefault((failure.explainer, failure.metric), []).append(failure)

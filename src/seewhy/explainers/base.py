@@ -1,19 +1,32 @@
-"""What every explainer promises, and the registry."""
+"""What every explainer promises, how a method is declared, and the registry."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields
-from functools import wraps
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from inspect import getmembers, isfunction
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, runtime_checkable
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeVar,
+    cast,
+    dataclass_transform,
+    final,
+    get_args,
+    runtime_checkable,
+)
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
-from seewhy.classifier.borrow import ordinary, outside_inference_mode
+from seewhy.classifier.borrow import outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
-from seewhy.errors import SeewhyError
+from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.gradients import Point
-from seewhy.options import checking
-from seewhy.registry import Registry, did_you_mean
+from seewhy.options import build, checking
+from seewhy.registry import Registry
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 T = TypeVar("T")
@@ -22,9 +35,9 @@ Family = Literal["gradient", "cam", "perturbation", "attention", "optimized", "l
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A method: a frozen dataclass whose options are its fields.
+    """A method: a frozen dataclass whose fields are the classifier and the options.
 
-    The maps of ``explain`` have the images' height, width, dtype and device; they are detached, finite and raw: signed if
+    The maps of ``explain`` have the images' height, width, dtype and device. They are detached, finite and raw: signed if
     the method is, never rescaled. Map i depends on image i and target i alone. ``seewhy.testing`` checks all of it.
     """
 
@@ -46,54 +59,101 @@ class ExplainsClasses(Explainer, Protocol):
 
 @runtime_checkable
 class HasPoints(Explainer, Protocol):
-    """A gradient method, as the points at which it differentiates: what the rules of sign and activity can wrap."""
+    """A gradient method, as the points at which it differentiates. The rules of sign and activity can read it."""
 
     def points(self, images: Images) -> Iterator[Point]: ...
 
 
-def _registered(name: str, kind: type[T]) -> type[T]:
-    """Its options are checked, and it can be asked in ``torch.inference_mode`` too, or with what was made there."""
+# -- the registry -----------------------------------------------------------------------------------------------------
+
+
+def _prepared(name: str, kind: type[T]) -> type[T]:
+    """``kind`` with options that are checked, and with ``explain`` methods that also work in ``torch.inference_mode``."""
     for key, method in getmembers(kind, isfunction):
         if key.startswith("explain"):
-            setattr(kind, key, _anywhere(method))
+            setattr(kind, key, outside_inference(method))
     return checking(name, kind)
 
 
-def _anywhere(method: Callable[..., Any]) -> Callable[..., Any]:
-    """``method`` outside of inference mode, and on images and targets that are not of it."""
-
-    @wraps(method)
-    def explain(*given: object, **named: object) -> object:
-        with outside_inference_mode():
-            return method(*map(ordinary, given), **{key: ordinary(value) for key, value in named.items()})
-
-    return explain
+EXPLAINERS: Registry[type[Explainer]] = Registry(
+    "explainer", _prepared, "seewhy.explainers", ("family", "class_specific", "paper", "explain")
+)
 
 
-EXPLAINERS: Registry[type[Explainer]] = Registry("explainer", _registered)
+# -- how a method is declared -----------------------------------------------------------------------------------------
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Declared:
+    """Reads a class head: ``class MyMethod(Method, name="my_method", family="cam", paper="author2025title")``."""
+
+    family: ClassVar[Family]
+    class_specific: ClassVar[bool]
+    paper: ClassVar[str]
+
+    def __init_subclass__(
+        cls, *, name: str = "", family: Family | None = None, paper: str = "", class_specific: bool = True
+    ) -> None:
+        """Makes ``cls`` a frozen dataclass. With a ``name`` it is a method, and registered; without, a base of methods."""
+        dataclass(frozen=True)(cls)
+        if name:
+            if family not in get_args(Family):
+                raise TypeError(f"{cls.__name__} has family={family!r}: give one of {', '.join(get_args(Family))}")
+            cls.family, cls.paper, cls.class_specific = cast(Family, family), paper, class_specific
+            EXPLAINERS.register(name)(cast(Any, cls))
+
+
+class Method(Declared, ABC):
+    """A method of this package: its class head declares it, its fields are its options. It has no behavior.
+
+    Head:
+        name: in the registry. A class without a name is a base of methods.
+        family: folder of the module.
+        paper: key of the paper in the bibliography.
+        class_specific: does the map depend on the target?
+
+    Args:
+        classifier: what is explained.
+    """
+
+    classifier: Classifier
+
+    @abstractmethod
+    def explain(self, images: Images, targets: Targets) -> Attribution:
+        """The map of each image for its own target."""
+
+
+class ClassMaps(Method):
+    """A method that explains several classes of an image in the same passes. A subclass says how, in ``maps``."""
+
+    @abstractmethod
+    def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
+        """The maps of each image for its own k classes. Images and classes are checked, images are detached."""
+
+    @final
+    def explain(self, images: Images, targets: Targets) -> Attribution:
+        return self._checked(images, as_column(targets))[:, 0]
+
+    @final
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        return self._checked(images, for_each(images, classes))
+
+    def _checked(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
+        self.classifier.check_classes(images, classes)
+        return self.maps(images.detach(), classes)
+
+
+# -- how a method is made and asked -----------------------------------------------------------------------------------
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
     must_be_classifier(classifier)
-    method = EXPLAINERS[name]
-    known = options_of(method)
-    for option in options:
-        if option not in known:
-            listed = ", ".join(known) or "none"
-            raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, list(known))} Options: {listed}")
-    return cast(Explainer, cast(Any, method)(classifier, **options))
-
-
-def options_of(method: type[Any]) -> dict[str, object]:
-    """Options of a method and their defaults, in the order of its fields."""
-    options = {f.name: f.default if f.default is not MISSING else None for f in fields(method)}
-    options.pop("classifier", None)
-    return options
+    return cast(Explainer, build(EXPLAINERS, name, classifier, **options))
 
 
 def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:
-    """(n, j, h, w), in one pass where the method can."""
+    """(n, k, h, w) maps of the k classes of every image, in one pass where the method can."""
     if isinstance(explainer, ExplainsClasses):
         return explainer.explain_classes(images, classes)
     return torch.stack([explainer.explain(images, c.expand(len(images))) for c in classes], 1)

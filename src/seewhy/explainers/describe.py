@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from seewhy.describe import described_fields
+from seewhy.describe import fields_as_json
 from seewhy.explainers import EXPLAINERS, Explainer
 
 
@@ -24,7 +24,7 @@ def about_explainers(
             "class_specific": method.class_specific,
             "paper": method.paper,
             **limited(name),
-            "options": described_fields(method, ("classifier",)),
+            "options": fields_as_json(method, ("classifier",)),
         }
         for name, method in methods.items()
     }

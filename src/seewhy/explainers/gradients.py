@@ -14,7 +14,7 @@ from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Clas
 
 
 class Point(NamedTuple):
-    """Where a gradient is taken, and what it is multiplied by before the points are summed.
+    """The images at which a gradient is taken, and the factor of that gradient in the sum over points.
 
     Every gradient method is such a sum: saliency has one point, the image, and factor 1; integrated gradients has the
     points of a path, and the path's direction times the quadrature weight as factors.
@@ -28,6 +28,26 @@ Points = Callable[[Images], Iterator[Point]]
 """The points for each image of a batch; those of image i depend on image i alone."""
 Merge = Callable[[ChannelAttribution], Attribution]
 """One number a pixel from its color channels."""
+
+
+def largest_magnitude(channels: ChannelAttribution) -> Attribution:
+    """The largest absolute value over the color channels."""
+    return channels.abs().amax(1)
+
+
+def largest_positive(channels: ChannelAttribution) -> Attribution:
+    """The largest positive value over the color channels, else 0."""
+    return channels.relu().amax(1)
+
+
+def largest_negative(channels: ChannelAttribution) -> Attribution:
+    """The size of the largest negative value over the color channels, else 0."""
+    return (-channels).relu().amax(1)
+
+
+def channel_sum(channels: ChannelAttribution) -> Attribution:
+    """The sum over the color channels, which keeps the sum over the image."""
+    return channels.sum(1)
 
 
 def input_gradients(
@@ -51,10 +71,10 @@ def input_gradients(
 def class_maps(
     classifier: Classifier, images: Images, classes: Classes, points: Points, merge: Merge, batch_size: int
 ) -> ClassAttribution:
-    """As ``input_gradients`` for each of ``classes``, its color channels merged, (n, k, h, w).
+    """The sum of ``input_gradients`` for each of ``classes``, its color channels merged, (n, k, h, w).
 
-    One forward pass for ``batch_size`` classes of an image; where the embedding has fewer numbers than classes are asked
-    for, its gradients are computed instead.
+    One forward pass serves ``batch_size`` classes of an image. Where the embedding has fewer numbers than there are
+    classes, the gradients of its numbers are computed instead.
     """
     classifier.check_classes(images, for_each(images, classes))
     maps = []
@@ -78,12 +98,11 @@ class Extremes(NamedTuple):
 
 
 def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points: Points, batch_size: int) -> Extremes:
-    """How the gradients of the classes ``keep`` (n, m) compare with those of every class.
+    """How the gradients of the classes ``keep`` (n, m) compare with those of every class. Classes and images are checked.
 
     One image at a time, ``batch_size`` gradients at a time. Classes are never all in memory; where the embedding is
     smaller than the number of classes, its gradients are (d times one image) and the classes are their combinations.
     """
-    classifier.check_classes(images, keep)
     results = []
     every = torch.arange(classifier.n_classes, device=images.device)
     with frozen(classifier.module), torch.enable_grad():
@@ -179,7 +198,7 @@ def feature_jacobian(
 
 
 def attached(output: Tensor) -> Tensor:
-    """The output of a network, unless it was computed without a graph."""
+    """The output of a network itself. SeewhyError if it was computed without a graph."""
     if not output.requires_grad:
         raise SeewhyError(
             "the network computes without gradients (no_grad or inference_mode inside, or a layer after which nothing "
@@ -189,7 +208,7 @@ def attached(output: Tensor) -> Tensor:
 
 
 def _leaf(images: Images) -> Images:
-    """A leaf that asks for its gradient; channels last, which convolutions of larger batches run faster on."""
+    """A leaf that requires its gradient, in the channels-last layout: convolutions of larger batches are faster in it."""
     return images.contiguous(memory_format=torch.channels_last).requires_grad_()
 
 

@@ -1,4 +1,4 @@
-"""Which number of the logits a method raises or reads: the selector of Opti-CAM, the reward of extremal perturbation."""
+"""The score that a method reads from the logits: the selector of Opti-CAM, the reward of extremal perturbation."""
 
 from typing import Literal, get_args
 

@@ -1,4 +1,4 @@
-"""From a picture to an explanation."""
+"""One picture, explained: ``explain`` prepares it, runs the network, makes the maps, and returns explanations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,30 +7,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier, frozen, must_be_classifier
-from seewhy.data.pictures import as_rgb, check_size, read_picture, see, to_tensor
 from seewhy.errors import SeewhyError, cause
-from seewhy.explainers import EXPLAINERS, Explainer, ExplainsClasses
+from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
+from seewhy.explainers.base import maps_of_classes
 from seewhy.explanation import overlay
-
-Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8]
+from seewhy.explanation.prepare import Picture, prepare
+from seewhy.files import write_atomically
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why a classifier gave a class its score: one map, and what it belongs to.
+    """Why a classifier gave a class its score: one map, with its class, method and picture.
 
     map          (h, w) raw, on the part of the picture that the network saw; CPU, float
-    target       index of the class that is explained
-    class_name   its name
-    probability  what the classifier gives it, in [0, 1]
+    target       index of the explained class
+    class_name   name of the explained class
+    probability  of the explained class, in [0, 1]
     explainer    name of the method
-    image        (c, h, w) in [0, 1], what the network saw
+    image        (c, h, w) in [0, 1], the network's input
     name         name of the picture
     """
 
@@ -58,19 +57,16 @@ class Explanation:
         path = Path(path)
         if not path.parent.is_dir():
             raise SeewhyError(f"cannot write {path}: there is no folder {path.parent}")
-        content = BytesIO()
+        content, kind = BytesIO(), Image.registered_extensions().get(path.suffix.lower(), "")
         if path.suffix == ".npy":
             np.save(content, self.map.numpy())
-        elif Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE:
-            self.overlay().save(content, Image.registered_extensions()[path.suffix.lower()])
+        elif kind in Image.SAVE:
+            self.overlay().save(content, kind)
         else:
             raise SeewhyError(f"cannot write {path}: name it .png for the overlay or .npy for the raw map")
-        partial = path.with_name(path.name + ".partial")
         try:
-            partial.write_bytes(content.getvalue())
-            partial.replace(path)
+            write_atomically(path, lambda part: part.write_bytes(content.getvalue()))
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise SeewhyError(f"cannot write {path}: {error.strerror or error}") from None
 
     def _repr_png_(self) -> bytes:
@@ -88,14 +84,14 @@ def explain(
     """Explain one class of one picture.
 
     Args:
-        picture: a file, a Pillow image, an array (h, w, 3) of bytes, or a tensor (c, h, w) in [0, 1] that is given to the
-            network as it is.
+        picture: a file, a Pillow image, an array (h, w, 3) of bytes, or a tensor (c, h, w) in [0, 1]. The network gets a
+            tensor unchanged.
         classifier: from ``seewhy.load``, or your own.
         explainer: a name ("seewhy list explainers" lists them) or an explainer with your options.
-        target: a class by index or name; the predicted one by default.
+        target: a class by index or name; by default the predicted class.
 
     Raises:
-        SeewhyError: a broken picture, an unknown name or class, a network that returns NaN.
+        SeewhyError: the picture is broken, the explainer or the class is unknown, or the network returns NaN.
     """
     must_be_classifier(classifier)
     image, name = prepare(picture, classifier)
@@ -114,51 +110,20 @@ def explain_targets(
     probabilities: Tensor,
     name: str,
 ) -> list[Explanation]:
-    """Several classes of one prepared image under several methods; all classes in one pass where a method can."""
+    """Explanations of several classes of one prepared image by several methods, method by method."""
     explanations = []
     classes = torch.tensor(targets, device=image.device)
     for method, explainer in explainers.items():
-        if len(targets) > 1 and isinstance(explainer, ExplainsClasses):
-            maps = explainer.explain_classes(image[None], classes)[0]
-        else:
-            maps = torch.cat([explainer.explain(image[None], c[None]) for c in classes])
+        one = len(targets) == 1
+        maps = explainer.explain(image[None], classes) if one else maps_of_classes(explainer, image[None], classes)[0]
         if not torch.isfinite(maps).all():
             raise SeewhyError(f"{method} gives NaN for {name}: look for overflow in the network, or choose another method")
-        maps = maps.cpu().to(torch.promote_types(maps.dtype, torch.float32))  # NumPy knows no bfloat16
+        maps = maps.cpu().to(torch.promote_types(maps.dtype, torch.float32))  # NumPy has no bfloat16
         for target, attribution in zip(targets, maps, strict=True):
             probability = float(probabilities[target])
             label = classifier.class_name(target)
             explanations.append(Explanation(attribution, target, label, probability, method, image.cpu(), name))
     return explanations
-
-
-def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
-    """(c, h, w) as the network sees it, on its device; and a name for the picture."""
-    if isinstance(picture, Tensor):
-        if picture.ndim != 3 or not picture.is_floating_point():
-            raise SeewhyError(
-                f"a picture as a tensor is (c, h, w) of floats in [0, 1], got {picture.dtype} {tuple(picture.shape)}"
-            )
-        classifier.check_classes(picture[None], torch.empty(1, 0, dtype=torch.long))
-        return classifier.to_device(picture[None].detach())[0], "tensor"
-    if isinstance(picture, str | Path):
-        name, opened = Path(picture).name, read_picture(picture)
-    elif isinstance(picture, Image.Image):
-        name, opened = "picture", picture
-    elif isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,), (4,)) or picture.ndim < 2:
-            raise SeewhyError(
-                f"a picture as an array is (h, w), (h, w, 3) or (h, w, 4) of bytes, got {picture.dtype} {picture.shape}"
-            )
-        name, opened = "array", Image.fromarray(picture)
-    else:
-        raise SeewhyError(f"a picture is a file, a Pillow image, an array or a tensor, not {type(picture).__name__}")
-    check_size(f"the {name}", opened.size)
-    opened = as_rgb(opened, f"the {name}")
-    image = to_tensor(see(opened, classifier.view))
-    if len(classifier.mean) == 1:
-        image = to_tensor(see(opened, classifier.view).convert("L").convert("RGB"))[:1]
-    return classifier.to_device(image[None])[0], name
 
 
 def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
@@ -179,6 +144,6 @@ def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
 
 
 def percent(probability: float) -> str:
-    """Two significant places near 0 and 1, so that 99.98 % is not 100 %."""
+    """The probability in percent; ">99.9 %" and "<0.1 %" near the ends, so that 99.98 % is not 100 %."""
     text = f"{100 * probability:.1f}"
     return f"{'>99.9' if text == '100.0' and probability < 1 else '<0.1' if text == '0.0' and probability > 0 else text} %"

@@ -5,42 +5,69 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
+from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.pictures import list_pictures, read_picture, to_picture
+from seewhy.data.pictures import list_pictures, network_input, read_picture, to_picture
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
 from seewhy.explanation import overlay
-from seewhy.explanation.explain import Explanation, explain_targets, predict, prepare
+from seewhy.explanation.explain import Explanation, explain_targets, predict
+from seewhy.explanation.prepare import prepare
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
 from seewhy.files import staged
 
 
+class Seen(NamedTuple):
+    """A file of the command line, and the bytes (c, h, w) that the network sees of it."""
+
+    file: Path
+    pixels: Tensor
+
+
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """The files among ``paths`` and the pictures in the folders among them; each is read once, so that none fails later."""
+    """The files among ``paths``, and the pictures in the folders among them."""
     found = [file for path in paths for file in (list_pictures(path) if path.is_dir() else [path])]
     for file in found:
-        read_picture(file)
+        if not file.is_file():
+            read_picture(file)  # raises: a misspelled name is an error before the network is loaded
     return found
 
 
-def explain_file(path: Path, classifier: Classifier, explainers: Mapping[str, Explainer], target: str) -> list[Explanation]:
-    """One file of the command line: its targets are written as in ``classes_of_targets``."""
-    image, name = prepare(path, classifier)
+def read_pictures(files: Iterable[Path], classifier: Classifier) -> list[Seen]:
+    """Every picture, read once and kept at the network's size. SeewhyError for a broken picture.
+
+    All pictures are read before the first is explained, so that none turns out to be broken after an hour of work.
+    """
+    view, gray = classifier.view, len(classifier.mean) == 1
+    return [Seen(file, (255 * network_input(read_picture(file), view, gray)).round().byte()) for file in files]
+
+
+def explain_seen(
+    seen: Seen, classifier: Classifier, explainers: Mapping[str, Explainer], target: str
+) -> list[Explanation]:  # fmt: skip
+    """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``."""
+    image, name = prepare(seen.pixels.float() / 255, classifier)[0], seen.file.name
     probabilities = predict(image, classifier, name)
     targets = classes_of_targets(target, classifier, probabilities)
     return explain_targets(image, classifier, explainers, targets, probabilities, name)
 
 
 def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details: Mapping[str, object]) -> list[Path]:
-    """``NAME.EXPLAINER.CLASS.png`` and ``.npy`` for each, a sheet for each picture with several, and ``manifest.json``.
+    """Write the explanations into ``folder``, and return the files, the manifest last.
 
-    ``pictures`` yields the explanations of one picture after another. Everything is written beside the folder first and
-    moved at the end: if anything fails, nothing is left behind. ``details`` go into the manifest, with versions and the
-    hardware. Returns the files, the manifest last.
+    Each explanation becomes ``NAME.EXPLAINER.CLASS.png`` and ``.npy``, each picture with several explanations also a sheet.
+    ``manifest.json`` lists them, with versions, hardware and ``details``. All files are written beside the folder first and
+    moved at the end: if anything fails, nothing is left behind.
+
+    Args:
+        folder: made where it does not exist.
+        pictures: yields the explanations of one picture after another.
+        details: for the manifest.
     """
     names: set[str] = set()
     with staged(folder) as staging:
@@ -52,7 +79,7 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
 
 
 def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set[str]) -> list[dict[str, object]]:
-    """Files of one picture, and their entries in the manifest; ``names`` are taken already."""
+    """Write the files of one picture, and return their entries in the manifest; ``names`` are taken already."""
     entries: list[dict[str, object]] = []
     picture = _free(slug(Path(explanations[0].name).stem), names)
     for e in explanations:
@@ -67,9 +94,9 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
 
 
 def _free(name: str, names: set[str]) -> str:
-    """``name``, or ``name-2``, ``name-3``, ... where it is taken (two pictures, or two classes, of one name).
+    """``name``, or ``name-2``, ``name-3``, ... where it is taken: two pictures, or two classes, may have one name.
 
-    Names that differ in capitals alone are one: they are on some file systems.
+    Names that differ in capitals alone count as the same, as on some file systems.
     """
     numbered = (name if i == 1 else f"{name}-{i}" for i in count(1))
     free = next(n for n in numbered if n.lower() not in names)
@@ -78,8 +105,8 @@ def _free(name: str, names: set[str]) -> str:
 
 
 def comparison(explanations: Sequence[Explanation]) -> Image.Image:
-    """A sheet of one picture: a row for each class, a column for each method."""
-    keys = {overlay.scale_of(e.map) for e in explanations}
+    """The sheet of one picture: a row for each class, a column for each method."""
+    keys = {overlay.colormap_of(e.map) for e in explanations}
     methods = list(dict.fromkeys(e.explainer for e in explanations))
     rows = []
     for target in dict.fromkeys(e.target for e in explanations):
@@ -94,5 +121,5 @@ def comparison(explanations: Sequence[Explanation]) -> Image.Image:
 
 
 def slug(name: str) -> str:
-    """A name that every file system takes."""
+    """``name`` with underscores for all that a file system may refuse."""
     return re.sub(r"[^\w\-]+", "_", name).strip("_") or "_"

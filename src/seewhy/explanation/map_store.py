@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seewhy.describe import bytes_of, digest_of
+from seewhy.describe import digest_of, tensor_bytes
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS
 from seewhy.files import write_atomically
@@ -81,7 +81,7 @@ def map_keys(images: Tensor, classes: Sequence[object]) -> list[str]:
     """A key for each image (n, c, h, w) and what is explained in it: a class, or several."""
     about = f"{list(images.shape[1:])} {images.dtype} {images.device.type}"
     return [
-        sha256(json.dumps([about, which]).encode() + bytes_of(image)).hexdigest()[:32]
+        sha256(json.dumps([about, which]).encode() + tensor_bytes(image)).hexdigest()[:32]
         for image, which in zip(images, classes, strict=True)
     ]
 

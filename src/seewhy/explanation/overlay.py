@@ -1,7 +1,9 @@
 """A map on its picture."""
 
+import base64
 from collections.abc import Sequence
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -22,62 +24,62 @@ DIVERGING = "RdBu_r"
 """For signed maps: red speaks for the class, blue against it, white is zero."""
 
 
-CLIP = 99.5
-"""Percentile that is shown as the extreme color; a few loud pixels of a gradient would leave the rest black."""
+CLIP_PERCENTILE = 99.5
+"""The percentile that gets the extreme color: the few highest pixels of a gradient would leave all others black."""
 
 
-SPARSE = 0.05
-"""A map with a smaller part of its pixels off zero (active saliency among 1000 classes) is drawn with wider points."""
+SPARSE_SHARE = 0.05
+"""Share of nonzero pixels below which a map is drawn with wider points (active saliency among 1000 classes)."""
 
 
-ALIKE = 1e-3
-"""Values above 0 whose range is a smaller part of the highest are the same to the eye: a mask."""
+MASK_RANGE = 1e-3
+"""Range of the positive values, as a share of their maximum, below which they look the same: the map is a mask."""
 
 
 INK, SOFT, PAPER = (28, 28, 32), (110, 110, 118), (255, 255, 255)
 
 
 def normalized(attribution: Tensor) -> tuple[NDArray[np.float32], bool]:
-    """The map for display, and whether it is signed: a signed one in [-1, 1] around 0, others in [0, 1] from their minimum.
+    """The map for display, and whether it is signed: a signed map in [-1, 1] around 0, another in [0, 1] from its minimum.
 
-    The extremes are the 99.5th percentile. A constant map is 0 everywhere. Of a sparse map the extreme is the 90th
-    percentile of what is not zero, and each point is 3 pixels wide. Where all that is not zero is high and nearly alike, as
-    in U-RELAX, its differences have three quarters of the scale. For the eye only: nothing is measured on it.
+    The extreme is the 99.5th percentile. A constant map is 0 everywhere. In a sparse map the extreme is the 90th percentile
+    of the nonzero values, and each point is 3 pixels wide. If all nonzero values are high and nearly equal, as in U-RELAX,
+    their differences get three quarters of the scale. The result is for the eye only: nothing is measured on it.
     """
     values = attribution.detach().float().cpu().numpy()
-    signed = scale_of(attribution) == DIVERGING
+    signed = colormap_of(attribution) == DIVERGING
     values = values if signed else _without_gap(values - values.min())
     sizes = np.abs(values)
-    if 0 < np.count_nonzero(values) < SPARSE * values.size:
+    if 0 < np.count_nonzero(values) < SPARSE_SHARE * values.size:
         values = values / np.percentile(sizes[sizes > 0], 90)
         low, high = minimum_filter(values, 3), maximum_filter(values, 3)
         values = np.where(-low > high, low, high)
     else:
-        values = values / (float(np.percentile(sizes, CLIP)) or float(sizes.max()) or 1.0)
+        values = values / (float(np.percentile(sizes, CLIP_PERCENTILE)) or float(sizes.max()) or 1.0)
     return np.clip(values, -1 if signed else 0, 1).astype(np.float32), signed
 
 
-def scale_of(attribution: Tensor) -> str:
-    """The colors of a map: those of signed ones where it has values below 0."""
+def colormap_of(attribution: Tensor) -> str:
+    """The name of a map's colormap: diverging if the map has values below 0, else sequential."""
     return DIVERGING if float(attribution.min()) < 0 else SEQUENTIAL
 
 
 def _without_gap(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Values from 0, those above it moved down until the step from 0 to the lowest is a third of their own range."""
+    """The values, of at least 0; positive ones move down until the lowest is a third of their range above 0."""
     above = values[values > 0]
     spread = np.ptp(above) if len(above) else 0.0
-    if not len(above) or spread < ALIKE * above.max():
+    if not len(above) or spread < MASK_RANGE * above.max():
         return values
     return np.where(values > 0, values - max(above.min() - spread / 3, 0), 0)
 
 
 def overlay(image: Tensor, attribution: Tensor, size: int | None = None) -> Image.Image:
-    """The map in color over the image in gray; where the map is weak, the image shows.
+    """The map in color over the image in gray; the image shows where the map is weak.
 
     Args:
         image: (c, h, w) in [0, 1].
         attribution: (h, w), raw.
-        size: shorter side of the result in pixels; the image's own by default.
+        size: shorter side of the result in pixels; by default that of the image.
     """
     picture = enlarge(to_picture(image), size)
     shown, signed = normalized(attribution)
@@ -100,7 +102,7 @@ def enlarge(picture: Image.Image, size: int | None) -> Image.Image:
 
 
 def outlined(picture: Image.Image, region: Tensor, color: tuple[int, int, int] = PAPER) -> Image.Image:
-    """The picture with a smooth line around a region (h, w) of it, on a darker one, so that it shows on any ground."""
+    """The picture with a smooth line around a region (h, w), on a wider dark line, so that it shows on any background."""
     soft = 0.012 * picture.width / 2
     mask = Image.fromarray(region.cpu().numpy().astype(np.uint8) * 255).resize(picture.size, Image.Resampling.BILINEAR)
     blurred = np.asarray(mask.filter(ImageFilter.GaussianBlur(soft)), dtype=np.float32) / 255
@@ -111,28 +113,38 @@ def outlined(picture: Image.Image, region: Tensor, color: tuple[int, int, int] =
     return drawn
 
 
+def data_uri(picture: Image.Image, quality: int) -> str:
+    """The picture as WebP in a data URI, so that a page needs no other file."""
+    content = BytesIO()
+    picture.save(content, "WEBP", quality=quality, method=4)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
+
+
 def captioned(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
-    """The picture with lines of text below it; a line that is too long ends in an ellipsis."""
+    """The picture with lines of text below it; ``fit_text`` shortens a line that is too long."""
     size = max(11, picture.width // 20)
     height = round(size * 1.45)
     sheet = Image.new("RGB", (picture.width, picture.height + height * len(lines) + height // 2), PAPER)
     sheet.paste(picture, (0, 0))
     draw = ImageDraw.Draw(sheet)
     for i, line in enumerate(lines):
-        font = _font(size, bold=i == 0)
+        font = load_font(size, bold=i == 0)
         y = picture.height + height // 3 + i * height
-        draw.text((size // 3, y), _fitted(line, font, picture.width - size), INK if i == 0 else SOFT, font)
+        draw.text((size // 3, y), fit_text(line, font, picture.width - size), INK if i == 0 else SOFT, font)
     return sheet
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int | float) -> str:
-    """Cut at the end, but before two spaces, where a figure follows; a method with options in the middle, since the last
-    of them tell several apart."""
+def fit_text(text: str, font: ImageFont.FreeTypeFont, width: int | float) -> str:
+    """The text, shortened to ``width`` pixels with an ellipsis.
+
+    A number after two spaces stays whole: the cut comes before it. A method with options is cut in the middle, since its
+    last options distinguish it from others.
+    """
     if font.getlength(text) <= width:
         return text
     name, gap, figure = text.rpartition("  ")
     if gap and name:
-        return _fitted(name, font, width - font.getlength(gap + figure)) + gap + figure
+        return fit_text(name, font, width - font.getlength(gap + figure)) + gap + figure
     if ":" in text:
         cuts = ((len(text) - i) // 2 for i in range(len(text) - 1))
         short = (f"{text[:n]}…{text[len(text) - n :]}" for n in cuts)
@@ -143,7 +155,7 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: int | float) -> str:
 
 
 @cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: the same letters on every machine."""
+def load_font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib, so that the letters are the same on every machine."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     return ImageFont.truetype(str(folder / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")), size)

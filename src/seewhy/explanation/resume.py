@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.identity import described_classifier
-from seewhy.describe import digest_of, environment, fingerprint
+from seewhy.classifier.identity import classifier_identity
+from seewhy.describe import digest_of, environment, weights_digest
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.explainers.base import Family
@@ -34,7 +34,7 @@ def resumable(out: Path, classifier: Classifier, methods: Mapping[str, Explainer
 
     @cache
     def network() -> list[object]:  # computed with the first map: a network that fails should fail with its own message
-        return [described_classifier(classifier), fingerprint(classifier.module), environment()]
+        return [classifier_identity(classifier), weights_digest(classifier.module), environment()]
 
     maps = MapStore(out / FOLDER, network, about_explainers(methods))
     yield {name: _Kept(method, name, maps) for name, method in methods.items()}

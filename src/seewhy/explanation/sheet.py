@@ -1,4 +1,4 @@
-"""Sheets: many pictures beside each other, with captions."""
+"""Sheets: many pictures side by side, with captions."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from seewhy.explanation.overlay import DIVERGING, INK, PAPER, SEQUENTIAL, SOFT, _fitted, _font
+from seewhy.explanation.overlay import DIVERGING, INK, PAPER, SEQUENTIAL, SOFT, fit_text, load_font
 
 
 class Panel(NamedTuple):
-    """One picture of a sheet, and what is written under it."""
+    """One picture of a sheet, and its caption."""
 
     picture: Image.Image
     caption: str = ""
@@ -25,9 +25,14 @@ def sheet(
     size: int = 168,
     keys: Collection[str] = (SEQUENTIAL, DIVERGING),
 ) -> Image.Image:
-    """Panels in rows, a heading over each column, ``keys`` to the colors at the foot.
+    """Panels in rows, with a title, a heading over each column, and legends of colors at the foot.
 
-    Panels are as wide as ``size`` pixels; a row may be shorter than others.
+    Args:
+        rows: panels; rows may differ in length.
+        title: above all rows.
+        columns: the headings.
+        size: width of a panel in pixels.
+        keys: colormaps that get a legend.
     """
     gap, letter = 8, max(11, size // 13)
     line = round(letter * 1.5)
@@ -42,18 +47,18 @@ def sheet(
     canvas = Image.new("RGB", (widths, top + sum(heights) + gap * len(rows) + 2 * line * bool(keys)), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
-        draw.text((gap, gap), title, INK, _font(round(letter * 1.35), bold=True))
+        draw.text((gap, gap), title, INK, load_font(round(letter * 1.35), bold=True))
     for j, heading in enumerate(columns):
-        font = _font(letter, bold=True)
-        draw.text((gap + j * (size + gap), top - line), _fitted(heading, font, size), INK, font)
+        font = load_font(letter, bold=True)
+        draw.text((gap + j * (size + gap), top - line), fit_text(heading, font, size), INK, font)
     y = top
     for row, scaled, height in zip(rows, pictures, heights, strict=True):
         for j, (panel, picture) in enumerate(zip(row, scaled, strict=True)):
             x = gap + j * (size + gap)
             canvas.paste(picture, (x, y))
-            font = _font(letter, bold=panel.bold)
+            font = load_font(letter, bold=panel.bold)
             draw.text(
-                (x, y + picture.height + letter // 5), _fitted(panel.caption, font, size), INK if panel.bold else SOFT, font
+                (x, y + picture.height + letter // 5), fit_text(panel.caption, font, size), INK if panel.bold else SOFT, font
             )
         y += height + gap
     if keys:
@@ -64,9 +69,9 @@ def sheet(
 def _keys(
     canvas: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], letter: int, keys: Collection[str]
 ) -> None:  # fmt: skip
-    """What the colors mean."""
+    """Draw the legend of each colormap in ``keys``, as far as the canvas is wide enough."""
     x, y = at
-    font = _font(letter)
+    font = load_font(letter)
     meant = {SEQUENTIAL: ("weak", "strong"), DIVERGING: ("against the class", "for it")}
     for name, (low, high) in ((name, ends) for name, ends in meant.items() if name in keys):
         ramp = (colormaps[name](np.linspace(0, 1, letter * 8))[None, :, :3] * 255).astype(np.uint8)

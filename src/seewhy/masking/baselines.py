@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from seewhy.classifier.borrow import ordinary
+from seewhy.classifier.checks import PIXEL_TOLERANCE
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.types import Images
@@ -20,26 +20,19 @@ Baseline = Literal["black", "white", "mean_color", "blur", "rise_blur", "darkest
 
 
 def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier, images: Images) -> Images:
-    """What ``images`` become when everything is removed, (n, c, h, w) in [0, 1].
+    """The images with everything removed, (n, c, h, w) in [0, 1].
 
     Args:
-        baseline: "black" is 0 and "white" 1; "mean_color" is the classifier's own mean, which is what a mask on the
-            *normalized* image fades to; "blur" is a Gaussian blur of the image itself, its standard deviation a tenth of
-            the shorter side; "rise_blur" is what RISE's code inserts into: a kernel of 11 x 11 that is nearly flat (a
-            Gaussian of sigma 5, mirrored at the border of the kernel), over the normalized image padded with zeros;
+        baseline: "black" is 0 and "white" 1; "mean_color" is the classifier's own mean, to which a mask on the *normalized*
+            image fades; "blur" is a Gaussian blur of the image itself, its standard deviation a tenth of
+            the shorter side; "rise_blur" is the blur of RISE's code, whose kernel of 11 x 11 is nearly flat (a Gaussian of
+            sigma 5, mirrored at the border of the kernel), over the normalized image padded with zeros;
             "darkest" is, for each image, the lowest value of its normalized array in every channel (Quantus' "black");
             "noise" is uniform, the same for every image; a number is that gray; a tensor is pixels in [0, 1] and must
             broadcast to the images.
     """
     if isinstance(baseline, Tensor):
-        if not (baseline.amin() >= -0.01 and baseline.amax() <= 1.01):  # also false for NaN
-            low, high = float(baseline.amin()), float(baseline.amax())
-            raise SeewhyError(f"a baseline is pixels in [0, 1], not normalized; this one is in [{low:.3g}, {high:.3g}]")
-        try:
-            return ordinary(baseline).to(images).expand_as(images)
-        except RuntimeError:
-            shapes = f"{tuple(baseline.shape)} does not broadcast to images of {tuple(images.shape)}"
-            raise SeewhyError(f"a baseline of {shapes}: give (c, 1, 1) or (c, h, w)") from None
+        return _given(baseline, images)
     if isinstance(baseline, int | float):
         if not 0 <= baseline <= 1:
             raise SeewhyError(f"a gray baseline is in [0, 1], got {baseline}")
@@ -58,17 +51,33 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
         case "rise_blur":
             channels = images.shape[1]
             kernel = images.new_tensor(_rise_kernel()).expand(channels, 1, -1, -1)
-            mean, std = (images.new_tensor(v)[:, None, None] for v in (classifier.mean, classifier.std))
-            return conv2d((images - mean) / std, kernel, padding=5, groups=channels) * std + mean
+            return _to_pixels(conv2d(classifier.normalize(images), kernel, padding=5, groups=channels), classifier)
         case "darkest":
-            mean, std = (images.new_tensor(v)[:, None, None] for v in (classifier.mean, classifier.std))
-            lowest = ((images - mean) / std).flatten(1).amin(1)[:, None, None, None]
-            return (lowest * std + mean).expand_as(images)
+            lowest = classifier.normalize(images).flatten(1).amin(1)[:, None, None, None]
+            return _to_pixels(lowest, classifier).expand_as(images)
         case "noise":
             generator = torch.Generator().manual_seed(0)
             return torch.rand(images.shape[1:], generator=generator, dtype=torch.float32).to(images).expand_as(images)
     names = "black, white, mean_color, blur, rise_blur, darkest, noise"
     raise SeewhyError(f"unknown baseline {baseline!r}: use {names}, a number or a tensor")
+
+
+def _given(baseline: Tensor, images: Images) -> Images:
+    """The pixels that the user gave, for each image."""
+    if not (baseline.amin() >= -PIXEL_TOLERANCE and baseline.amax() <= 1 + PIXEL_TOLERANCE):  # also false for NaN
+        low, high = float(baseline.amin()), float(baseline.amax())
+        raise SeewhyError(f"a baseline is pixels in [0, 1], not normalized; this one is in [{low:.3g}, {high:.3g}]")
+    try:
+        return baseline.to(images, copy=True).expand_as(images)  # a tensor from inference mode can be part of no graph
+    except RuntimeError:
+        shapes = f"{tuple(baseline.shape)} does not broadcast to images of {tuple(images.shape)}"
+        raise SeewhyError(f"a baseline of {shapes}: give (c, 1, 1) or (c, h, w)") from None
+
+
+def _to_pixels(normalized: Tensor, classifier: Classifier) -> Tensor:
+    """The inverse of ``classifier.normalize``."""
+    mean, std = (normalized.new_tensor(v)[:, None, None] for v in (classifier.mean, classifier.std))
+    return normalized * std + mean
 
 
 @cache
@@ -88,7 +97,7 @@ def masked_logits(
 ) -> Float[Tensor, "n m k"]:
     """Logits of every image under each of its m masks, ``batch_size`` masked images at a time.
 
-    Masks that all images share are given as an expanded view. Call it within ``classifier.running``.
+    Masks that all images share are given as an expanded view. Call the function within ``classifier.running``.
     """
     n, m = masks.shape[:2]
     rows = torch.arange(n, device=images.device).repeat_interleave(m)

@@ -17,18 +17,20 @@ Division = Literal["pixels", "patches", "superpixels"]
 
 @dataclass(frozen=True, eq=False)
 class Players:
-    """A division of each image: ``ids`` (n, h, w) is the player of a pixel; image i has ``counts[i]`` players.
+    """A division of each image into players: ``ids`` (n, h, w) has the player of each pixel.
 
-    Where images have different numbers of players, those from ``counts[i]`` to p - 1 own no pixel of image i.
+    Image i has ``counts[i]`` players. Images may have different numbers of players: the players from ``counts[i]`` to p - 1
+    own no pixel of image i.
     """
 
     ids: Int[Tensor, "n h w"]
     counts: Int[Tensor, "n"]
     each_pixel: bool = False
-    """Player i is pixel i: nothing needs to be gathered."""
+    """Is player i pixel i? Then no pixel needs to be looked up."""
 
     @property
     def p(self) -> int:
+        """The largest number of players of an image."""
         return int(self.counts.max())
 
     def pixels(self, rows: Int[Tensor, "r"], chosen: Bool[Tensor, "r p"]) -> Bool[Tensor, "r h w"]:
@@ -43,7 +45,7 @@ class Players:
         )
 
     def means(self, maps: Attribution) -> Float[Tensor, "n p"]:
-        """Mean attribution of each player; 0 for one without pixels."""
+        """Mean attribution of each player; 0 for a player without pixels."""
         if self.each_pixel:
             return maps.flatten(1)
         sums = maps.new_zeros(len(maps), self.p).scatter_add_(1, self.ids.flatten(1), maps.flatten(1))
@@ -54,10 +56,10 @@ def divide(images: Images, division: Division, size: int = 16) -> Players:
     """The players of ``images``.
 
     Args:
-        division: "pixels"; "patches" of ``size`` x ``size`` pixels (those at the right and lower border are smaller where
-            ``size`` does not divide the image); "superpixels", about ``size`` of them for each image, by SLICO on the
-            image alone: SLIC whose compactness adapts. (SLIC with the compactness of 1 that published settings name
-            merges photographs into 1 to 22 parts where 25 are asked for; median 9 on 40 photographs.)
+        division: "pixels"; "patches" of ``size`` x ``size`` pixels (patches at the right and lower border are smaller where
+            ``size`` does not divide the image); "superpixels", about ``size`` for each image, by SLICO on the image alone:
+            SLIC with an adaptive compactness. (Published settings name SLIC with a compactness of 1. It merges photographs
+            into 1 to 22 parts where 25 are requested; median 9 on 40 photographs.)
         size: side of a patch, or number of superpixels.
     """
     n, _, h, w = images.shape
@@ -74,6 +76,7 @@ def divide(images: Images, division: Division, size: int = 16) -> Players:
 
 
 def _superpixels(image: Float[Tensor, "c h w"], size: int) -> Int[Tensor, "h w"]:
+    """The superpixel of each pixel; superpixels are numbered without gaps."""
     array = image.permute(1, 2, 0).double().cpu().numpy()
     found = slic(array, n_segments=size, slic_zero=True, start_label=0, channel_axis=-1)
     return torch.from_numpy(np.unique(found, return_inverse=True)[1].reshape(found.shape)).to(image.device)

@@ -1,4 +1,4 @@
-"""v(S), the value of a set of players that are kept."""
+"""v(S), the value of a set S of kept players."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from seewhy.masking.players import Players
 from seewhy.types import Images, Logits
 
 Game = Callable[[Int[Tensor, "r"], Bool[Tensor, "r p"]], Logits]
-"""v(S) of some images: rows (r,) says which image, kept (r, p) which of its players stay; logits (r, k) come out."""
+"""v(S) for r sets of players: ``rows`` (r,) has the image of each set, ``kept`` (r, p) the players in it; logits (r, k)."""
 
 
 @runtime_checkable
 class Value(Protocol):
-    """Makes the game of a batch: what removal means, and which network is asked (the classifier or a surrogate)."""
+    """Makes the game of a batch: it defines removal, and the network that is run (the classifier or a surrogate)."""
 
     def __call__(self, images: Images, players: Players) -> Game: ...
 
 
 @dataclass(frozen=True)
 class RemovePixels:
-    """The classifier on the image in which the pixels of removed players are those of a baseline.
+    """The classifier on images in which removed players have the pixels of a baseline.
 
     Args:
-        classifier: what is asked.
+        classifier: the network that is run.
         baseline: see ``baseline_images``.
     """
 
@@ -37,11 +37,11 @@ class RemovePixels:
     baseline: Baseline | float | Tensor = "black"
 
     def __call__(self, images: Images, players: Players) -> Game:
-        return removing(self.classifier, images, baseline_images(self.baseline, self.classifier, images), players)
+        return removal_game(self.classifier, images, baseline_images(self.baseline, self.classifier, images), players)
 
 
-def removing(classifier: Classifier, images: Images, removed: Images, players: Players) -> Game:
-    """The classifier on ``images`` in which the pixels of removed players are those of ``removed``."""
+def removal_game(classifier: Classifier, images: Images, removed: Images, players: Players) -> Game:
+    """The classifier on ``images`` in which removed players have the pixels of ``removed``."""
 
     def logits(rows: Int[Tensor, "r"], kept: Bool[Tensor, "r p"]) -> Float[Tensor, "r k"]:
         mask = players.pixels(rows, kept)[:, None]

@@ -6,6 +6,7 @@ from seewhy.metrics.adcc import MapComplexity as MapComplexity
 from seewhy.metrics.aopc import AOPC as AOPC
 from seewhy.metrics.base import METRICS as METRICS
 from seewhy.metrics.base import HasCurve as HasCurve
+from seewhy.metrics.base import Measure as Measure
 from seewhy.metrics.base import Metric as Metric
 from seewhy.metrics.base import metric as metric
 from seewhy.metrics.boxes import BoxAccuracy as BoxAccuracy

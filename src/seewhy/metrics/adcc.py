@@ -1,22 +1,25 @@
 """ADCC (Poppi et al., 2021) and its three parts."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 
+from seewhy.explainers import Explainer
 from seewhy.maps import min_max
-from seewhy.masking.baselines import Baseline, baseline_images
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.confidence import AverageDrop, masked_logits
+from seewhy.metrics.confidence import AverageDrop, logits_under_map
 from seewhy.metrics.correlation import correlation
+from seewhy.metrics.options import BaselineOption
+from seewhy.options import Doc
 from seewhy.types import Scores
 
 
-@METRICS.register("adcc_coherency")
-@dataclass(frozen=True)
-class Coherency:
+class OfPoppi(Measure, family="masking", range=(0.0, 1.0), reads="min_max", paper="poppi2021revisiting"):
+    """Base of ADCC and its parts: their common head."""
+
+
+class Coherency(OfPoppi, name="adcc_coherency", better="higher", needs=("explainer",), explains="predicted"):
     r"""Coherency: does the map stay when the image is masked by it?
 
     $$\mathrm{coh} = \tfrac12\,(1 + \rho(S(x),\ S(x \odot m))),$$
@@ -35,38 +38,22 @@ class Coherency:
     Source: Poppi et al. (2021), eq. 4.
     """
 
-    family: ClassVar[Family] = "masking"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ("explainer",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "poppi2021revisiting"
-
-    baseline: Baseline = "mean_color"
+    baseline: BaselineOption = "mean_color"
 
     def score(self, case: Case) -> Scores:
         def make() -> Scores:
+            explainer: Explainer = case.require("explainer")
             m = min_max(case.attributions)
-            removed = baseline_images(self.baseline, case.classifier, case.images)
-            keep = m[:, None].to(case.images)
-            masked = keep * case.images + (1 - keep) * removed
-            assert case.explainer is not None  # the door has checked
-            again = torch.cat(
-                [
-                    case.explainer.explain(x, c)
-                    for x, c in zip(masked.split(case.batch_size), case.explained.split(case.batch_size), strict=True)
-                ]
-            )
+            images, classes = case.faded(m, self.baseline), case.explained
+            batches = zip(images.split(case.batch_size), classes.split(case.batch_size), strict=True)
+            again = torch.cat([explainer.explain(x, c) for x, c in batches])
             rho, defined = correlation(m.flatten(1), min_max(again).flatten(1))
             return torch.where(defined, (1 + rho) / 2, 0).to(m)
 
-        return case.share(("coherency", self.baseline), make)
+        return case.share(self, make)
 
 
-@METRICS.register("adcc_complexity")
-@dataclass(frozen=True)
-class MapComplexity:
+class MapComplexity(OfPoppi, name="adcc_complexity", better="lower", explains="any"):
     r"""Complexity in ADCC: the mean of the min-max map.
 
     $$\mathrm{com} = \frac{1}{hw} \sum_{ij} S_{ij}$$
@@ -80,21 +67,11 @@ class MapComplexity:
     Source: Poppi et al. (2021), eq. 5.
     """
 
-    family: ClassVar[Family] = "masking"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = "poppi2021revisiting"
-
     def score(self, case: Case) -> Scores:
         return min_max(case.attributions).mean((1, 2))
 
 
-@METRICS.register("adcc")
-@dataclass(frozen=True)
-class ADCC:
+class ADCC(OfPoppi, name="adcc", better="higher", needs=("explainer",), explains="predicted"):
     r"""ADCC: one number for average drop, coherency and complexity, their harmonic mean.
 
     $$\mathrm{ADCC} = 3 \left( \frac{1}{\mathrm{coh}} + \frac{1}{1 - \mathrm{com}} + \frac{1}{1 - \mathrm{AD}} \right)^{-1}$$
@@ -114,23 +91,21 @@ class ADCC:
     Source: Poppi et al. (2021), eq. 6.
     """
 
-    family: ClassVar[Family] = "masking"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ("explainer",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "poppi2021revisiting"
-
-    baseline: Baseline = "mean_color"
-    whole: Literal["scored", "predicted"] = "scored"
+    baseline: BaselineOption = "mean_color"
+    whole: Annotated[Literal["scored", "predicted"], Doc("The class whose probability the drop is measured from.")] = (
+        "scored"
+    )
 
     def score(self, case: Case) -> Scores:
-        drop = AverageDrop(self.baseline).score(case)
-        if self.whole == "predicted":
-            top = case.classifier.to_probabilities(case.logits).amax(1)
-            left = case.probability(masked_logits(case, "map", self.baseline, "min_max", 1.0))
-            drop = ((top - left) / top).clamp_min(0)
-        parts = [Coherency(self.baseline).score(case), 1 - MapComplexity().score(case), 1 - drop]
+        coherency = Coherency(baseline=self.baseline).score(case)
+        complexity = MapComplexity().score(case)
+        parts = [coherency, 1 - complexity, 1 - self._drop(case)]
         worst = torch.stack(parts).amin(0) <= 0
         return torch.where(worst, 0, 3 / sum(1 / part.clamp_min(torch.finfo(part.dtype).tiny) for part in parts))
+
+    def _drop(self, case: Case) -> Scores:
+        if self.whole == "scored":
+            return AverageDrop(baseline=self.baseline).score(case)
+        p = case.classifier.to_probabilities(case.logits).amax(1)
+        o = case.probability(logits_under_map(case, self.baseline))
+        return ((p - o) / p).clamp_min(0)

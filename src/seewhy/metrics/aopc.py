@@ -1,19 +1,15 @@
 """AOPC, the area over the perturbation curve (Samek et al., 2017)."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated
 
-from seewhy.masking.baselines import Baseline
-from seewhy.masking.players import Division
-from seewhy.metrics.base import METRICS, Family, Need
 from seewhy.metrics.case import Case
-from seewhy.metrics.curves import Score, Ties, alike, curves, read_out
+from seewhy.metrics.curves import OverPlayers, by_player_count, curves, target_scores
+from seewhy.metrics.options import GameBaselineOption, SizeOption, TiesOption
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Scores
 
 
-@METRICS.register("aopc")
-@dataclass(frozen=True)
-class AOPC:
+class AOPC(OverPlayers, name="aopc", better="higher", range=(-1.0, 1.0), explains="label", paper="samek2017evaluating"):
     r"""AOPC: the mean fall of the class's probability over the first few regions that are removed.
 
     $$\mathrm{AOPC} = \frac{1}{L + 1} \sum_{k=0}^{L} \big( p(x) - p(x^{(k)}) \big),$$
@@ -27,37 +23,24 @@ class AOPC:
     Defined: regions of equal value are in random order. Where there are fewer than ``regions`` players, all are removed.
 
     Args:
-        regions: L.
-        players: patches, pixels or superpixels.
-        size: side of a patch; 14 in Opti-CAM.
-        baseline: what stands for removed; "darkest" is the lowest value of the normalized image, which Quantus, with
-            whose code Opti-CAM measured, calls black.
-        value: probability or logit.
-        ties: the order of equal values.
+        size: side of a patch, 14 in Opti-CAM; or number of superpixels.
+        baseline: what stands for removed; "darkest" is the lowest value of the normalized image. Opti-CAM measured with
+            Quantus, whose code calls this value black. A value function of the case's own takes its place.
 
     Source: Samek et al. (2017), eq. 12; settings of Opti-CAM, section 5.3.3. Quantus up to 0.5 lets regions begin at every
     pixel; here, as in its later versions, they are a fixed grid.
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "order"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "samek2017evaluating"
-
-    regions: int = 10
-    players: Division = "patches"
-    size: int = 14
-    baseline: Baseline = "darkest"
-    value: Score = "probability"
-    ties: Ties = "random"
+    size: SizeOption = 14
+    baseline: GameBaselineOption = "darkest"
+    regions: Annotated[int, AtLeast(1), Doc("L, the number of regions that are removed.")] = 10
+    ties: TiesOption = "random"
 
     def score(self, case: Case) -> Scores:
-        return alike(case, self.players, self.size, self._score)
+        return by_player_count(case, self.players, self.size, self._score)
 
     def _score(self, case: Case) -> Scores:
         pair = curves(case, self.players, self.size, self.baseline, self.ties)
-        values = read_out(case, pair.removed(range(min(self.regions, pair.players.p) + 1)), self.value)
-        return values[:, 0] - values.mean(1)
+        ks = range(min(self.regions, pair.players.p) + 1)
+        p = target_scores(case, pair.removed(ks), self.value)
+        return p[:, 0] - p.mean(1)

@@ -1,8 +1,7 @@
 """Localization by boxes, as weakly supervised object localization has it (Opti-CAM, appendix B)."""
 
-from dataclasses import dataclass
 from math import log
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -12,18 +11,18 @@ from torch import Tensor
 from torch.nn.functional import interpolate, logsigmoid
 
 from seewhy.maps import read
-from seewhy.metrics.base import METRICS, Family, Need
 from seewhy.metrics.case import Case
-from seewhy.metrics.regions import region_of
+from seewhy.metrics.regions import Localization, OnRegion
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Logits, Regions, Scores
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 Boxes = Float[Tensor, "m 4"]
 
 
-@METRICS.register("localization_error")
-@dataclass(frozen=True)
-class LocalizationError:
+class LocalizationError(
+    Localization, name="localization_error", better="lower", needs=("boxes",), reads="raw", paper="zhang2024opticam"
+):
     r"""How far the box around the map's largest blob is from every box of the object.
 
     $$\mathrm{LE} = 1 - \max_{B \in \mathcal{B}} \mathrm{IoU}(B, B_p)$$
@@ -43,21 +42,13 @@ class LocalizationError:
     Source: Opti-CAM (Zhang et al. 2024), appendix B, eq. A2; the neighborhood and the ties are this library's.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("boxes",)
-    reads: ClassVar[str] = "raw"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "zhang2024opticam"
-
     def score(self, case: Case) -> Scores:
-        return localization_error(case.attributions, _boxes(case))
+        return localization_error(case.attributions, case.require("boxes"))
 
 
-@METRICS.register("official_metric")
-@dataclass(frozen=True)
-class OfficialMetric:
+class OfficialMetric(
+    Localization, name="official_metric", better="lower", needs=("boxes", "labels"), reads="raw", paper="zhang2024opticam"
+):
     r"""Localization error, with 1 wherever the classifier is wrong.
 
     $$\mathrm{OM} = 1 - \mathbb{1}[c_p = c] \max_{B \in \mathcal{B}} \mathrm{IoU}(B, B_p)$$
@@ -74,24 +65,14 @@ class OfficialMetric:
     Source: Opti-CAM (Zhang et al. 2024), appendix B, eq. A1.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("boxes", "labels")
-    reads: ClassVar[str] = "raw"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "zhang2024opticam"
-
     def score(self, case: Case) -> Scores:
         first = case.logits == case.logits.amax(1, keepdim=True)
-        right = (first & present_classes(case)).sum(1) / first.sum(1)
-        overlap = 1 - localization_error(case.attributions, _boxes(case))
+        right = (first & case.present_classes()).sum(1) / first.sum(1)
+        overlap = 1 - localization_error(case.attributions, case.require("boxes"))
         return 1 - right.to(overlap) * overlap
 
 
-@METRICS.register("pixel_f1")
-@dataclass(frozen=True)
-class PixelF1:
+class PixelF1(OnRegion, name="pixel_f1", reads="min_max", paper="zhang2024opticam"):
     r"""Harmonic mean of the share of the map on the object and the share of the object under the map.
 
     $$F_1 = \frac{2PR}{P + R} = \frac{2 \sum_{i \in R_U} s_i}{|R_U| + \sum_i s_i}, \qquad
@@ -110,21 +91,13 @@ class PixelF1:
     Source: Opti-CAM (Zhang et al. 2024), appendix B, eq. A3 and A4.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "zhang2024opticam"
-
     def score(self, case: Case) -> Scores:
-        return pixel_f1(read(case.attributions, "min_max"), region_of(case))
+        return pixel_f1(read(case.attributions, "min_max"), case.require("regions"))
 
 
-@METRICS.register("box_accuracy")
-@dataclass(frozen=True)
-class BoxAccuracy:
+class BoxAccuracy(
+    Localization, name="box_accuracy", better="higher", needs=("boxes",), reads="min_max", paper="choe2020evaluating"
+):
     r"""Share of images whose box overlaps enough, at the one threshold that suits the whole dataset best.
 
     $$\mathrm{BA} = \frac{1}{|\Delta|} \sum_{\delta \in \Delta} \max_{\eta} \frac{1}{n} \sum_{x}
@@ -141,27 +114,15 @@ class BoxAccuracy:
     Defined: as ``localization_error``: components of equal size are averaged, an empty mask (a constant map) predicts the
     whole image, an image without boxes scores 0.
 
-    Args:
-        thresholds: number of $\eta$: 0, 1/thresholds, 2/thresholds, ... below 1.
-        overlaps: the $\delta$.
-
     Source: Choe et al. 2020, MaxBoxAccV2; Opti-CAM (Zhang et al. 2024), appendix B, eq. A5.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("boxes",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "choe2020evaluating"
-
-    thresholds: int = 20
-    overlaps: tuple[float, ...] = (0.3, 0.5, 0.7)
+    thresholds: Annotated[int, AtLeast(1), Doc(r"Number of $\eta$: 0, 1/thresholds, 2/thresholds, ... below 1.")] = 20
+    overlaps: Annotated[tuple[float, ...], Doc(r"The $\delta$.")] = (0.3, 0.5, 0.7)
 
     def score(self, case: Case) -> Float[Tensor, "n m"]:
         maps = read(case.attributions, "min_max")
-        boxes, overlaps = _boxes(case), maps.new_tensor(self.overlaps)
+        boxes, overlaps = case.require("boxes"), maps.new_tensor(self.overlaps)
         rows = []
         for eta in (i / self.thresholds for i in range(self.thresholds)):
             found = [best_overlaps(m, b) for m, b in zip((maps > eta).cpu().numpy(), boxes, strict=True)]
@@ -173,9 +134,14 @@ class BoxAccuracy:
         return float(hits.amax(0).mean())
 
 
-@METRICS.register("saliency_metric")
-@dataclass(frozen=True)
-class SaliencyMetric:
+class SaliencyMetric(
+    Localization,
+    name="saliency_metric",
+    better="lower",
+    range=(log(0.05), torch.inf),
+    reads="raw",
+    paper="zhang2024opticam",
+):
     r"""Size of the box around the map's largest blob against the probability of the class: small and sure is good.
 
     $$\mathrm{SM} = \ln \max\left(0.05, \frac{|B_p|}{hw}\right) - \ln p^c$$
@@ -193,21 +159,13 @@ class SaliencyMetric:
     constant map has the whole image for its box. Components of equal size each give a box and the score is the mean over
     them. The score is below 0 where the box is small and the network sure. Neither scale nor shift of a map matter.
 
-    Args:
-        classified: what the probability is of: the whole "image" or the "crop" (bilinear, enlarged to the image's size).
-
     Source: Opti-CAM (Zhang et al. 2024), appendix B, eq. A7; Dabkowski and Gal 2017, section 3.2.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (log(0.05), torch.inf)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "raw"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "zhang2024opticam"
-
-    classified: Literal["image", "crop"] = "image"
+    classified: Annotated[
+        Literal["image", "crop"],
+        Doc('What the probability is of: the whole "image" or the "crop" (bilinear, enlarged to the image\'s size).'),
+    ] = "image"
 
     def score(self, case: Case) -> Scores:
         maps = case.attributions
@@ -271,19 +229,6 @@ def log_probability(case: Case, logits: Logits, classes: Tensor) -> Scores:
     """(n,) logarithm of the probability of ``classes``, finite wherever the logits are."""
     logs = logsigmoid(logits) if case.classifier.multilabel else logits.log_softmax(1)
     return logs.gather(1, classes[:, None]).squeeze(1)
-
-
-def present_classes(case: Case) -> Tensor:
-    """(n, k) which classes the labels say are there."""
-    assert case.labels is not None, "score() of seewhy.metrics.base checks what a metric needs"
-    if case.labels.ndim == 2:
-        return case.labels > 0
-    return torch.arange(case.logits.shape[1], device=case.labels.device) == case.labels[:, None]
-
-
-def _boxes(case: Case) -> tuple[Tensor, ...]:
-    assert case.boxes is not None, "score() of seewhy.metrics.base checks what a metric needs"
-    return case.boxes
 
 
 def _enlarged(image: Tensor, box: Tensor) -> Tensor:

@@ -1,24 +1,38 @@
-"""What a metric may look at, what it promises, and the registry."""
+"""What a metric may look at: a batch of maps, and all that is known of them."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 from zlib import crc32
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from seewhy.classifier.checks import must_be_tensors
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes
-from seewhy.masking.baselines import Baseline
+from seewhy.masking.baselines import Baseline, baseline_images
 from seewhy.masking.values import RemovePixels, Value
 from seewhy.types import Attribution, ClassAttribution, Images, Logits, Regions, Scores, Targets
 
 T = TypeVar("T")
+
+Need = Literal["regions", "boxes", "labels", "explainer", "cost", "forward_passes", "class_maps"]
+
+NEEDS: dict[Need, str] = {
+    "regions": "the region of the object",
+    "boxes": "the boxes of the object",
+    "labels": "the true class",
+    "explainer": "the explainer itself, not only its maps",
+    "cost": "the cost of the maps",
+    "forward_passes": "the operations of the maps",
+    "class_maps": "the maps of several classes",
+}
+"""What a metric may need beside images, classes and maps; the words are those of the error."""
 
 
 class Cost(NamedTuple):
@@ -34,7 +48,7 @@ class Case:
     """A batch of maps and all that is known of them; one case serves every metric.
 
     Args:
-        classifier: what decided.
+        classifier: the network that is explained.
         images: (n, c, h, w) in [0, 1].
         explained: (n,) the class that the maps explain.
         scored: (n,) the class whose score a metric reads; it differs from ``explained`` in some studies.
@@ -42,15 +56,15 @@ class Case:
         labels: (n,) the true class, or (n, k) zeros and ones of a multi-label dataset.
         regions: (n, h, w) the area of the object that the metric compares with.
         boxes: n tensors (m, 4) of left, top, right, bottom in pixels, right and bottom excluded.
-        explainer: what made the maps, for metrics that ask it again.
-        cost: what the maps cost.
-        class_maps: (n, j, h, w) maps of several classes, and ``map_classes`` (j,) which; for the metrics of specificity. The
-            explainer is asked for them where they are not given.
-        whole: (n, k) logits of the images, if they are known.
-        value: v(S), the value of a set of players that are kept; pixels removed by a baseline unless given.
+        explainer: the method that made the maps, for metrics that ask it again.
+        cost: what the maps cost, as ``seewhy.metrics.cost.measure`` finds it.
+        class_maps: (n, j, h, w) maps of several classes, for the metrics of specificity; ``map_classes`` (j,) are these
+            classes. Where only ``map_classes`` is given, the explainer makes the maps.
+        image_logits: (n, k) logits of the images, if they are known.
+        value: v(S), the value of a set of players that are kept; without it removed pixels are those of a baseline.
         seed: of every random draw. Row i depends on image i and the seed, not on its place in the batch.
         batch_size: forward passes at a time; the scores do not depend on it.
-        source: what the error calls the data.
+        data_name: the name of the data in an error.
     """
 
     classifier: Classifier
@@ -65,16 +79,15 @@ class Case:
     cost: Cost | None = None
     class_maps: Float[Tensor, "n j h w"] | None = None
     map_classes: Int[Tensor, "j"] | None = None
-    whole: Logits | None = None
+    image_logits: Logits | None = None
     value: Value | None = None
     seed: int = 0
     batch_size: int = 32
-    source: str = "the data"
+    data_name: str = "the data"
     _shared: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.classifier.check(self.images, self.explained)
-        self.classifier.check(self.images, self.scored)
+        self._check_images_and_classes()
         shape = (len(self.images), *self.images.shape[-2:])
         if self.attributions.shape != shape:
             raise SeewhyError(f"maps of shape {tuple(self.attributions.shape)} do not belong to images of {shape}")
@@ -86,20 +99,36 @@ class Case:
             raise SeewhyError(f"regions of shape {tuple(self.regions.shape)} do not belong to images of {shape}")
         if self.regions is not None and self.regions.dtype != torch.bool:
             raise SeewhyError(f"regions must be true or false, got {self.regions.dtype}: give masks > 0")
-        for name in ("labels", "boxes", "class_maps", "whole"):
+        for name in ("labels", "boxes", "class_maps", "image_logits"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.images):
                 raise SeewhyError(f"{len(given)} {name} do not belong to {len(self.images)} images")
 
-    @property
-    def flops(self) -> Cost | None:
-        """The cost, whose forward passes are NaN where operations were not counted."""
-        return self.cost
+    def _check_images_and_classes(self) -> None:
+        must_be_tensors(images=self.images, targets=self.explained)
+        must_be_tensors(targets=self.scored)
+        if len(self.explained) != len(self.scored):
+            explained, scored = len(self.explained), len(self.scored)
+            raise SeewhyError(f"{explained} classes explained and {scored} scored: give one of each for each image")
+        self.classifier.check_classes(self.images, torch.stack([self.explained, self.scored], 1))
+
+    def require(self, need: Need, who: str = "the metric") -> Any:
+        """What the case knows of ``need``. SeewhyError says that ``who`` needs it where the case does not have it."""
+        match need:
+            case "class_maps":
+                known: object = self.several_maps()
+            case "forward_passes":  # a part of the cost
+                known = self.cost
+            case _:
+                known = getattr(self, need)
+        if known is None:
+            raise SeewhyError(f"{who} needs {NEEDS[need]}, which {self.data_name} does not have")
+        return known
 
     @cached_property
     def logits(self) -> Logits:
-        """(n, k) of the whole images."""
-        return self.run(self.images) if self.whole is None else self.whole
+        """(n, k) logits of the images."""
+        return self.run(self.images) if self.image_logits is None else self.image_logits
 
     def run(self, images: Images) -> Logits:
         """Logits of any images, ``batch_size`` at a time, without a graph."""
@@ -109,12 +138,11 @@ class Case:
             )
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def probability(self, logits: Logits, rows: Tensor | None = None) -> Scores:
-        """(r,) probability of the class scored; ``rows`` (r,) says whose, if not one row for each image."""
-        targets = self.scored if rows is None else self.scored[rows]
-        return self.classifier.to_probabilities(logits).gather(1, targets[:, None]).squeeze(1)
+    def probability(self, logits: Logits) -> Scores:
+        """(n,) probability of the class scored."""
+        return self.classifier.to_probabilities(logits).gather(1, self.scored[:, None]).squeeze(1)
 
-    def doubt(self, logits: Logits) -> Scores:
+    def complement(self, logits: Logits) -> Scores:
         """(n,) 1 - probability of the class scored, exact where the probability rounds to 1."""
         z = logits.gather(1, self.scored[:, None])
         if self.classifier.multilabel:
@@ -126,22 +154,35 @@ class Case:
         """The case's own v, or the classifier with pixels replaced by ``baseline``."""
         return self.value or RemovePixels(self.classifier, baseline)
 
+    def faded(self, masks: Attribution, baseline: Baseline | float | Tensor) -> Images:
+        """The images where the mask is 1, the baseline where it is 0."""
+        removed = baseline_images(baseline, self.classifier, self.images)
+        m = masks[:, None].to(self.images)
+        return m * self.images + (1 - m) * removed  # not b + m (x - b): a mask of 1 must leave the image as it is
+
+    def present_classes(self) -> Bool[Tensor, "n k"]:
+        """The classes that the labels say are in each image."""
+        labels: Tensor = self.require("labels")
+        return (
+            labels > 0 if labels.ndim == 2 else torch.arange(self.logits.shape[1], device=labels.device) == labels[:, None]
+        )
+
     @cached_property
     def seeds(self) -> list[int]:
-        """A seed for each image, from its own pixels (of 8 bits) and ``seed``: the same alone and in any batch."""
+        """A seed for each image, from its own pixels (as 8 bits) and ``seed``: an image has the same seed in any batch."""
         pixels = (self.images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         return [(crc32(image.tobytes()) + 1_000_003 * self.seed) % 2**32 for image in pixels]
 
     def several_maps(self) -> ClassAttribution | None:
-        """The maps of ``map_classes``; None if they are neither given nor can be made."""
+        """The maps of ``map_classes``; None where they are not given and cannot be made."""
         explainer, classes = self.explainer, self.map_classes
         if self.class_maps is not None or explainer is None or classes is None:
             return self.class_maps
         return self.share("class_maps", lambda: maps_of_classes(explainer, self.images, classes).detach())
 
     def rows(self, rows: Tensor) -> "Case":
-        """Some images of the case, with all that is known of them."""
-        names = ("images", "explained", "scored", "attributions", "labels", "regions", "boxes", "class_maps", "whole")
+        """The case of some of its images, (r,) by index."""
+        names = ("images", "explained", "scored", "attributions", "labels", "regions", "boxes", "class_maps", "image_logits")
 
         def pick(value: Any) -> Any:
             if value is None:
@@ -151,7 +192,7 @@ class Case:
         return replace(self, **{name: pick(getattr(self, name)) for name in names})
 
     def share(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What several metrics need is made once: ``make()`` the first time that ``key`` is asked for."""
+        """``make()``, computed once: a later metric that asks for the same ``key`` gets the same value."""
         if key not in self._shared:
             self._shared[key] = make()
         return cast(T, self._shared[key])

@@ -1,7 +1,6 @@
 """Is the map of a class a map of that class? The classifier seen through the masks of several classes."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -9,16 +8,24 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.maps import read
-from seewhy.masking.baselines import Baseline
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.segmentation import faded
+from seewhy.metrics.options import BaselineOption
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Classes, Logits, Scores, Targets
 
 
-@METRICS.register("class_masks")
-@dataclass(frozen=True)
-class ClassMasks:
+class ClassMasks(
+    Measure,
+    name="class_masks",
+    family="specificity",
+    better="higher",
+    range=(-1, 1),
+    needs=("class_maps",),
+    reads="min_max",
+    explains="label",
+    paper="stalder2022nnexplainer",
+):
     r"""Probability of a class when the image is masked with the map of that class, and with those of other classes.
 
     $$v_{jc} = \frac{1}{|\Theta|} \sum_{\theta \in \Theta} p_c\left(x \odot \mathbb{1}[m^j > \theta]\right), \qquad
@@ -45,16 +52,8 @@ class ClassMasks:
     Source: NN-Explainer (Stalder et al. 2022), section 4.2 and Table 1; the difference $D$ is this library's.
     """
 
-    family: ClassVar[Family] = "specificity"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (-1, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("class_maps",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "stalder2022nnexplainer"
-
-    thresholds: int = 9
-    baseline: Baseline = "mean_color"
+    thresholds: Annotated[int, AtLeast(1), Doc("Number of thresholds, evenly between 0 and 1.")] = 9
+    baseline: BaselineOption = "mean_color"
 
     def score(self, case: Case) -> Float[Tensor, "n m"]:
         maps, classes = _class_maps(case)
@@ -62,7 +61,7 @@ class ClassMasks:
         for j in range(len(classes)):
             masks = read(maps[:, j], "min_max")
             levels = [(i + 1) / (self.thresholds + 1) for i in range(self.thresholds)]
-            kept = (faded(case, (masks > level).to(masks.dtype), self.baseline) for level in levels)
+            kept = (case.faded((masks > level).to(masks.dtype), self.baseline) for level in levels)
             columns.append(torch.stack([softmax(case, case.run(images)) for images in kept]).mean(0))
         unmasked = softmax(case, case.logits)
         own = (classes == case.scored[:, None]).to(maps.dtype)
@@ -93,8 +92,8 @@ def softmax(case: Case, logits: Logits) -> Scores:
 
 
 def _class_maps(case: Case) -> tuple[Tensor, Tensor]:
-    maps, classes = case.several_maps(), case.map_classes
-    if maps is None or classes is None:
+    maps, classes = case.require("class_maps", "class_masks"), case.map_classes
+    if classes is None:
         raise SeewhyError("class_masks needs the maps of several classes: give class_maps and map_classes to the case")
     n, h, w = case.attributions.shape
     if maps.shape != (n, len(classes), h, w):

@@ -1,8 +1,7 @@
 """Black and white deletion, and allegiance (Llorente et al., 2023)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -10,55 +9,54 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.maps import Reading, read
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import METRICS, Measure
 from seewhy.metrics.case import Case
+from seewhy.metrics.options import ReadsOption
+from seewhy.options import Above, AtMost, Doc
 from seewhy.types import Scores
 
 FRACTIONS = (0.0, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def allegiance(
-    case: Case, color: Literal["black", "white"], amount: float, fractions: tuple[float, ...], reads: Reading
-) -> Float[Tensor, "n m"]:
-    """(n, m) ones and zeros: is the predicted class still the same after each fraction is deleted?
+class PaintedPixels(
+    Measure,
+    family="ordering",
+    better="lower",
+    range=(0.0, 0.9),
+    explains="predicted",
+    paper="llorente2023positive",
+):
+    """Base of black and white deletion: the area under the allegiance while the highest pixels are painted."""
 
-    Deleted are the pixels above the value at place round(fraction * h * w) in descending order, never those of value 0,
-    all in one shot from the whole image.
-    """
+    gray: ClassVar[float]
+    """The color, from 0, black, to 1, white."""
 
-    def make() -> Float[Tensor, "n m"]:
-        maps = read(case.attributions, reads).flatten(1)
-        ordered = maps.sort(dim=1, descending=True).values
-        places = torch.tensor([min(round(f * maps.shape[1]), maps.shape[1] - 1) for f in fractions], device=maps.device)
-        cut = ordered[:, places]
-        gone = (maps[:, None] > cut[..., None]) & (maps != 0)[:, None]
-        gone[:, [f == 0 for f in fractions]] = False
-        target = 0.0 if color == "black" else 1.0
-        changed = case.images + amount * (target - case.images)
-        kept = []
-        for j in range(len(fractions)):
-            mask = gone[:, j].view(len(maps), 1, *case.images.shape[-2:])
-            kept.append(case.run(torch.where(mask, changed, case.images)).argmax(1) == case.logits.argmax(1))
-        return torch.stack(kept, 1).to(case.images.dtype)
+    fractions: Annotated[
+        tuple[float, ...], Doc("The shares of the pixels that are deleted, each time from the whole image.")
+    ] = FRACTIONS
+    amount: Annotated[float, Above(0), AtMost(1), Doc("How far toward the color: 1 is the color, 0.5 is half way.")] = 1.0
+    reads: ReadsOption = "min_max"
 
-    return case.share(("allegiance", color, amount, fractions, reads), make)
+    def __post_init__(self) -> None:
+        s = self.fractions
+        if len(s) < 2 or list(s) != sorted(set(s)) or not 0 <= s[0] < s[-1] <= 1:
+            raise SeewhyError(
+                f"{METRICS.name_of(type(self))} cannot take fractions={s}: give two or more from 0 to 1 that grow"
+            )
 
+    def score(self, case: Case) -> Scores:
+        kept = self.curve(case)[1]
+        return torch.trapezoid(kept, kept.new_tensor(self.fractions), dim=1)  # up to 0.9 the largest area is 0.9
 
-def _area(kept: Float[Tensor, "n m"], fractions: tuple[float, ...]) -> Scores:
-    """Trapezoid over the fractions as they are: from 0 to 0.9 the largest area is 0.9."""
-    return torch.trapezoid(kept, kept.new_tensor(fractions), dim=1)
-
-
-def _check(name: str, fractions: tuple[float, ...], amount: float) -> None:
-    if len(fractions) < 2 or list(fractions) != sorted(set(fractions)) or not 0 <= fractions[0] < fractions[-1] <= 1:
-        raise SeewhyError(f"{name} cannot take fractions={fractions}: give two or more from 0 to 1 that grow")
-    if not 0 < amount <= 1:
-        raise SeewhyError(f"{name} cannot take amount={amount}: give a number above 0, up to 1")
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return self.fractions, case.share(self, lambda: allegiance(case, self.gray, self.amount, self.fractions, self.reads))
 
 
-@METRICS.register("black_deletion")
-@dataclass(frozen=True)
-class BlackDeletion:
+class BlackDeletion(
+    PaintedPixels,
+    name="black_deletion",
+    axes=("share of pixels painted black", "share of images that keep their class"),
+):
     r"""Black deletion: how long the predicted class stays while the highest pixels are painted black.
 
     $$\mathrm{BD} = \int_0^{0.9} \mathbb{1}\big[\arg\max f(x^{(s)}) = \arg\max f(x)\big]\, ds,$$
@@ -76,38 +74,20 @@ class BlackDeletion:
     has area 0.9. The area is not divided by 0.9.
 
     Args:
-        fractions: what share of the pixels is deleted, each time from the whole image.
         amount: how far toward black: 1 is black, 0.5 is half as bright.
         reads: how the map is read. The paper's code takes min-max, after which the smallest value is 0 and stays.
 
     Source: Llorente et al. (2023), section 4.2 and table 2.
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, 0.9)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "llorente2023positive"
-    axes: ClassVar[tuple[str, str]] = ("share of pixels painted black", "share of images that keep their class")
-
-    fractions: tuple[float, ...] = FRACTIONS
-    amount: float = 1.0
-    reads: Reading = "min_max"
-
-    def __post_init__(self) -> None:
-        _check("black_deletion", self.fractions, self.amount)
-
-    def score(self, case: Case) -> Scores:
-        return _area(self.curve(case)[1], self.fractions)
-
-    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        return self.fractions, allegiance(case, "black", self.amount, self.fractions, self.reads)
+    gray: ClassVar[float] = 0.0
 
 
-@METRICS.register("white_deletion")
-@dataclass(frozen=True)
-class WhiteDeletion:
+class WhiteDeletion(
+    PaintedPixels,
+    name="white_deletion",
+    axes=("share of pixels painted white", "share of images that keep their class"),
+):
     r"""White deletion: how long the predicted class stays while the highest pixels are painted white.
 
     $$\mathrm{WD} = \int_0^{0.9} \mathbb{1}\big[\arg\max f(x^{(s)}) = \arg\max f(x)\big]\, ds,$$
@@ -122,30 +102,29 @@ class WhiteDeletion:
     Defined: as `black_deletion`.
 
     Args:
-        fractions: what share of the pixels is deleted, each time from the whole image.
         amount: how far toward white: 1 is white, 0.5 is half way.
-        reads: how the map is read.
 
     Source: Llorente et al. (2023), section 4.2 and table 3.
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, 0.9)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "llorente2023positive"
-    axes: ClassVar[tuple[str, str]] = ("share of pixels painted white", "share of images that keep their class")
+    gray: ClassVar[float] = 1.0
 
-    fractions: tuple[float, ...] = FRACTIONS
-    amount: float = 1.0
-    reads: Reading = "min_max"
 
-    def __post_init__(self) -> None:
-        _check("white_deletion", self.fractions, self.amount)
+def allegiance(case: Case, gray: float, amount: float, fractions: tuple[float, ...], reads: Reading) -> Float[Tensor, "n m"]:
+    """(n, m) ones and zeros: is the predicted class still the same after each fraction is painted?
 
-    def score(self, case: Case) -> Scores:
-        return _area(self.curve(case)[1], self.fractions)
-
-    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        return self.fractions, allegiance(case, "white", self.amount, self.fractions, self.reads)
+    The pixels that are painted have more than the value at place round(fraction * h * w) in descending order, and a value
+    that is not 0. Each fraction is painted in one shot, on the whole image.
+    """
+    maps = read(case.attributions, reads).flatten(1)
+    ordered = maps.sort(dim=1, descending=True).values
+    places = torch.tensor([min(round(f * maps.shape[1]), maps.shape[1] - 1) for f in fractions], device=maps.device)
+    cut = ordered[:, places]
+    gone = (maps[:, None] > cut[..., None]) & (maps != 0)[:, None]
+    gone[:, [f == 0 for f in fractions]] = False
+    changed = case.images + amount * (gray - case.images)
+    kept = []
+    for j in range(len(fractions)):
+        mask = gone[:, j].view(len(maps), 1, *case.images.shape[-2:])
+        kept.append(case.run(torch.where(mask, changed, case.images)).argmax(1) == case.logits.argmax(1))
+    return torch.stack(kept, 1).to(case.images.dtype)

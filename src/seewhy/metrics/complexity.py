@@ -1,22 +1,26 @@
 """How simple is the map? Entropy, Gini index, pixels in use, and how far a map has an order at all."""
 
-from dataclasses import dataclass
 from math import log
-from typing import ClassVar, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from seewhy.maps import read
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Scores
 
 
-@METRICS.register("complexity")
-@dataclass(frozen=True)
-class Complexity:
+class OfMapAlone(Measure, family="complexity", range=(0, 1), explains="any"):
+    """Base of metrics that look at the map alone: their common head."""
+
+
+class Complexity(
+    OfMapAlone, name="complexity", better="lower", range=(0, torch.inf), reads="absolute", paper="bhatt2020evaluating"
+):
     r"""Entropy of the shares that the pixels have in the map.
 
     $$C = -\sum_i q_i \ln q_i, \qquad q_i = \frac{|a_i|}{\sum_j |a_j|}$$
@@ -35,21 +39,11 @@ class Complexity:
     Source: Bhatt et al. 2020, definition of complexity (section 3.3).
     """
 
-    family: ClassVar[Family] = "complexity"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0, torch.inf)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "absolute"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = "bhatt2020evaluating"
-
     def score(self, case: Case) -> Scores:
         return complexity(case.attributions)
 
 
-@METRICS.register("sparseness")
-@dataclass(frozen=True)
-class Sparseness:
+class Sparseness(OfMapAlone, name="sparseness", better="higher", reads="absolute", paper="chalasani2020concise"):
     r"""Gini index of the map: how unevenly attribution is spread over the pixels.
 
     $$G = \frac{\sum_{i=1}^{d} (2i - d - 1)\, b_i}{d \sum_{i=1}^{d} b_i}$$
@@ -67,21 +61,11 @@ class Sparseness:
     Source: Chalasani et al. 2020, section 4 (Gini index).
     """
 
-    family: ClassVar[Family] = "complexity"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "absolute"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = "chalasani2020concise"
-
     def score(self, case: Case) -> Scores:
         return sparseness(case.attributions)
 
 
-@METRICS.register("effective_size")
-@dataclass(frozen=True)
-class EffectiveSize:
+class EffectiveSize(OfMapAlone, name="effective_size", better="lower", reads="absolute", paper="nguyen2020quantitative"):
     r"""Share of the pixels that the map uses at all.
 
     $$E = \frac{1}{hw} \left|\left\{ i : |a_i| > \varepsilon \max_j |a_j| \right\}\right|$$
@@ -100,23 +84,13 @@ class EffectiveSize:
     Source: Nguyen and Martínez 2020, effective complexity, as simplified in Quantus.
     """
 
-    family: ClassVar[Family] = "complexity"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "absolute"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = "nguyen2020quantitative"
-
-    threshold: float = 1e-5
+    threshold: Annotated[float, AtLeast(0), Doc("The share of the map's maximum above which a pixel counts.")] = 1e-5
 
     def score(self, case: Case) -> Scores:
         return effective_size(case.attributions, self.threshold)
 
 
-@METRICS.register("tie_share")
-@dataclass(frozen=True)
-class TieShare:
+class TieShare(OfMapAlone, name="tie_share", better="neither", reads="raw"):
     r"""Share of the pixels whose exact value another pixel of the same map has too.
 
     $$T = \frac{1}{hw} \left|\left\{ i : a_j = a_i \text{ for some } j \ne i \right\}\right|$$
@@ -134,14 +108,6 @@ class TieShare:
 
     Source: this library; the quantization of maps that it shows is that of Møller et al. 2025.
     """
-
-    family: ClassVar[Family] = "complexity"
-    higher_is_better: ClassVar[bool | None] = None
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "raw"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = ""
 
     def score(self, case: Case) -> Scores:
         return tie_share(case.attributions)

@@ -1,51 +1,35 @@
 """Average drop, average gain and average increase: the class's probability on the image that the map masks."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from seewhy.errors import SeewhyError
 from seewhy.maps import Reading, read
-from seewhy.masking.baselines import Baseline, baseline_images
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.masking.baselines import Baseline
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
+from seewhy.metrics.options import BaselineOption
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Logits, Scores
 
-Use = Literal["map", "map_in_region", "map_outside_region", "region", "complement"]
+MaskSource = Literal["map", "map_in_region", "map_outside_region", "region", "complement"]
 """The mask: the map; the map cut to the object's region, or to its complement; the region itself, or its complement."""
 
 
-def mask(case: Case, use: Use, reads: Reading, alpha: float) -> Attribution:
-    """(n, h, w) in [0, 1], 1 = keep."""
-    if use != "map" and case.regions is None:
-        raise SeewhyError(f"use={use!r} needs the region of the object, which {case.source} does not have")
-    soft = read(case.attributions, reads).clamp(0, 1) ** alpha
-    if use == "map" or case.regions is None:
-        return soft
-    region = case.regions.to(soft)
-    return {
-        "map_in_region": soft * region,
-        "map_outside_region": soft * (1 - region),
-        "region": region,
-        "complement": 1 - region,
-    }[use]
+class MaskedByMap(Measure, family="masking", range=(0.0, 1.0), explains="label"):
+    """Base of metrics of the image that its map masks: their common options."""
+
+    baseline: BaselineOption = "black"
+    alpha: Annotated[float, AtLeast(0), Doc("The map to this power (selectivity, Opti-CAM appendix F).")] = 1.0
+    use: Annotated[
+        MaskSource,
+        Doc("The source of the mask: see the bounding-box study of Opti-CAM, table 5."),
+    ] = "map"
+    reads: Annotated[Reading, Doc('How the map becomes a mask; "clipped" for maps that are masks already.')] = "min_max"
 
 
-def masked_logits(case: Case, use: Use, baseline: Baseline, reads: Reading, alpha: float) -> Logits:
-    """(n, k) of the masked images; made once for all metrics of the same options."""
-
-    def make() -> Logits:
-        m = mask(case, use, reads, alpha)[:, None].to(case.images)
-        return case.run(m * case.images + (1 - m) * baseline_images(baseline, case.classifier, case.images))
-
-    return case.share(("masked", use, baseline, reads, alpha), make)
-
-
-@METRICS.register("average_drop")
-@dataclass(frozen=True)
-class AverageDrop:
+class AverageDrop(MaskedByMap, name="average_drop", better="lower", paper="chattopadhay2018gradcampp"):
     r"""Average drop: how much of the class's probability is lost when the image is masked by its map.
 
     $$\mathrm{AD} = \frac{[p - o]_+}{p},$$
@@ -62,33 +46,15 @@ class AverageDrop:
     Args:
         baseline: what stands for removed; black, as the code of Opti-CAM has it. Libraries that multiply the normalized
             image by the map use "mean_color".
-        alpha: the map to this power (selectivity, Opti-CAM appendix F).
-        use: what masks; see the bounding-box study of Opti-CAM, table 5.
-        reads: how the map becomes a mask; "clipped" for maps that are masks already.
 
     Source: Chattopadhay et al. (2018); Opti-CAM, eq. 13.
     """
 
-    family: ClassVar[Family] = "masking"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "chattopadhay2018gradcampp"
-
-    baseline: Baseline = "black"
-    alpha: float = 1.0
-    use: Use = "map"
-    reads: Reading = "min_max"
-
     def score(self, case: Case) -> Scores:
-        masked = masked_logits(case, self.use, self.baseline, self.reads, self.alpha)
-        return _ratio((-rise(case, masked)).clamp_min(0), case.probability(case.logits))
+        return _ratio((-rise(case, self)).clamp_min(0), case.probability(case.logits))
 
 
-@METRICS.register("average_gain")
-@dataclass(frozen=True)
-class AverageGain:
+class AverageGain(MaskedByMap, name="average_gain", better="higher", paper="zhang2024opticam"):
     r"""Average gain: how much of the missing probability the class wins when the image is masked by its map.
 
     $$\mathrm{AG} = \frac{[o - p]_+}{1 - p},$$
@@ -105,33 +71,15 @@ class AverageGain:
 
     Args:
         baseline: what stands for removed, as in `average_drop`.
-        alpha: the map to this power.
-        use: what masks.
-        reads: how the map becomes a mask.
 
     Source: Opti-CAM, eq. 15.
     """
 
-    family: ClassVar[Family] = "masking"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "zhang2024opticam"
-
-    baseline: Baseline = "black"
-    alpha: float = 1.0
-    use: Use = "map"
-    reads: Reading = "min_max"
-
     def score(self, case: Case) -> Scores:
-        masked = masked_logits(case, self.use, self.baseline, self.reads, self.alpha)
-        return _ratio(rise(case, masked).clamp_min(0), case.doubt(case.logits))
+        return _ratio(rise(case, self).clamp_min(0), case.complement(case.logits))
 
 
-@METRICS.register("average_increase")
-@dataclass(frozen=True)
-class AverageIncrease:
+class AverageIncrease(MaskedByMap, name="average_increase", better="higher", paper="chattopadhay2018gradcampp"):
     r"""Average increase: on how many images the class's probability rises when the image is masked by its map.
 
     $$\mathrm{AI} = \mathbb{1}[p < o],$$
@@ -147,34 +95,41 @@ class AverageIncrease:
 
     Args:
         baseline: what stands for removed, as in `average_drop`.
-        alpha: the map to this power.
-        use: what masks.
-        reads: how the map becomes a mask.
 
     Source: Chattopadhay et al. (2018); Opti-CAM, eq. 14.
     """
 
-    family: ClassVar[Family] = "masking"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "chattopadhay2018gradcampp"
-
-    baseline: Baseline = "black"
-    alpha: float = 1.0
-    use: Use = "map"
-    reads: Reading = "min_max"
-
     def score(self, case: Case) -> Scores:
-        masked = masked_logits(case, self.use, self.baseline, self.reads, self.alpha)
-        return (rise(case, masked) > 0).to(case.images.dtype)
+        return (rise(case, self) > 0).to(case.images.dtype)
 
 
-def rise(case: Case, masked: Logits) -> Scores:
-    """(n,) o - p, from the probabilities where they are small and from 1 - p where that is: neither is rounded away."""
-    whole = case.probability(case.logits)
-    return torch.where(whole < 0.5, case.probability(masked) - whole, case.doubt(case.logits) - case.doubt(masked))
+def rise(case: Case, measure: MaskedByMap) -> Scores:
+    """(n,) o - p, of the probabilities where they are small, else of the complements: neither is rounded away."""
+    logits, masked = case.logits, logits_under_map(case, measure.baseline, measure.alpha, measure.use, measure.reads)
+    p = case.probability(logits)
+    return torch.where(p < 0.5, case.probability(masked) - p, case.complement(logits) - case.complement(masked))
+
+
+def logits_under_map(
+    case: Case, baseline: Baseline, alpha: float = 1.0, use: MaskSource = "map", reads: Reading = "min_max"
+) -> Logits:
+    """(n, k) logits of the masked images, computed once for all metrics with the same options."""
+    key = ("masked", use, baseline, reads, alpha)
+    return case.share(key, lambda: case.run(case.faded(mask_of(case, use, reads, alpha), baseline)))
+
+
+def mask_of(case: Case, use: MaskSource, reads: Reading, alpha: float) -> Attribution:
+    """(n, h, w) in [0, 1], 1 = keep."""
+    soft = read(case.attributions, reads).clamp(0, 1) ** alpha
+    if use == "map":
+        return soft
+    region = case.require("regions", f"use={use!r}").to(soft)
+    return {
+        "map_in_region": soft * region,
+        "map_outside_region": soft * (1 - region),
+        "region": region,
+        "complement": 1 - region,
+    }[use]
 
 
 def _ratio(change: Tensor, whole: Tensor) -> Scores:

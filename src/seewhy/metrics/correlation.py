@@ -1,8 +1,9 @@
-"""Small statistics over the last dimension, with their undefined cases said."""
+"""Pearson's correlation as metrics need it: where it is not defined is said."""
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from seewhy.maps import pearson
 
 
 def correlation(a: Float[Tensor, "n m"], b: Float[Tensor, "n m"]) -> tuple[Float[Tensor, "n"], Bool[Tensor, "n"]]:
@@ -10,8 +11,5 @@ def correlation(a: Float[Tensor, "n m"], b: Float[Tensor, "n m"]) -> tuple[Float
     device = a.device
     a, b = a.cpu().double(), b.cpu().double()  # not every device has float64
     defined = (a.amax(1) > a.amin(1)) & (b.amax(1) > b.amin(1))
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    norm = (a.square().sum(1) * b.square().sum(1)).sqrt()
-    defined = defined & (norm > 0)
-    rho = torch.where(defined, (a * b).sum(1) / torch.where(defined, norm, 1), 0)
-    return rho.clamp(-1, 1).float().to(device) if device.type == "mps" else rho.clamp(-1, 1).to(device), defined.to(device)
+    rho = (pearson(a, b) * defined).clamp(-1, 1)
+    return rho.float().to(device) if device.type == "mps" else rho.to(device), defined.to(device)

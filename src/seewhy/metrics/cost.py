@@ -1,10 +1,8 @@
 """What maps cost: time, work counted in forward passes, and memory."""
 
-from dataclasses import dataclass
-from math import isnan, nan
+from math import inf, isnan, nan
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case, Cost
 from seewhy.types import Attribution, Images, Targets
 
@@ -23,20 +21,20 @@ MIB = 2**20
 def measure(explainer: Explainer, images: Images, targets: Targets, count_flops: bool = True) -> tuple[Attribution, Cost]:
     """The maps of a batch and what they cost.
 
-    The time and the memory are those of one run on the whole batch, with whatever the explainer and PyTorch do for the
-    first time: call it on a small batch before, if this is not to be counted. Operations are counted in a run of their
-    own, on the first image alone, because counting takes time.
+    The time and the memory are those of one run on the whole batch. They include what the explainer and PyTorch do once, in
+    a first run: to leave that out, explain a small batch before. Operations are counted in a run of their own, on the first
+    image alone, because counting takes time.
 
     Args:
-        explainer: what is measured.
+        explainer: the method that is measured.
         images: (n, c, h, w) in [0, 1].
         targets: (n,) the classes explained.
-        count_flops: without it the forward passes are not counted (NaN), and the first image is not explained twice.
+        count_flops: if false, forward passes are not counted (NaN), and the first image is not explained twice.
 
     Returns:
         The maps, and seconds an image, forward passes an image, and the highest memory in MiB above what was held before.
-        What cannot be measured is NaN: forward passes of an explainer without a classifier, memory on a machine that is
-        neither Linux nor CUDA.
+        A figure that cannot be measured is NaN: forward passes of an explainer without a classifier, memory on a machine
+        without Linux and CUDA.
     """
     passes = forward_equivalents(explainer, images[:1], targets[:1]) if count_flops and len(images) else nan
     held = _start_memory(images.device)
@@ -52,8 +50,8 @@ def measure(explainer: Explainer, images: Images, targets: Targets, count_flops:
 def forward_equivalents(explainer: Explainer, images: Images, targets: Targets) -> float:
     """Floating-point operations of ``explain`` per image, in forward passes of the classifier; NaN if it has none.
 
-    Matrix products and convolutions are counted, backward passes included (PyTorch's FlopCounterMode); what is applied
-    to single numbers is not.
+    Matrix products and convolutions are counted, backward passes included (PyTorch's FlopCounterMode); operations
+    on single numbers are not.
     """
     classifier = getattr(explainer, "classifier", None)
     if not isinstance(classifier, Classifier):
@@ -67,13 +65,13 @@ def forward_equivalents(explainer: Explainer, images: Images, targets: Targets) 
 
 
 def _wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Waits until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def _start_memory(device: torch.device) -> float:
-    """Bytes held now; from now on the peak is recorded afresh."""
+    """Bytes held now. Starts a new record of the peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return float(torch.cuda.memory_allocated(device))
@@ -85,7 +83,7 @@ def _start_memory(device: torch.device) -> float:
 
 
 def _peak_memory(device: torch.device) -> float:
-    """The most bytes held since ``_start_memory``."""
+    """The highest number of bytes held since ``_start_memory``."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     return _status("VmHWM") if device.type == "cpu" else nan
@@ -100,28 +98,17 @@ def _status(key: str) -> float:
     return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), nan)
 
 
-def _each(case: Case, value: float, name: str, missing: str) -> Tensor:
-    """(n,) one figure for each image of the batch; SeewhyError where it could not be measured."""
-    if isnan(value):
-        raise SeewhyError(f"{name} was not measured: {missing}")
-    return case.images.new_full((len(case.images),), value)
+class CostOfMaps(Measure, family="cost", better="lower", range=(0.0, inf), needs=("cost",), reads="none", explains="any"):
+    """Base of the figures of a batch's cost: their common head."""
 
 
-def _cost(case: Case) -> Cost:
-    if case.cost is None:
-        raise SeewhyError(f"the cost of the maps of {case.source} is not known: seewhy.metrics.cost.measure measures it")
-    return case.cost
-
-
-@METRICS.register("seconds")
-@dataclass(frozen=True)
-class Seconds:
+class Seconds(CostOfMaps, name="seconds"):
     r"""Wall-clock time that a map takes, in seconds.
 
     $$\text{seconds} = \frac{t(\text{explain}(x_1, \dots, x_n))}{n}$$
 
     The time of one run over the batch, shared equally by its images. On CUDA the clock waits for the device. An evaluation
-    explains one image before the first batch is timed, so that what happens once is not counted.
+    explains one image before the first batch is timed, so that the work of a first run is not counted.
 
     Rewards: methods that need few passes through the network, and code that runs them together.
 
@@ -133,21 +120,12 @@ class Seconds:
     Source: Zhang et al. 2024 (Opti-CAM), column T of their tables.
     """
 
-    family: ClassVar[Family] = "cost"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[tuple[Need, ...]] = ("cost",)
-    reads: ClassVar[str] = "none"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = ""
-
     def score(self, case: Case) -> Tensor:
-        return _each(case, _cost(case).seconds, "seconds", "the maps were not timed")
+        cost: Cost = case.require("cost")
+        return _each(case, cost.seconds, "seconds", "the maps were not timed")
 
 
-@METRICS.register("forward_equivalents")
-@dataclass(frozen=True)
-class ForwardEquivalents:
+class ForwardEquivalents(CostOfMaps, name="forward_equivalents", needs=("cost", "forward_passes")):
     r"""Work that a map takes, counted in forward passes of the network on one image.
 
     $$\text{forward equivalents} = \frac{\text{FLOPs}(\text{explain}(x))}{\text{FLOPs}(f(x))}$$
@@ -168,22 +146,13 @@ class ForwardEquivalents:
     Source: this library.
     """
 
-    family: ClassVar[Family] = "cost"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[tuple[Need, ...]] = ("cost", "flops")
-    reads: ClassVar[str] = "none"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = ""
-
     def score(self, case: Case) -> Tensor:
+        cost: Cost = case.require("forward_passes")
         missing = "it needs an explainer with a classifier whose forward pass has matrix products, and count_flops=True"
-        return _each(case, _cost(case).forward_equivalents, "forward_equivalents", missing)
+        return _each(case, cost.forward_equivalents, "forward_equivalents", missing)
 
 
-@METRICS.register("peak_memory")
-@dataclass(frozen=True)
-class PeakMemory:
+class PeakMemory(CostOfMaps, name="peak_memory"):
     r"""The most memory that a batch of maps takes, in MiB, above what was held before.
 
     $$\text{peak memory} = \max_t m(t) - m(t_0)$$
@@ -201,13 +170,13 @@ class PeakMemory:
     Source: this library.
     """
 
-    family: ClassVar[Family] = "cost"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[tuple[Need, ...]] = ("cost",)
-    reads: ClassVar[str] = "none"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "any"
-    paper: ClassVar[str] = ""
-
     def score(self, case: Case) -> Tensor:
-        return _each(case, _cost(case).peak_memory, "peak_memory", "this needs CUDA, or the CPU under Linux")
+        cost: Cost = case.require("cost")
+        return _each(case, cost.peak_memory, "peak_memory", "this needs CUDA, or the CPU under Linux")
+
+
+def _each(case: Case, value: float, name: str, missing: str) -> Tensor:
+    """(n,) the figure of the batch for each of its images; SeewhyError where it could not be measured."""
+    if isnan(value):
+        raise SeewhyError(f"{name} was not measured: {missing}")
+    return case.images.new_full((len(case.images),), value)

@@ -1,32 +1,60 @@
-"""The engine of every ordering metric: v(S) of nested sets, each computed once, whoever asks."""
+"""The engine of ordering metrics: the network's answers while players go one after another, each computed once.
+
+An ordering metric ranks the *players* of an image (pixels, patches or superpixels) by their mean attribution, from the best
+to the worst. It keeps or removes the best k players, asks for the class's probability, and makes one number of these
+probabilities. Such a metric needs four steps, one function each:
+
+    pair = curves(case, players, size, baseline, ties)   # ranks the players; shared by all metrics with these options
+    ks = subset_sizes(pair.players.p, steps)             # for which k the network is asked
+    logits = pair.kept(ks)                               # or pair.removed(ks)
+    values = target_scores(case, logits, value)          # (n, m) probabilities of the class scored
+
+``area`` makes one number of them, and ``resampled`` the curve of the report. Images with different numbers of superpixels
+have different sizes, and their rows no common length: ``by_player_count`` runs the four steps for those with equally many.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Literal
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seewhy.maps import Reading, read
 from seewhy.masking.baselines import Baseline
 from seewhy.masking.players import Division, Players, divide
 from seewhy.masking.values import Game
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.types import Logits
+from seewhy.metrics.options import GameBaselineOption, PlayersOption, Score, SizeOption, Ties, ValueOption
+from seewhy.types import Logits, Scores
 
-Score = Literal["probability", "logit"]
-Ties = Literal["random", "position"]
+M = TypeVar("M", bound="OverPlayers")
+
+
+class OverPlayers(Measure, family="ordering", reads="order"):
+    """Base of metrics over players that are removed or kept: their common options."""
+
+    players: PlayersOption = "patches"
+    size: SizeOption = 16
+    baseline: GameBaselineOption = "mean_color"
+    value: ValueOption = "probability"
+
+
+def with_options_of(measure: OverPlayers, kind: type[M]) -> M:
+    """The metric ``kind`` with the options of another one that has the same."""
+    given: Any = measure
+    return kind(**{option.name: getattr(measure, option.name) for option in fields(given)})
 
 
 @dataclass(eq=False)
 class Curves:
-    """v(the best k players kept) and v(the best k removed) of a batch, for any k, none computed twice.
+    """Logits with the best k players kept, and with the best k removed, for any k. None is computed twice.
 
-    The two curves meet: all kept is nothing removed. So deletion, insertion, LIF, MIF, SRG and AOPC over the same players
-    and baseline cost one pair of curves.
+    The two curves meet, since "all kept" is "nothing removed". So deletion, insertion, LIF, MIF, SRG and AOPC over the same
+    players and baseline cost one pair of curves.
 
     players   the division of the images
     order     (n, p) players from the best to the worst
@@ -49,6 +77,7 @@ class Curves:
         return self._logits([(False, k) for k in ks])
 
     def _logits(self, points: list[tuple[bool, int]]) -> Float[Tensor, "n m k"]:
+        """Logits at points (are the best kept or removed?, k): those not known yet are computed ``batch`` at a time."""
         p = self.players.p
         # nothing removed is all kept, all removed is nothing kept
         points = [(True, p - k) if not keep and k in (0, p) else (keep, k) for keep, k in points]
@@ -59,45 +88,38 @@ class Curves:
         found: list[Tensor] = []
         for start in range(0, len(rows), self.batch):
             part = rows[start : start + self.batch]
-            asked = [missing[(start + i) // n] for i in range(len(part))]
-            limit = torch.tensor([k for _, k in asked], device=rank.device)[:, None]
-            keep = torch.tensor([keep for keep, _ in asked], device=rank.device)[:, None]
+            wanted = [missing[(start + i) // n] for i in range(len(part))]
+            limit = torch.tensor([k for _, k in wanted], device=rank.device)[:, None]
+            keep = torch.tensor([keep for keep, _ in wanted], device=rank.device)[:, None]
             found.append(self.game(part, (rank[part] < limit) == keep))
         if missing:
             self._known.update(zip(missing, torch.cat(found).split(n), strict=True))
         return torch.stack([self._known[point] for point in points], 1)
 
 
-def curves(
-    case: Case,
-    division: Division,
-    size: int,
-    baseline: Baseline,
-    ties: Ties = "random",
-    reads: Reading = "raw",
-) -> Curves:
-    """The curves of a case, shared by all metrics that ask for the same players, baseline, order and ties.
+def curves(case: Case, division: Division, size: int, baseline: Baseline, ties: Ties = "random") -> Curves:
+    """The curves of a case, shared by all metrics with the same players, baseline and ties.
 
-    Equal values are ordered by chance ("random": a permutation of the image's own, so that a map of zeros is a random
-    order and not a scan from the upper left) or by their place ("position": as RISE's successors do). Every image of the
-    case must have the same number of players: see ``alike``.
+    Players of equal worth are in random order ("random") or by their place ("position", as the successors of RISE have
+    it). The random order is the image's own, so that a map of zeros is a random order and no scan from the upper left.
+    All images of the case must have the same number of players: see ``by_player_count``.
     """
 
     def make() -> Curves:
         players = divide_case(case, division, size)
-        order = ranked(players.means(read(case.attributions, reads)), ties, case.seeds)
+        order = ranked(players.means(case.attributions), ties, case.seeds)
         return Curves(players, order, case.value_function(baseline)(case.images, players), case.batch_size)
 
-    return case.share(("curves", division, size, baseline, ties, reads), make)
+    return case.share(("curves", division, size, baseline, ties), make)
 
 
 def divide_case(case: Case, division: Division, size: int) -> Players:
-    """The players of a case, made once."""
+    """The players of a case, computed once."""
     return case.share(("players", division, size), lambda: divide(case.images, division, size))
 
 
-def alike(case: Case, division: Division, size: int, score: Callable[[Case], Tensor]) -> Tensor:
-    """``score``, (n,) or (n, m), of images with equal numbers of players at a time: none depends on others of its batch."""
+def by_player_count(case: Case, division: Division, size: int, score: Callable[[Case], Tensor]) -> Tensor:
+    """Applies ``score``, (n,) or (n, m), to groups of images with equally many players: no image depends on its batch."""
     counts = divide_case(case, division, size).counts
     if len(counts.unique()) <= 1:
         return score(case)
@@ -119,29 +141,34 @@ def ranked(worth: Float[Tensor, "n p"], ties: Ties, seeds: Sequence[int]) -> Int
     return shuffled.gather(1, worth.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
 
 
-def sizes(p: int, steps: int) -> list[int]:
+def subset_sizes(p: int, steps: int) -> list[int]:
     """``steps`` + 1 sizes from 0 to p, as evenly as whole numbers allow; every size where p is smaller."""
     return sorted({round(p * i / steps) for i in range(steps + 1)})
 
 
-def read_out(case: Case, logits: Float[Tensor, "n m k"], score: Score) -> Float[Tensor, "n m"]:
+def sizes_from_one(p: int, steps: int) -> list[int]:
+    """The sizes 1 to p that Salvage averages over, or ``steps`` of them."""
+    return [k for k in subset_sizes(p, steps or p) if k > 0]
+
+
+def target_scores(case: Case, logits: Float[Tensor, "n m k"], value: Score) -> Float[Tensor, "n m"]:
     """Probability or logit of the class scored."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    answers = logits if score == "logit" else case.classifier.to_probabilities(logits.flatten(0, 1)).view_as(logits)
+    answers = logits if value == "logit" else case.classifier.to_probabilities(logits.flatten(0, 1)).view_as(logits)
     return answers.gather(2, case.scored[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(2)
 
 
-def area(ks: Sequence[int], values: Float[Tensor, "n m"]) -> Float[Tensor, "n"]:
-    """Trapezoid over the share of players in [0, 1]."""
+def area(ks: Sequence[int], values: Float[Tensor, "n m"]) -> Scores:
+    """The area under the values at sizes ``ks``, by the trapezoid rule over the share of players in [0, 1]."""
     x = values.new_tensor(ks) / max(ks)
     return torch.trapezoid(values, x, dim=1)
 
 
 EVEN = tuple(i / 40 for i in range(41))
-"""Shares of the players at which a curve is drawn."""
+"""The shares of players at which the report draws a curve."""
 
 
-def drawn(ks: Sequence[int], values: Float[Tensor, "n m"]) -> Float[Tensor, "n 41"]:
-    """A curve over ``ks`` players at even shares of them, by straight lines; before the first size, its value."""
+def resampled(ks: Sequence[int], values: Float[Tensor, "n m"]) -> Float[Tensor, "n 41"]:
+    """The values at sizes ``ks``, interpolated to ``EVEN`` shares of the players; before the first size, its value."""
     x = np.asarray(ks) / max(ks)
     return torch.from_numpy(np.stack([np.interp(EVEN, x, row) for row in values.double().cpu().numpy()]))

@@ -1,39 +1,35 @@
 """Faithfulness as a correlation between attribution and the fall of the score."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from seewhy.maps import Reading, read
+from seewhy.maps import read
 from seewhy.masking.baselines import Baseline
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.correlation import correlation
-from seewhy.metrics.curves import Score, Ties, divide_case, ranked, read_out
+from seewhy.metrics.curves import divide_case, ranked, target_scores
+from seewhy.metrics.options import GameBaselineOption, ReadsOption, Score, TiesOption, ValueOption
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Scores
 
 GROUPS = 56
-"""Of NEMt: 896 pixels each of 224 x 224."""
+"""Groups of pixels in NEMt: 896 pixels each of 224 x 224."""
 
 
-def _falls(case: Case, sets: Iterable[Bool[Tensor, "m p"]], baseline: Baseline, value: Score) -> Float[Tensor, "n m"]:
-    """How much the score falls when each of an image's sets of pixels is removed from the whole image."""
-    game = case.value_function(baseline)(case.images, divide_case(case, "pixels", 1))
-    answers = []
-    for i, gone in enumerate(sets):
-        parts = gone.split(case.batch_size)
-        row = torch.full((len(gone),), i, device=gone.device)
-        answers.append(torch.cat([game(row[: len(part)], ~part) for part in parts]))
-    return read_out(case, case.logits[:, None], value) - read_out(case, torch.stack(answers), value)
-
-
-@METRICS.register("faithfulness_estimate")
-@dataclass(frozen=True)
-class FaithfulnessEstimate:
+class FaithfulnessEstimate(
+    Measure,
+    name="faithfulness_estimate",
+    family="ordering",
+    better="higher",
+    range=(-1.0, 1.0),
+    explains="label",
+    paper="alvarezmelis2018robust",
+):
     r"""Faithfulness estimate: do groups of pixels matter as much as the map says?
 
     $$\mathrm{FE} = \rho\Big( \sum_{i \in G_j} a_i,\ f_c(x) - f_c(x \setminus G_j) \Big)_{j},$$
@@ -50,25 +46,16 @@ class FaithfulnessEstimate:
         features: pixels in a group; 0 makes 56 groups of any image, which are 896 pixels of 224 x 224, as in NEMt.
         baseline: what stands for removed; "darkest" is Quantus' black. A value function of the case's own takes its place.
         value: logit, as in NEMt, or probability.
-        reads: how the map is read.
-        ties: the order of equal values.
 
     Source: Alvarez-Melis and Jaakkola (2018); settings of NEMt, section 4.3, with whole pixels in all colors. Quantus 0.6
     ranks color channels one by one instead, and gives other numbers.
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "alvarezmelis2018robust"
-
-    features: int = 0
-    baseline: Baseline = "darkest"
-    value: Score = "logit"
-    reads: Reading = "min_max"
-    ties: Ties = "random"
+    features: Annotated[int, AtLeast(0), Doc("Pixels in a group.")] = 0
+    baseline: GameBaselineOption = "darkest"
+    value: ValueOption = "logit"
+    reads: ReadsOption = "min_max"
+    ties: TiesOption = "random"
 
     def score(self, case: Case) -> Scores:
         worth = read(case.attributions, self.reads).flatten(1)
@@ -80,9 +67,15 @@ class FaithfulnessEstimate:
         return correlation(sums, falls)[0].to(worth)
 
 
-@METRICS.register("faithfulness_correlation")
-@dataclass(frozen=True)
-class FaithfulnessCorrelation:
+class FaithfulnessCorrelation(
+    Measure,
+    name="faithfulness_correlation",
+    family="ordering",
+    better="higher",
+    range=(-1.0, 1.0),
+    explains="predicted",
+    paper="bhatt2020evaluating",
+):
     r"""Faithfulness correlation: do random sets of pixels matter as much as the map says?
 
     $$\mathrm{FC} = \rho_S\Big( \sum_{i \in S} a_i,\ f_c(x) - f_c(x \setminus S) \Big),$$
@@ -96,28 +89,14 @@ class FaithfulnessCorrelation:
 
     Defined: 0 where the sums or the falls are all equal. The sets depend on the image and the seed alone.
 
-    Args:
-        subset_size: pixels in a set.
-        runs: number of sets.
-        baseline: what stands for removed.
-        value: probability or logit.
-        reads: how the map is read.
-
     Source: Bhatt et al. (2020), eq. 1; 224 pixels and 100 sets are the defaults of Quantus.
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "bhatt2020evaluating"
-
-    subset_size: int = 224
-    runs: int = 100
-    baseline: Baseline = "darkest"
-    value: Score = "probability"
-    reads: Reading = "raw"
+    subset_size: Annotated[int, AtLeast(1), Doc("Pixels in a set.")] = 224
+    runs: Annotated[int, AtLeast(1), Doc("Number of sets.")] = 100
+    baseline: GameBaselineOption = "darkest"
+    value: ValueOption = "probability"
+    reads: ReadsOption = "raw"
 
     def score(self, case: Case) -> Scores:
         maps = read(case.attributions, self.reads).flatten(1)
@@ -131,3 +110,14 @@ class FaithfulnessCorrelation:
             chance = torch.rand(self.runs, p, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
             chosen = chance.topk(min(self.subset_size, p), dim=1).indices
             yield torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chosen, True).to(case.images.device)
+
+
+def _falls(case: Case, sets: Iterable[Bool[Tensor, "m p"]], baseline: Baseline, value: Score) -> Float[Tensor, "n m"]:
+    """How much the score falls when each of an image's sets of pixels is removed from the whole image."""
+    game = case.value_function(baseline)(case.images, divide_case(case, "pixels", 1))
+    answers = []
+    for i, gone in enumerate(sets):
+        parts = gone.split(case.batch_size)
+        row = torch.full((len(gone),), i, device=gone.device)
+        answers.append(torch.cat([game(row[: len(part)], ~part) for part in parts]))
+    return target_scores(case, case.logits[:, None], value) - target_scores(case, torch.stack(answers), value)

@@ -1,23 +1,53 @@
 """Insertion and deletion (RISE: Petsiuk et al., 2018)."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.masking.baselines import Baseline
-from seewhy.masking.players import Division
-from seewhy.metrics.base import METRICS, Family, Need
 from seewhy.metrics.case import Case
-from seewhy.metrics.curves import EVEN, Score, Ties, alike, area, curves, drawn, read_out, sizes
+from seewhy.metrics.curves import (
+    EVEN,
+    Curves,
+    OverPlayers,
+    area,
+    by_player_count,
+    curves,
+    resampled,
+    subset_sizes,
+    target_scores,
+)
+from seewhy.metrics.options import GameBaselineOption, PlayersOption, StepsOption, TiesOption
 from seewhy.types import Scores
 
 
-@METRICS.register("deletion")
-@dataclass(frozen=True)
-class Deletion:
+class AreaUnderCurve(OverPlayers, range=(0.0, 1.0), explains="predicted", paper="petsiuk2018rise"):
+    """Base of deletion and insertion: the area under the probabilities at sizes from 0 to p."""
+
+    players: PlayersOption = "pixels"
+    steps: StepsOption = 224
+    ties: TiesOption = "random"
+
+    @abstractmethod
+    def logits(self, pair: Curves, ks: Sequence[int]) -> Float[Tensor, "n m k"]:
+        """The logits at each of the sizes ``ks``."""
+
+    def score(self, case: Case) -> Scores:
+        return by_player_count(case, self.players, self.size, lambda part: area(*self._values(part)))
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, by_player_count(case, self.players, self.size, lambda part: resampled(*self._values(part)))
+
+    def _values(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
+        pair = curves(case, self.players, self.size, self.baseline, self.ties)
+        ks = subset_sizes(pair.players.p, self.steps)
+        return ks, target_scores(case, self.logits(pair, ks), self.value)
+
+
+class Deletion(
+    AreaUnderCurve, name="deletion", better="lower", axes=("share of pixels removed, highest first", "probability")
+):
     r"""Deletion: how soon the class's probability falls when the highest pixels are removed first.
 
     $$\mathrm{D} = \int_0^1 p\big(N \setminus \mathrm{top}(t)\big)\, dt,$$
@@ -35,45 +65,17 @@ class Deletion:
         steps: number of removals; RISE and Opti-CAM take as many pixels at a time as the image is wide.
         baseline: what stands for removed. RISE's code zeroes the normalized image, which is "mean_color"; black,
             white, blur and others give other numbers. A value function of the case's own takes its place.
-        players: pixels, patches or superpixels.
-        size: side of a patch, or number of superpixels.
-        value: probability or logit.
-        ties: the order of equal values; "position" from the upper left, as other libraries have it.
 
     Source: Petsiuk et al. (2018), section 4.
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "order"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "petsiuk2018rise"
-    axes: ClassVar[tuple[str, str]] = ("share of pixels removed, highest first", "probability")
-
-    steps: int = 224
-    baseline: Baseline = "mean_color"
-    players: Division = "pixels"
-    size: int = 16
-    value: Score = "probability"
-    ties: Ties = "random"
-
-    def score(self, case: Case) -> Scores:
-        return alike(case, self.players, self.size, lambda part: area(*self._curve(part)))
-
-    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        return EVEN, alike(case, self.players, self.size, lambda part: drawn(*self._curve(part)))
-
-    def _curve(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
-        pair = curves(case, self.players, self.size, self.baseline, self.ties)
-        ks = sizes(pair.players.p, self.steps)
-        return ks, read_out(case, pair.removed(ks), self.value)
+    def logits(self, pair: Curves, ks: Sequence[int]) -> Float[Tensor, "n m k"]:
+        return pair.removed(ks)
 
 
-@METRICS.register("insertion")
-@dataclass(frozen=True)
-class Insertion:
+class Insertion(
+    AreaUnderCurve, name="insertion", better="higher", axes=("share of pixels shown, highest first", "probability")
+):
     r"""Insertion: how soon the class's probability rises when the highest pixels appear first.
 
     $$\mathrm{I} = \int_0^1 p\big(\mathrm{top}(t)\big)\, dt,$$
@@ -88,40 +90,13 @@ class Insertion:
     Defined: a map of equal values is a random order, which depends on the image and the seed alone.
 
     Args:
-        steps: number of insertions.
         baseline: what the image grows from; "rise_blur" is RISE's own blur, whose kernel is nearly flat. A value function
             of the case's own takes its place.
-        players: pixels, patches or superpixels.
-        size: side of a patch, or number of superpixels.
-        value: probability or logit.
-        ties: the order of equal values.
 
     Source: Petsiuk et al. (2018), section 4.
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "order"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "petsiuk2018rise"
-    axes: ClassVar[tuple[str, str]] = ("share of pixels shown, highest first", "probability")
+    baseline: GameBaselineOption = "rise_blur"
 
-    steps: int = 224
-    baseline: Baseline = "rise_blur"
-    players: Division = "pixels"
-    size: int = 16
-    value: Score = "probability"
-    ties: Ties = "random"
-
-    def score(self, case: Case) -> Scores:
-        return alike(case, self.players, self.size, lambda part: area(*self._curve(part)))
-
-    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        return EVEN, alike(case, self.players, self.size, lambda part: drawn(*self._curve(part)))
-
-    def _curve(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
-        pair = curves(case, self.players, self.size, self.baseline, self.ties)
-        ks = sizes(pair.players.p, self.steps)
-        return ks, read_out(case, pair.kept(ks), self.value)
+    def logits(self, pair: Curves, ks: Sequence[int]) -> Float[Tensor, "n m k"]:
+        return pair.kept(ks)

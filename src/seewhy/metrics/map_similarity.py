@@ -1,7 +1,7 @@
 """How alike two maps are: the measures of Adebayo et al. (2018), one number for each pair, finite for every map.
 
-Maps that are constant have no order, no edges and no structure. Two constant maps are alike (1), a constant and another
-are not (0), whatever the measure.
+A constant map has no order, no edges and no structure. By every measure, two constant maps are alike (1), and a constant
+map and another are not (0).
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.maps import min_max
+from seewhy.metrics.correlation import correlation
 from seewhy.types import Attribution, Scores
 
 _ssim: Any = structural_similarity
@@ -23,7 +24,7 @@ Similarity = Literal["rank", "absolute_rank", "hog", "ssim"]
 CELL = 16
 """Side of a cell of the HOG, in pixels, in the paper's images of 224 and 299 pixels."""
 CELLS = 4
-"""At least so many cells along the shorter side: a smaller map has smaller cells."""
+"""The least number of cells along the shorter side: a smaller map has smaller cells."""
 WINDOW = 7
 """Side of the window of the SSIM; the largest odd one that fits a smaller map."""
 
@@ -34,7 +35,7 @@ def rank_correlation(a: Attribution, b: Attribution) -> Scores:
 
 
 def absolute_rank_correlation(a: Attribution, b: Attribution) -> Scores:
-    """(n,) the same of the absolute values: maps that differ in sign alone are alike."""
+    """(n,) Spearman's correlation of the absolute values: maps that differ in sign alone are alike."""
     return rank_correlation(a.abs(), b.abs())
 
 
@@ -64,7 +65,7 @@ def ssim(a: Attribution, b: Attribution) -> Scores:
 
 
 def similarity(how: Similarity, a: Attribution, b: Attribution) -> Scores:
-    """(n,) by name."""
+    """(n,) the similarity called ``how``."""
     return SIMILARITIES[how](a, b)
 
 
@@ -77,7 +78,7 @@ SIMILARITIES: dict[Similarity, Callable[[Attribution, Attribution], Scores]] = {
 
 
 def _pairs(a: Tensor, b: Tensor, compare: Callable[[np.ndarray, np.ndarray], float]) -> Scores:
-    """``compare`` for each pair of maps; pairs with a constant map as the module says."""
+    """``compare`` for each pair of maps; 1 or 0 for a pair with a constant map."""
     if a.shape != b.shape:
         raise SeewhyError(f"maps of shape {tuple(a.shape)} cannot be compared with maps of {tuple(b.shape)}")
     found = []
@@ -92,9 +93,7 @@ def _constant(x: np.ndarray) -> bool:
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Correlation of two vectors, which may be constant too: a map without gradients in any cell's middle has no HOG."""
-    x, y = x.ravel() - x.mean(), y.ravel() - y.mean()
-    norms = float(np.linalg.norm(x) * np.linalg.norm(y))
-    if norms == 0:
-        return float(not x.any() and not y.any())
-    return float(np.clip(x @ y / norms, -1, 1))
+    """Correlation of two vectors, which may be constant: a map without gradients in the middle of any cell has no HOG."""
+    a, b = (torch.from_numpy(np.asarray(v, dtype=np.float64).reshape(1, -1)) for v in (x, y))
+    rho, defined = correlation(a, b)
+    return float(rho) if defined.item() else float(_constant(x) and _constant(y))

@@ -1,26 +1,34 @@
 """Does the classifier still know its classes through the masks? Precision, recall and F-score."""
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.masking.baselines import Baseline
-from seewhy.metrics.base import METRICS, Family, Need
-from seewhy.metrics.boxes import present_classes
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.segmentation import Scale, faded, masks_of
+from seewhy.metrics.options import BaselineOption, ScaleOption
+from seewhy.metrics.segmentation import masks_of
+from seewhy.options import Doc
 from seewhy.types import Logits
 
 Figure = Literal["f_score", "precision", "recall"]
 Average = Literal["micro", "macro"]
 
 
-@METRICS.register("masked_classification")
-@dataclass(frozen=True)
-class MaskedClassification:
+class MaskedClassification(
+    Measure,
+    name="masked_classification",
+    family="masking",
+    better="higher",
+    range=(0, 1),
+    needs=("labels",),
+    reads="min_max",
+    explains="label",
+    paper="stalder2022nnexplainer",
+):
     r"""Precision, recall or F-score of the classifier on images masked by their maps.
 
     $$P = \frac{TP}{TP + FP}, \qquad R = \frac{TP}{TP + FN}, \qquad F = \frac{2\,TP}{2\,TP + FP + FN}$$
@@ -40,41 +48,36 @@ class MaskedClassification:
     min-max: the image is the baseline.
 
     Args:
-        figure: "f_score", "precision" or "recall".
         average: "micro" or "macro"; the macro F-score is the mean of the classes' F-scores.
-        on: the "masked" images or the whole "image".
         threshold: above which a class is predicted. None: the class with the highest logit for a single-label network; for
             a multi-label one the paper's, a logit of 0 on whole images and of -1 on masked ones (which lower all logits).
-        threshold_on: what ``threshold`` is compared with: "probability" (softmax, or sigmoid if multi-label) or "logit".
-        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
         baseline: what the image fades to. The paper multiplies the normalized image, which fades to the mean color.
 
     Source: NN-Explainer (Stalder et al. 2022), supplement B and Table 4; the thresholds are those of the released code. The
     paper's masks are the maximum over the maps of all present classes: give such maps to compare with it.
     """
 
-    family: ClassVar[Family] = "masking"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("labels",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "stalder2022nnexplainer"
-
-    figure: Figure = "f_score"
-    average: Average = "micro"
-    on: Literal["masked", "image"] = "masked"
-    threshold: float | None = field(default=None, metadata={"signed": True})
-    threshold_on: Literal["probability", "logit"] = "probability"
-    scale: Scale = "min_max"
-    baseline: Baseline = "mean_color"
+    figure: Annotated[Figure, Doc('The figure of the dataset: "f_score", "precision" or "recall".')] = "f_score"
+    average: Annotated[Average, Doc('The counts are summed over all classes ("micro") or for each class ("macro").')] = (
+        "micro"
+    )
+    on: Annotated[Literal["masked", "image"], Doc('The "masked" images or the whole "image".')] = "masked"
+    threshold: Annotated[float | None, Doc("The value above which a class is predicted.")] = field(
+        default=None, metadata={"signed": True}
+    )
+    threshold_on: Annotated[
+        Literal["probability", "logit"],
+        Doc('What ``threshold`` is compared with: "probability" (softmax, or sigmoid if multi-label) or "logit".'),
+    ] = "probability"
+    scale: ScaleOption = "min_max"
+    baseline: BaselineOption = "mean_color"
 
     def score(self, case: Case) -> Float[Tensor, "n m"]:
         if self.on == "image":
             logits = case.logits
         else:
-            logits = case.run(faded(case, masks_of(case, "map", self.scale), self.baseline))
-        predicted, present = self._predicted(case, logits), present_classes(case).to(logits.dtype)
+            logits = case.run(case.faded(masks_of(case, "map", self.scale), self.baseline))
+        predicted, present = self._predicted(case, logits), case.present_classes().to(logits.dtype)
         counts = [predicted * present, predicted * (1 - present), (1 - predicted) * present]
         if self.average == "micro":  # the classes are summed anyway, and a thousand of them are many numbers to keep
             counts = [count.mean(1, keepdim=True) for count in counts]

@@ -2,30 +2,55 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal, cast
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.classifier import Classifier, frozen
-from seewhy.classifier.load import load
+from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.probe import layers_top_down
 from seewhy.errors import ImageError, SeewhyError, cause
 from seewhy.explainers import Explainer
 from seewhy.maps import Reading, read
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.map_similarity import Similarity, similarity
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Images, Scores
 
-Order = Literal["cascading", "independent"]
+Cascade = Literal["cascading", "independent"]
 
 
-@METRICS.register("parameter_randomization")
-@dataclass(frozen=True)
-class ParameterRandomization:
+class AgainstAnotherNetwork(
+    Measure,
+    family="randomization",
+    better="lower",
+    range=(-1.0, 1.0),
+    needs=("explainer",),
+    explains="predicted",
+    paper="adebayo2018sanity",
+):
+    """Base of metrics that compare the map with that of a network which knows nothing: their common options."""
+
+    similarity: Annotated[
+        Similarity,
+        Doc(
+            'How maps are compared: "rank" (Spearman\'s correlation), "absolute_rank" (of absolute values), "hog" '
+            '(histograms of oriented gradients) or "ssim".'
+        ),
+    ] = "rank"
+    reads: Annotated[Reading, Doc("How both maps are read before they are compared.")] = "raw"
+
+    def compared(self, case: Case, other: Classifier, what: str) -> Scores:
+        """(n,) similarity of the case's maps and those that the same method makes of the ``other`` network."""
+        maps = maps_of(with_classifier(case.require("explainer"), other), case, what)
+        return similarity(self.similarity, read(case.attributions, self.reads), read(maps, self.reads))
+
+
+class ParameterRandomization(AgainstAnotherNetwork, name="parameter_randomization"):
     r"""How alike the map stays when the network's layers are replaced by untrained ones.
 
     $$s_i = \mathrm{sim}\bigl(\phi(x; f), \phi(x; f_i)\bigr), \qquad i = 1, \dots, m$$
@@ -45,50 +70,31 @@ class ParameterRandomization:
     Defined: two constant maps are alike (1), a constant and another are not (0). A method that needs other fields than
     `classifier` changed (a trained explainer keeps its own weights) is measured as it is.
 
-    Args:
-        order: "cascading" destroys all stages from the top down to stage i, "independent" one at a time.
-        similarity: "rank" (Spearman's correlation), "absolute_rank" (of absolute values), "hog" (histograms of oriented
-            gradients) or "ssim".
-        n_layers: how many stages, m; null (None) for as many as there are layers with parameters.
-        reads: how both maps are read before they are compared.
-
     A layer is initialized by its own `reset_parameters`, batch-norm statistics included; parameters whose layer has no such
     method are drawn from a normal distribution with their own mean and standard deviation. All draws depend on the
     seed and the layer alone. The network itself is never touched.
 
+    Args:
+        order: "cascading" destroys all stages from the top down to stage i, "independent" one at a time.
+        n_layers: how many stages, m; null (None) for as many as there are layers with parameters.
+
     Source: Adebayo et al. (2018), section 3 (cascading and independent randomization).
     """
 
-    family: ClassVar[Family] = "randomization"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ("explainer",)
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "adebayo2018sanity"
-
-    order: Order = "cascading"
-    similarity: Similarity = "rank"
-    n_layers: int | None = 5
-    reads: Reading = "raw"
+    order: Annotated[Cascade, Doc("Which stages are destroyed.")] = "cascading"
+    n_layers: Annotated[int | None, AtLeast(1), Doc("Number of stages, m.")] = 5
 
     def score(self, case: Case) -> Tensor:
         """(n, m)."""
-        explainer = _explainer(case)
-        with_classifier(explainer, case.classifier)  # before any work is done
-        before = read(case.attributions, self.reads)
-        found = []
-        for other in randomized(case.classifier, self.order, self.n_layers, case.seed, case.images[:1]):
-            maps = maps_of(with_classifier(explainer, other), case, "a randomized network")
-            found.append(similarity(self.similarity, before, read(maps, self.reads)))
-        return torch.stack(found, 1)
+        with_classifier(case.require("explainer"), case.classifier)  # an error before any work is done
+        others = randomized(case.classifier, self.order, self.n_layers, case.seed, case.images[:1])
+        return torch.stack([self.compared(case, other, "a randomized network") for other in others], 1)
 
     def reduce(self, scores: Tensor) -> float:
         return float(scores.double().mean())
 
 
-@METRICS.register("label_randomization")
-@dataclass(frozen=True)
-class LabelRandomization:
+class LabelRandomization(AgainstAnotherNetwork, name="label_randomization"):
     r"""How alike the map is to that of the same architecture trained on permuted labels.
 
     $$s = \mathrm{sim}\bigl(\phi(x; f), \phi(x; f')\bigr)$$
@@ -105,37 +111,22 @@ class LabelRandomization:
     Args:
         network: the network that was trained on permuted labels, as for `seewhy.load`. "shapes/cnn_permuted" belongs to
             the built-in "shapes/cnn"; `tools/train_shapes.py` shows how such a network is trained.
-        similarity: "rank" (Spearman's correlation), "absolute_rank", "hog" or "ssim".
-        reads: how both maps are read before they are compared.
 
     Source: Adebayo et al. (2018), section 4 (data randomization).
     """
 
-    family: ClassVar[Family] = "randomization"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ("explainer",)
-    target: ClassVar[Literal["label", "predicted", "any"]] = "predicted"
-    paper: ClassVar[str] = "adebayo2018sanity"
-
-    network: str = "shapes/cnn_permuted"
-    similarity: Similarity = "rank"
-    reads: Reading = "raw"
+    network: Annotated[str, Doc("The network that was trained on permuted labels.")] = "shapes/cnn_permuted"
 
     def suits(self, classifier: Classifier) -> None:
         """SeewhyError unless ``network`` can be compared with the classifier."""
         same_kind(classifier, self.network)
 
     def score(self, case: Case) -> Tensor:
-        explainer = _explainer(case)
-        other = same_kind(case.classifier, self.network)
-        maps = maps_of(with_classifier(explainer, other), case, self.network)
-        scores: Scores = similarity(self.similarity, read(case.attributions, self.reads), read(maps, self.reads))
-        return scores
+        return self.compared(case, same_kind(case.classifier, self.network), self.network)
 
 
 def with_classifier(explainer: Explainer, classifier: Classifier) -> Explainer:
-    """The same method for another network; explainers in its fields (such as ``of``) follow."""
+    """The same method for another network; the explainers in its fields (such as ``of``) are exchanged too."""
     kind = type(explainer).__name__
     if not is_dataclass(explainer) or "classifier" not in {f.name for f in fields(explainer)}:
         raise SeewhyError(f"{kind} has no field 'classifier' that could be exchanged for a randomized network")
@@ -148,14 +139,14 @@ def with_classifier(explainer: Explainer, classifier: Classifier) -> Explainer:
 
 
 def randomized(
-    classifier: Classifier, order: Order, n_layers: int | None, seed: int, images: Images
+    classifier: Classifier, order: Cascade, n_layers: int | None, seed: int, images: Images
 ) -> Iterator[Classifier]:
     """Copies of the classifier with ever more (or other) layers initialized again, from the logits down.
 
-    A cascading copy is changed when the next one is asked for.
+    A cascading copy changes when the next copy is asked for.
     """
     copy = _copy(classifier)
-    names = layers_top_down(copy, images)
+    names = layers_top_down(copy.module, copy.normalize(images))
     if not names:
         raise SeewhyError(f"{type(classifier.module).__name__} has no parameters that could be randomized")
     for start, end in stages(len(names), n_layers):
@@ -164,7 +155,7 @@ def randomized(
         modules = dict(copy.module.named_modules())
         for i in range(start, end):
             reinitialize(modules[names[i]], names[i], seed)
-        yield replace(copy)  # what a Classifier has found out by probing is found out anew
+        yield replace(copy)  # a new Classifier, which probes the changed network anew
 
 
 def stages(n: int, n_layers: int | None) -> list[tuple[int, int]]:
@@ -172,29 +163,6 @@ def stages(n: int, n_layers: int | None) -> list[tuple[int, int]]:
     m = min(n_layers or n, n)
     cuts = [round(i * n / m) for i in range(m + 1)]
     return list(pairwise(cuts))
-
-
-def layers_top_down(classifier: Classifier, images: Images) -> list[str]:
-    """Names of the modules that own parameters, the last that the network begins to run first.
-
-    A module that is never called itself has the place of the one that is registered before it.
-    """
-    module = classifier.module
-    begun: dict[nn.Module, int] = {}
-    clock = iter(range(10**9))
-    handles = [m.register_forward_pre_hook(lambda m, _: begun.__setitem__(m, next(clock))) for m in module.modules()]
-    try:
-        with frozen(module), torch.no_grad():
-            classifier.logits(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    order, last = {}, -1
-    for place, (name, m) in enumerate(module.named_modules()):
-        last = begun.get(m, last)
-        if next(m.parameters(recurse=False), None) is not None:
-            order[name] = (last, place)
-    return sorted(order, key=lambda name: order[name], reverse=True)
 
 
 def reinitialize(module: nn.Module, name: str, seed: int) -> None:
@@ -221,7 +189,9 @@ def reinitialize(module: nn.Module, name: str, seed: int) -> None:
 
 
 def same_kind(classifier: Classifier, name: str) -> Classifier:
-    """The classifier called ``name``, where the other one is; SeewhyError unless it takes and says the same."""
+    """The classifier called ``name``, on the device of ``classifier``; SeewhyError unless images, classes, layers agree."""
+    from seewhy.classifier.load import load  # loads timm and the hub, which no other metric needs
+
     other = load(name)
     if other.n_classes != classifier.n_classes:
         raise SeewhyError(
@@ -248,18 +218,12 @@ def maps_of(explainer: Explainer, case: Case, network: str) -> Attribution:
     return maps
 
 
-def _explainer(case: Case) -> Explainer:
-    if case.explainer is None:
-        raise SeewhyError("randomization needs the explainer itself, not only its maps")
-    return case.explainer
-
-
 def _shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in classifier.module.state_dict().items()}
 
 
 def _layer(classifier: Classifier) -> str | None:
-    """The layer that CAM methods read in the network explained, so that they read the same one in another."""
+    """The layer that CAM methods read in the explained network: in another network they must read the same layer."""
     try:
         return classifier.layer
     except SeewhyError:

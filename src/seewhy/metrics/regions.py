@@ -1,21 +1,26 @@
 """Does the map lie on the object? Mass, rank and maximum of a map against a region."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated
 
 import torch
 from scipy.ndimage import distance_transform_edt
-from torch import Tensor
 
 from seewhy.maps import read
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Regions, Scores
 
 
-@METRICS.register("relevance_mass")
-@dataclass(frozen=True)
-class RelevanceMass:
+class Localization(Measure, family="localization", range=(0, 1), explains="label"):
+    """Base of metrics of the place of the map: their common head."""
+
+
+class OnRegion(Localization, better="higher", needs=("regions",)):
+    """Base of metrics of the map and the region of the object: their common head."""
+
+
+class RelevanceMass(OnRegion, name="relevance_mass", reads="positive", paper="arras2022clevr"):
     r"""Share of the positive attribution that lies on the object.
 
     $$\mathrm{RMA} = \frac{\sum_{i \in R} \max(a_i, 0)}{\sum_i \max(a_i, 0)}$$
@@ -36,21 +41,11 @@ class RelevanceMass:
     bounding box for the region.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "positive"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "arras2022clevr"
-
     def score(self, case: Case) -> Scores:
-        return relevance_mass(case.attributions, region_of(case))
+        return relevance_mass(case.attributions, case.require("regions"))
 
 
-@METRICS.register("relevance_rank")
-@dataclass(frozen=True)
-class RelevanceRank:
+class RelevanceRank(OnRegion, name="relevance_rank", reads="order", paper="arras2022clevr"):
     r"""Share of the object's area that the highest pixels, as many as the object has, cover.
 
     $$\mathrm{RRA} = \frac{|T_k \cap R|}{k}, \qquad k = |R|$$
@@ -71,21 +66,11 @@ class RelevanceRank:
     ``relevance_iou``).
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "order"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "arras2022clevr"
-
     def score(self, case: Case) -> Scores:
-        return relevance_rank(case.attributions, region_of(case))
+        return relevance_rank(case.attributions, case.require("regions"))
 
 
-@METRICS.register("relevance_iou")
-@dataclass(frozen=True)
-class RelevanceIoU:
+class RelevanceIoU(OnRegion, name="relevance_iou", reads="order", paper="moller2025nemt"):
     r"""Intersection over union of the object and the highest pixels, as many as the object has.
 
     $$\mathrm{IoU} = \frac{|T_k \cap R|}{|T_k \cup R|} = \frac{\mathrm{RRA}}{2 - \mathrm{RRA}}, \qquad k = |R|$$
@@ -105,21 +90,11 @@ class RelevanceIoU:
     ``relevance_rank``.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "order"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "moller2025nemt"
-
     def score(self, case: Case) -> Scores:
-        return relevance_iou(case.attributions, region_of(case))
+        return relevance_iou(case.attributions, case.require("regions"))
 
 
-@METRICS.register("pointing_game")
-@dataclass(frozen=True)
-class PointingGame:
+class PointingGame(OnRegion, name="pointing_game", reads="order", paper="zhang2018topdown"):
     r"""Whether the highest pixel lies on the object, or near it.
 
     $$\mathrm{PG} = \mathbb{1}\left[\, \arg\max_i a_i \in R_\tau \right]$$
@@ -141,23 +116,13 @@ class PointingGame:
     Source: Zhang et al. 2018, section 4.1; Opti-CAM (Zhang et al. 2024), eq. A6; the tolerance as in TorchRay.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "order"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "zhang2018topdown"
-
-    tolerance: int = 0
+    tolerance: Annotated[int, AtLeast(0), Doc("How many pixels beside the region still count as a hit.")] = 0
 
     def score(self, case: Case) -> Scores:
-        return pointing_game(case.attributions, region_of(case), self.tolerance)
+        return pointing_game(case.attributions, case.require("regions"), self.tolerance)
 
 
-@METRICS.register("energy_pointing_game")
-@dataclass(frozen=True)
-class EnergyPointingGame:
+class EnergyPointingGame(OnRegion, name="energy_pointing_game", reads="min_max", paper="wang2020scorecam"):
     r"""Share of the energy of the min-max map that lies on the object.
 
     $$\mathrm{EP} = \frac{\sum_{i \in R} s_i}{\sum_i s_i}, \qquad s = \frac{a - \min a}{\max a - \min a}$$
@@ -177,16 +142,8 @@ class EnergyPointingGame:
     Source: Score-CAM (Wang et al. 2020), section 4.3; Opti-CAM (Zhang et al. 2024), appendix B, eq. A3.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "wang2020scorecam"
-
     def score(self, case: Case) -> Scores:
-        return relevance_mass(read(case.attributions, "min_max"), region_of(case))
+        return relevance_mass(read(case.attributions, "min_max"), case.require("regions"))
 
 
 def relevance_mass(attributions: Attribution, regions: Regions) -> Scores:
@@ -228,9 +185,3 @@ def dilate(regions: Regions, radius: int) -> Regions:
         return regions
     away = [distance_transform_edt(~r) < radius if r.any() else r for r in regions.cpu().numpy()]
     return regions | torch.stack([torch.as_tensor(a) for a in away]).to(regions.device)
-
-
-def region_of(case: Case) -> Tensor:
-    """The regions of a case that has them."""
-    assert case.regions is not None, "score() of seewhy.metrics.base checks what a metric needs"
-    return case.regions

@@ -1,8 +1,8 @@
 """ROAD, remove and debias (Rong et al., 2022): deletion with pixels that are filled in from their neighbors."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -13,21 +13,52 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.metrics.base import METRICS, Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.curves import Ties, ranked
-from seewhy.types import Scores
+from seewhy.metrics.curves import ranked
+from seewhy.metrics.options import Ties, TiesOption
+from seewhy.options import AtLeast, Doc
+from seewhy.types import Attribution, Scores
 
 NEIGHBORS = {(dy, dx): 1 / 6 if dy == 0 or dx == 0 else 1 / 12 for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx}
-"""Weights of the eight neighbors; they sum to 1. At the border those that exist are scaled up to that."""
-
-
+"""Weights of the eight neighbors; they sum to 1. At the border, those of existing neighbors are scaled up to sum to 1."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-@METRICS.register("road")
-@dataclass(frozen=True)
-class ROAD:
+class FilledPixels(
+    Measure, family="ordering", range=(0.0, 1.0), reads="order", explains="label", paper="rong2022consistent"
+):
+    """Base of both ROADs: on how many images the class stays, in the mean over the shares of pixels that are filled in."""
+
+    shares: Annotated[tuple[float, ...], Doc("The shares of the pixels that are removed.")] = SHARES
+    noise: Annotated[float, AtLeast(0), Doc("Standard deviation of the noise, in units of the normalized image.")] = 0.01
+    ties: TiesOption = "random"
+
+    def __post_init__(self) -> None:
+        if not self.shares or not all(0 <= share < 1 for share in self.shares):
+            name = METRICS.name_of(type(self))
+            raise SeewhyError(f"{name} cannot take shares={self.shares}: give numbers from 0 to below 1")
+
+    @abstractmethod
+    def worth(self, maps: Attribution) -> Attribution:
+        """The pixels of the highest worth are filled in first."""
+
+    def score(self, case: Case) -> Scores:
+        return self.curve(case)[1].mean(1)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        def make() -> Float[Tensor, "n m"]:
+            return stays(case, self.worth(case.attributions), self.shares, self.noise, self.ties)
+
+        return self.shares, case.share(self, make)
+
+
+class ROAD(
+    FilledPixels,
+    name="road",
+    better="lower",
+    axes=("share of pixels filled in, highest first", "share of images that keep their class"),
+):
     r"""ROAD: on how many images the class stays when the highest pixels are filled in from their neighbors.
 
     $$\mathrm{ROAD} = \frac{1}{m} \sum_{j=1}^{m} \mathbb{1}\big[ \arg\max f(x^{(s_j)}) = c \big],$$
@@ -44,41 +75,22 @@ class ROAD:
     above one half.
 
     Args:
-        shares: of the pixels that are removed.
         noise: standard deviation of the noise, in units of the normalized image; drawn from the image's own seed.
-        ties: the order of equal values.
 
     Source: Rong et al. (2022), section 4.2 and its code for the weights. Quantus 0.6 computes it on the first batch only and
     fails on color images.
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "order"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "rong2022consistent"
-    axes: ClassVar[tuple[str, str]] = ("share of pixels filled in, highest first", "share of images that keep their class")
-
-    shares: tuple[float, ...] = SHARES
-    noise: float = 0.01
-    ties: Ties = "random"
-
-    def __post_init__(self) -> None:
-        _check("road", self.shares)
-
-    def score(self, case: Case) -> Scores:
-        return self.curve(case)[1].mean(1)
-
-    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        key = ("road", self.shares, self.noise, self.ties)
-        return self.shares, case.share(key, lambda: stays(case, 1, self.shares, self.noise, self.ties))
+    def worth(self, maps: Attribution) -> Attribution:
+        return maps
 
 
-@METRICS.register("road_least")
-@dataclass(frozen=True)
-class ROADLeast:
+class ROADLeast(
+    FilledPixels,
+    name="road_least",
+    better="higher",
+    axes=("share of pixels filled in, lowest first", "share of images that keep their class"),
+):
     r"""ROAD from the other end: on how many images the class stays when the lowest pixels are filled in.
 
     $$\mathrm{ROAD}_{\downarrow} = \frac{1}{m} \sum_{j=1}^{m} \mathbb{1}\big[ \arg\max f(x^{(s_j)}) = c \big],$$
@@ -91,46 +103,20 @@ class ROADLeast:
 
     Defined: as `road`.
 
-    Args:
-        shares: of the pixels that are removed.
-        noise: standard deviation of the noise, in units of the normalized image.
-        ties: the order of equal values.
-
     Source: Rong et al. (2022), section 4.2, "LeRF".
     """
 
-    family: ClassVar[Family] = "ordering"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    needs: ClassVar[tuple[Need, ...]] = ()
-    reads: ClassVar[str] = "order"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "rong2022consistent"
-    axes: ClassVar[tuple[str, str]] = ("share of pixels filled in, lowest first", "share of images that keep their class")
-
-    shares: tuple[float, ...] = SHARES
-    noise: float = 0.01
-    ties: Ties = "random"
-
-    def __post_init__(self) -> None:
-        _check("road_least", self.shares)
-
-    def score(self, case: Case) -> Scores:
-        return self.curve(case)[1].mean(1)
-
-    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        key = ("road_least", self.shares, self.noise, self.ties)
-        return self.shares, case.share(key, lambda: stays(case, -1, self.shares, self.noise, self.ties))
+    def worth(self, maps: Attribution) -> Attribution:
+        return -maps
 
 
-def stays(case: Case, sign: Literal[1, -1], shares: tuple[float, ...], noise: float, ties: Ties) -> Float[Tensor, "n m"]:
-    """(n, m) ones and zeros: is the class still predicted when the highest pixels of ``sign`` times the maps are filled in?
+def stays(case: Case, worth: Attribution, shares: tuple[float, ...], noise: float, ties: Ties) -> Float[Tensor, "n m"]:
+    """(n, m) ones and zeros: is the class still predicted when the pixels of the highest worth are filled in?
 
     A multi-label classifier predicts every class of a probability above one half.
     """
-    maps = sign * case.attributions
-    p = maps[0].numel()
-    rank = ranked(maps.flatten(1), ties, case.seeds).argsort(1)
+    p = worth[0].numel()
+    rank = ranked(worth.flatten(1), ties, case.seeds).argsort(1)
     generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
     grain = torch.stack([torch.randn(case.images.shape[1:], generator=g, dtype=torch.float32) for g in generators]).to(
         case.images
@@ -144,11 +130,6 @@ def stays(case: Case, sign: Literal[1, -1], shares: tuple[float, ...], noise: fl
         own = logits.gather(1, case.scored[:, None])[:, 0]
         found.append(own > 0 if case.classifier.multilabel else logits.argmax(1) == case.scored)
     return torch.stack(found, 1).to(case.attributions)
-
-
-def _check(name: str, shares: tuple[float, ...]) -> None:
-    if not shares or not all(0 <= share < 1 for share in shares):
-        raise SeewhyError(f"{name} cannot take shares={shares}: give numbers from 0 to below 1")
 
 
 def impute(image: Float[Tensor, "c h w"], gone: Bool[Tensor, "h w"]) -> Float[Tensor, "c h w"]:

@@ -1,23 +1,29 @@
 """Does the map stay when the image hardly changes?"""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from seewhy.errors import SeewhyError
-from seewhy.maps import Reading, read
-from seewhy.metrics.base import METRICS, Family, Need
+from seewhy.explainers import Explainer
+from seewhy.maps import read
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
+from seewhy.metrics.options import ReadsOption
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Images, Scores
 
-Space = Literal["normalized", "pixel"]
 
-
-@METRICS.register("max_sensitivity")
-@dataclass(frozen=True)
-class MaxSensitivity:
+class MaxSensitivity(
+    Measure,
+    name="max_sensitivity",
+    family="robustness",
+    better="lower",
+    range=(0.0, float("inf")),
+    needs=("explainer",),
+    explains="label",
+    paper="yeh2019infidelity",
+):
     r"""The largest relative change of the map when a little noise is added to the image.
 
     $$\mathrm{MS} = \max_{j \le J} \frac{\lVert \phi(x + \delta_j) - \phi(x) \rVert_2}{\lVert \phi(x) \rVert_2},
@@ -38,41 +44,32 @@ class MaxSensitivity:
 
     Args:
         samples: noisy copies of the image, J. Opti-CAM uses 10, Quantus 200: more find a larger maximum.
-        radius: of the noise, r.
         space: the unit of the radius. "normalized": that of the network's input, as libraries have it that are given
             normalized images; a pixel moves by up to radius * std of its channel. "pixel": that of images in [0, 1].
         relative_to: what the change is divided by. "map" as above; "input" for the norm of the image in that space,
-            which Quantus used before 0.5 and probably the table of Opti-CAM: not to be compared with the other. A map
-            twice as large changes twice as much then: let it be read as "min_max" where methods are compared.
+            which Quantus used before 0.5 and probably the table of Opti-CAM: not to be compared with the other. Then a
+            map twice as large changes twice as much: read maps as "min_max" where methods are compared.
         reads: how the map and those of the noisy images are read before they are compared. With "raw" a map that only
             becomes stronger has changed; with "min_max" it has not.
 
     Source: Yeh et al. (2019), max-sensitivity; divided by the norm of the map as in Quantus from 0.5 on.
     """
 
-    family: ClassVar[Family] = "robustness"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    needs: ClassVar[tuple[Need, ...]] = ("explainer",)
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "yeh2019infidelity"
-
-    samples: int = 10
-    radius: float = 0.2
-    space: Space = "normalized"
-    relative_to: Literal["map", "input"] = "map"
-    reads: Reading = "raw"
+    samples: Annotated[int, AtLeast(1), Doc("Noisy copies of the image, J.")] = 10
+    radius: Annotated[float, AtLeast(0), Doc("The radius of the noise, r.")] = 0.2
+    space: Annotated[Literal["normalized", "pixel"], Doc("The unit of the radius.")] = "normalized"
+    relative_to: Annotated[Literal["map", "input"], Doc("What the change is divided by.")] = "map"
+    reads: ReadsOption = "raw"
 
     def score(self, case: Case) -> Tensor:
-        if case.explainer is None:
-            raise SeewhyError("max_sensitivity needs the explainer itself, not only its maps")
+        explainer: Explainer = case.require("explainer")
         generator = torch.Generator().manual_seed(case.seed)
         before = read(case.attributions, self.reads).double()
         change = before.new_zeros(len(before))
         for _ in range(self.samples):
             noise = 2 * torch.rand(case.images.shape[1:], generator=generator, dtype=torch.float32) - 1
             noisy = (case.images + noise.to(case.images) * self._unit(case)).clamp(0, 1)
-            maps = read(case.explainer.explain(noisy, case.explained), self.reads)
+            maps = read(explainer.explain(noisy, case.explained), self.reads)
             change = torch.maximum(change, norms(maps.double() - before))
         size = norms(before if self.relative_to == "map" else self._input(case).double())
         ratio = torch.where(size > 0, change / torch.where(size > 0, size, 1), (change > 0).double())

@@ -1,29 +1,34 @@
 """The map as a segmentation of the object (NN-Explainer, section 4.3)."""
 
-from dataclasses import dataclass
 from math import log
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
 
-from seewhy.errors import SeewhyError
 from seewhy.maps import read
-from seewhy.masking.baselines import Baseline, baseline_images
-from seewhy.metrics.base import METRICS, Family, Need
-from seewhy.metrics.boxes import present_classes
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.regions import region_of
-from seewhy.types import Attribution, Images, Regions, Scores
+from seewhy.metrics.options import BaselineOption, MaskScale, ScaleOption
+from seewhy.metrics.regions import OnRegion
+from seewhy.options import Doc
+from seewhy.types import Attribution, Regions, Scores
 
-Use = Literal["map", "zeros", "halves", "ones", "region"]
-"""What is taken for the mask: the map, or one of the paper's four reference masks ("region" is the ground truth)."""
-Scale = Literal["min_max", "clipped"]
+ReferenceMask = Literal["map", "zeros", "halves", "ones", "region"]
+"""The mask that is measured: the map, or one of the paper's four reference masks ("region" is the ground truth)."""
+UseOption = Annotated[
+    ReferenceMask,
+    Doc('"map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region" itself.'),
+]
 
 
-@METRICS.register("mask_accuracy")
-@dataclass(frozen=True)
-class MaskAccuracy:
+class MaskOnRegion(OnRegion, reads="min_max", paper="stalder2022nnexplainer"):
+    """Base of metrics of the mask and the region of the object: their common options."""
+
+    use: UseOption = "map"
+    scale: ScaleOption = "min_max"
+
+
+class MaskAccuracy(MaskOnRegion, name="mask_accuracy"):
     r"""Accuracy of the map as a soft segmentation, pixel by pixel.
 
     $$\mathrm{Acc} = \frac{1}{hw} \sum_i \left[ m_i g_i + (1 - m_i)(1 - g_i) \right] = 1 - \mathrm{MAE}$$
@@ -37,31 +42,14 @@ class MaskAccuracy:
     Defined: a constant map becomes 0 by min-max, so it scores the share of the image outside the region. Empty and full
     regions are scored as any other.
 
-    Args:
-        use: "map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region" itself.
-        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
-
     Source: NN-Explainer (Stalder et al. 2022), section 4.3, Acc in Table 2.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "stalder2022nnexplainer"
-
-    use: Use = "map"
-    scale: Scale = "min_max"
-
     def score(self, case: Case) -> Scores:
-        return mask_accuracy(masks_of(case, self.use, self.scale), region_of(case))
+        return mask_accuracy(masks_of(case, self.use, self.scale), case.require("regions"))
 
 
-@METRICS.register("mask_mae")
-@dataclass(frozen=True)
-class MaskMAE:
+class MaskMAE(MaskOnRegion, name="mask_mae", better="lower"):
     r"""Mean absolute difference of the map and the object's segmentation.
 
     $$\mathrm{MAE} = \frac{1}{hw} \sum_i |m_i - g_i|$$
@@ -75,31 +63,14 @@ class MaskMAE:
     Defined: a constant map becomes 0 by min-max, so it scores the region's share. Empty and full regions are scored as
     any other.
 
-    Args:
-        use: "map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region" itself.
-        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
-
     Source: NN-Explainer (Stalder et al. 2022), section 4.3, MAE in Table 2.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "stalder2022nnexplainer"
-
-    use: Use = "map"
-    scale: Scale = "min_max"
-
     def score(self, case: Case) -> Scores:
-        return mask_mae(masks_of(case, self.use, self.scale), region_of(case))
+        return mask_mae(masks_of(case, self.use, self.scale), case.require("regions"))
 
 
-@METRICS.register("mask_iou")
-@dataclass(frozen=True)
-class MaskIoU:
+class MaskIoU(MaskOnRegion, name="mask_iou"):
     r"""Intersection over union of the map and the object's segmentation, without a threshold.
 
     $$\mathrm{IoU} = \frac{\sum_i \min(m_i, g_i)}{\sum_i \max(m_i, g_i)}$$
@@ -113,31 +84,24 @@ class MaskIoU:
     Defined: 0 for an empty region, also under a mask of zeros (as the released code has it), and for a constant map, which
     becomes 0 by min-max.
 
-    Args:
-        use: "map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region" itself.
-        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
-
     Source: NN-Explainer (Stalder et al. 2022), section 4.3, IoU in Table 2.
     """
 
-    family: ClassVar[Family] = "localization"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Need, ...]] = ("regions",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "stalder2022nnexplainer"
-
-    use: Use = "map"
-    scale: Scale = "min_max"
-
     def score(self, case: Case) -> Scores:
-        return mask_iou(masks_of(case, self.use, self.scale), region_of(case))
+        return mask_iou(masks_of(case, self.use, self.scale), case.require("regions"))
 
 
-@METRICS.register("saliency_score")
-@dataclass(frozen=True)
-class SaliencyScore:
+class SaliencyScore(
+    Measure,
+    name="saliency_score",
+    family="masking",
+    better="lower",
+    range=(log(0.05), torch.inf),
+    needs=("labels",),
+    reads="min_max",
+    explains="label",
+    paper="stalder2022nnexplainer",
+):
     r"""Area of the mask against what the classifier still sees through it: small and sure is good.
 
     $$\mathrm{Sal} = \ln \max(\bar m, 0.05) - \ln \sum_{c \in \mathcal{Y}} p_c(x \odot m)$$
@@ -155,29 +119,20 @@ class SaliencyScore:
 
     Args:
         use: "map", or a reference mask instead of it: "zeros", "halves", "ones" or the "region", which must be known then.
-        scale: how a map becomes a mask: "min_max", or "clipped" for maps that are masks already.
         baseline: what the image fades to. The paper multiplies the normalized image, which fades to the mean color.
 
     Source: NN-Explainer (Stalder et al. 2022), eq. 9. Their released code counts a class once for every object of it in
     the image; here once.
     """
 
-    family: ClassVar[Family] = "masking"
-    higher_is_better: ClassVar[bool | None] = False
-    range: ClassVar[tuple[float, float]] = (log(0.05), torch.inf)
-    needs: ClassVar[tuple[Need, ...]] = ("labels",)
-    reads: ClassVar[str] = "min_max"
-    target: ClassVar[Literal["label", "predicted", "any"]] = "label"
-    paper: ClassVar[str] = "stalder2022nnexplainer"
-
-    use: Use = "map"
-    scale: Scale = "min_max"
-    baseline: Baseline = "mean_color"
+    use: UseOption = "map"
+    scale: ScaleOption = "min_max"
+    baseline: BaselineOption = "mean_color"
 
     def score(self, case: Case) -> Scores:
         masks = masks_of(case, self.use, self.scale)
-        logs = case.run(faded(case, masks, self.baseline)).log_softmax(1)
-        present = present_classes(case)
+        logs = case.run(case.faded(masks, self.baseline)).log_softmax(1)
+        present = case.present_classes()
         alone = torch.arange(logs.shape[1], device=logs.device) == case.scored[:, None]
         present = torch.where(present.any(1, keepdim=True), present, alone)
         sure = logs.masked_fill(~present, -torch.inf).logsumexp(1).clamp_max(0)
@@ -201,7 +156,7 @@ def mask_iou(masks: Attribution, regions: Regions) -> Scores:
     return torch.minimum(masks, g).sum((1, 2)) / torch.where(union > 0, union, 1)
 
 
-def masks_of(case: Case, use: Use, scale: Scale) -> Attribution:
+def masks_of(case: Case, use: ReferenceMask, scale: MaskScale) -> Attribution:
     """(n, h, w) the masks in [0, 1] that are measured."""
     maps = case.attributions
     match use:
@@ -210,13 +165,5 @@ def masks_of(case: Case, use: Use, scale: Scale) -> Attribution:
         case "zeros" | "halves" | "ones":
             return torch.full_like(maps, {"zeros": 0.0, "halves": 0.5, "ones": 1.0}[use])
         case "region":
-            if case.regions is None:
-                raise SeewhyError(f'use="region" needs the region of the object, which {case.source} does not have')
-            return case.regions.to(maps.dtype)
-
-
-def faded(case: Case, masks: Attribution, baseline: Baseline | float | Tensor) -> Images:
-    """The images where the mask is 1, the baseline where it is 0."""
-    removed = baseline_images(baseline, case.classifier, case.images)
-    m = masks[:, None].to(case.images)
-    return m * case.images + (1 - m) * removed
+            regions: Regions = case.require("regions", 'use="region"')
+            return regions.to(maps.dtype)

@@ -1,4 +1,4 @@
-"""The geometry of a chart: scales, ticks, lines and labels that do not cover each other. Numbers in, SVG coordinates out."""
+"""The geometry of a chart: axes, ticks, lines and labels that do not cover each other. Numbers in, SVG coordinates out."""
 
 from collections.abc import Iterable, Sequence
 from math import ceil, floor, isfinite, log10
@@ -9,7 +9,7 @@ import numpy as np
 from seewhy.report.digits import printed
 
 COLORS, DASHES = 6, 4
-"""Colors told apart by most eyes, also color-blind ones; and the dashes that tell apart what shares a color."""
+"""Colors that most eyes tell apart, also color-blind ones; and dashes for the lines that share a color."""
 
 
 class Tick(NamedTuple):
@@ -20,14 +20,14 @@ class Tick(NamedTuple):
 
 
 class Style(NamedTuple):
-    """Numbers of the color and of the dash in the style sheet."""
+    """The numbers of a color and of a dash in the style sheet."""
 
     color: int
     dash: int
 
 
-class Scale(NamedTuple):
-    """Values from ``low`` to ``high`` onto the drawing from ``start`` to ``end``; logarithmic for positive values."""
+class Axis(NamedTuple):
+    """Maps values from ``low`` to ``high`` onto the drawing from ``start`` to ``end``; ``log`` is for positive values."""
 
     low: float
     high: float
@@ -40,31 +40,31 @@ class Scale(NamedTuple):
         return round(self.start + (value - low) / (high - low) * (self.end - self.start), 1)
 
     def ticks(self) -> list[Tick]:
-        """At round values."""
+        """Ticks at round values."""
         if self.log:
-            return [Tick(self(v), _power(v)) for v in log_values(self.low, self.high)]
+            return [Tick(self(v), _seconds_label(v)) for v in log_values(self.low, self.high)]
         values, places = round_values(self.low, self.high)
         return [Tick(self(v), printed(v, places)) for v in values]
 
 
 def style(i: int) -> Style:
-    """Of the i-th explainer; after 24 they begin again, and only the label tells."""
+    """The style of the i-th explainer. After 24 explainers styles repeat, and labels alone tell lines apart."""
     return Style(i % COLORS, i // COLORS % DASHES)
 
 
-def scale(values: Iterable[float], start: float, end: float, log: bool = False, room: float = 0.05) -> Scale:
-    """That holds all finite values, with some room at both ends."""
+def axis(values: Iterable[float], start: float, end: float, log: bool = False, room: float = 0.05) -> Axis:
+    """An axis for all finite values, with ``room`` at both ends as a share of their range."""
     known = [v for v in values if isfinite(v)] or [0.0, 1.0]
     low, high = min(known), max(known)
     if log:
         spread = max((high / low) ** room, 1.25)
-        return Scale(low / spread, high * spread, start, end, log=True)
+        return Axis(low / spread, high * spread, start, end, log=True)
     spread = (high - low) * room if high > low else abs(high) * 0.1 or 0.5
-    return Scale(low - spread, high + spread, start, end)
+    return Axis(low - spread, high + spread, start, end)
 
 
 def round_values(low: float, high: float, most: int = 6) -> tuple[list[float], int]:
-    """At most so many multiples of 1, 2 or 5 times a power of ten from low to high, and the decimals that they need."""
+    """Multiples of 1, 2 or 5 times a power of ten from low to high, at most ``most``; and the decimals that they need."""
     rough = (high - low) / (most - 1)
     power = floor(log10(rough))
     step = next(m for m in (1, 2, 5, 10) if m * 10.0**power >= rough * (1 - 1e-9)) * 10.0**power
@@ -73,7 +73,7 @@ def round_values(low: float, high: float, most: int = 6) -> tuple[list[float], i
 
 
 def log_values(low: float, high: float) -> list[float]:
-    """Powers of ten; where they are few, 2 and 5 times them too."""
+    """Powers of ten from low to high; where these are few, also multiples of them by 3, or by 2 and 5."""
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
     for factors in ((1,), (1, 3), (1, 2, 5)):
         found = [m * 10.0**p for p in powers for m in factors if low <= m * 10.0**p <= high]
@@ -83,17 +83,17 @@ def log_values(low: float, high: float) -> list[float]:
 
 
 def line(xs: Sequence[float], ys: Sequence[float]) -> str:
-    """The path through points."""
+    """The SVG path through points."""
     return "M" + "L".join(f"{x:g},{y:g}" for x, y in zip(xs, ys, strict=True))
 
 
 def band(xs: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> str:
-    """The path around the area between two lines."""
+    """The SVG path around the area between two lines."""
     return f"{line(xs, highs)}L{line(xs[::-1], lows[::-1])[1:]}Z"
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places at least ``gap`` apart within low and high, as near to the wanted ones as that allows."""
+def spread_labels(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places of labels: at least ``gap`` apart, within low and high, and as near to the wanted places as possible."""
     n = len(wanted)
     if n * gap > high - low:
         gap = (high - low) / max(1, n)
@@ -112,7 +112,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return [round(float(v), 1) for v in found]
 
 
-class Box(NamedTuple):
+class Rectangle(NamedTuple):
     """A rectangle of the drawing."""
 
     left: float
@@ -120,12 +120,12 @@ class Box(NamedTuple):
     right: float
     bottom: float
 
-    def meets(self, other: "Box") -> bool:
+    def meets(self, other: "Rectangle") -> bool:
         return self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
 
 
-def _power(value: float) -> str:
-    """Seconds with their unit, as a person says them."""
+def _seconds_label(value: float) -> str:
+    """A number of seconds with a unit that is easy to read."""
     for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
         if value >= size * (1 - 1e-9):
             return f"{value / size:g} {unit}"

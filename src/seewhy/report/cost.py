@@ -4,25 +4,34 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from seewhy.evaluation.run import Run
-from seewhy.report.charts import Box, Scale, Style, Tick, line, scale, style
-from seewhy.report.leaderboard import Column
+from seewhy.report.charts import Axis, Rectangle, Style, Tick, axis, line, style
+from seewhy.report.leaderboard import Ranking
 from seewhy.report.run_numbers import COST, explainers_of
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760.0, 62.0, 744.0, 16.0, 352.0
-LETTER, LINE = 6.4, 14.0
-SIDES = [
-    *(("start", 9, 0), ("end", 9, 0), ("middle", 0, -15), ("middle", 0, 15)),
-    *(("start", 7, -13), ("start", 7, 13), ("end", 7, -13), ("end", 7, 13)),
-]
-"""Where a name may stand: the end of it that is at the mark, how far away, and how far below; the best places first."""
+DRAWING_WIDTH = 760.0
+PLOT = Rectangle(left=62.0, top=16.0, right=744.0, bottom=352.0)
+NAME_LETTER_WIDTH, NAME_HEIGHT = 6.4, 14.0
+NAME_PLACES = (
+    ("start", 9, 0),
+    ("end", 9, 0),
+    ("middle", 0, -15),
+    ("middle", 0, 15),
+    ("start", 7, -13),
+    ("start", 7, 13),
+    ("end", 7, -13),
+    ("end", 7, 13),
+)
+"""Where a name may stand, the best places first: the end of the name at the mark, how far away, and how far below."""
 
 
-class Point(NamedTuple):
-    """An explainer: seconds for an image, its figure, and whether none is both cheaper and better.
+class Mark(NamedTuple):
+    """An explainer in the chart.
 
-    ``reference``: its maps look at no network, and it does not compete.
-
-    ``x``, ``y``: of its mark; ``label_x``, ``label_y``, ``anchor``: of its name, or None where there was no room.
+    seconds    for an image
+    value      its figure
+    front      whether no explainer is both cheaper and better
+    reference  whether its maps look at no network; it does not compete then
+    label      x, y and anchor of its name; None where there was no room
     """
 
     name: str
@@ -38,18 +47,18 @@ class Point(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """A chart of one metric; ``path`` joins the front."""
+    """The chart of one metric; ``path`` joins the marks of the front."""
 
     metric: str
     higher_is_better: bool | None
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    points: list[Point]
+    marks: list[Mark]
     path: str
 
 
 def seconds_each(run: Run) -> dict[str, float]:
-    """Seconds that a map took, by explainer; one whose time is not known is not there."""
+    """Seconds for a map, by explainer; explainers whose time is not known are left out."""
     spent = run.manifest.seconds.explainers
     rows = run.scores.select("explainer", "index", "explained").unique().group_by("explainer").len()
     counts: dict[str, int] = dict(rows.iter_rows())
@@ -57,7 +66,7 @@ def seconds_each(run: Run) -> dict[str, float]:
 
 
 def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Who is not beaten: for (cost, loss) of each, both better low, no other is as good in both and better in one."""
+    """The explainers that no other beats, by their (cost, loss): no other is as low in both and lower in one."""
     found: list[str] = []
     best = float("inf")
     for name in sorted(points, key=lambda name: points[name]):
@@ -68,21 +77,21 @@ def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
     return found
 
 
-def scatters(run: Run, columns: list[Column]) -> list[Scatter]:
-    """One for each metric where one figure is better than another."""
+def scatters(run: Run, rankings: list[Ranking]) -> list[Scatter]:
+    """A chart for each metric by which one figure is better than another."""
     each, names = seconds_each(run), explainers_of(run)
     reference = {name for name, about in run.manifest.explainers.items() if about.family == "reference"}
     charts = []
-    for column in columns:
-        better = column.measure.higher_is_better
-        known = {name: column.cells[name].figure.value for name in names if name in each and name in column.cells}
-        if better is None or column.measure.family == COST or not known:
+    for ranking in rankings:
+        better = ranking.metric.higher_is_better
+        known = {name: ranking.entries[name].figure.value for name in names if name in each and name in ranking.entries}
+        if better is None or ranking.metric.family == COST or not known:
             continue
         competing = {name: (each[name], -value if better else value) for name, value in known.items()}
         ahead = front({name: point for name, point in competing.items() if name not in reference})
-        x_scale = scale([each[name] for name in known], LEFT, RIGHT - 60, log=True, room=0.06)
-        y_scale = scale(known.values(), BOTTOM, TOP, room=0.08)
-        charts.append(_scatter(column.measure.name, better, each, known, ahead, (x_scale, y_scale), names, reference))
+        x_axis = axis([each[name] for name in known], PLOT.left, PLOT.right - 60, log=True, room=0.06)
+        y_axis = axis(known.values(), PLOT.bottom, PLOT.top, room=0.08)
+        charts.append(_scatter(ranking.metric.name, better, each, known, ahead, (x_axis, y_axis), names, reference))
     return charts
 
 
@@ -92,37 +101,43 @@ def _scatter(
     each: Mapping[str, float],
     known: Mapping[str, float],
     ahead: list[str],
-    scales: tuple[Scale, Scale],
+    axes: tuple[Axis, Axis],
     names: list[str],
     reference: set[str],
 ) -> Scatter:
-    x_scale, y_scale = scales
-    marks = {name: (x_scale(each[name]), y_scale(value)) for name, value in known.items()}
-    labels = _labels(marks, [*ahead, *(name for name in known if name not in ahead)])
-    points = [
-        Point(
-            *(name, names.index(name), style(names.index(name)), each[name], value),
-            *(name in ahead, name in reference),
-            *marks[name],
-            labels[name],
+    x_axis, y_axis = axes
+    places = {name: (x_axis(each[name]), y_axis(value)) for name, value in known.items()}
+    labels = _labels(places, [*ahead, *(name for name in known if name not in ahead)])
+    marks = [
+        Mark(
+            name=name,
+            number=names.index(name),
+            style=style(names.index(name)),
+            seconds=each[name],
+            value=value,
+            front=name in ahead,
+            reference=name in reference,
+            x=places[name][0],
+            y=places[name][1],
+            label=labels[name],
         )
         for name, value in known.items()
     ]
-    path = line([marks[name][0] for name in ahead], [marks[name][1] for name in ahead]) if ahead else ""
-    return Scatter(metric, better, x_scale.ticks(), y_scale.ticks(), points, path)
+    path = line([places[name][0] for name in ahead], [places[name][1] for name in ahead]) if ahead else ""
+    return Scatter(metric, better, x_axis.ticks(), y_axis.ticks(), marks, path)
 
 
 def _labels(marks: Mapping[str, tuple[float, float]], order: list[str]) -> dict[str, tuple[float, float, str] | None]:
-    """Each name beside its mark, where it covers neither a mark nor a name; those that come first choose first."""
-    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in marks.values()]
+    """The place of each name: beside its mark, where it covers neither a mark nor a name. Names choose in ``order``."""
+    taken = [Rectangle(x - 5, y - 5, x + 5, y + 5) for x, y in marks.values()]
     found: dict[str, tuple[float, float, str] | None] = {}
     for name in order:
-        (x, y), wide = marks[name], LETTER * len(name)
+        (x, y), wide = marks[name], NAME_LETTER_WIDTH * len(name)
         found[name] = None
-        for side, right, down in SIDES:
+        for side, right, down in NAME_PLACES:
             left = {"start": x + right, "middle": x - wide / 2, "end": x - right - wide}[side]
-            box = Box(left, y + down - LINE / 2, left + wide, y + down + LINE / 2)
-            inside = box.left > LEFT and box.right < WIDTH and box.top > 0 and box.bottom < BOTTOM
+            box = Rectangle(left, y + down - NAME_HEIGHT / 2, left + wide, y + down + NAME_HEIGHT / 2)
+            inside = box.left > PLOT.left and box.right < DRAWING_WIDTH and box.top > 0 and box.bottom < PLOT.bottom
             if inside and not any(box.meets(other) for other in taken):
                 at = {"start": left, "middle": x, "end": left + wide}[side]
                 found[name] = round(at, 1), round(y + down + 4, 1), side

@@ -6,24 +6,27 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from seewhy.evaluation.bootstrap import Array
 from seewhy.evaluation.manifest import AboutMetric
 from seewhy.evaluation.run import Run
-from seewhy.evaluation.statistics import Array, Estimate, mean_intervals
-from seewhy.report.charts import Scale, Style, Tick, band, line, scale, spread, style
+from seewhy.evaluation.statistics import Estimate, mean_intervals
+from seewhy.report.charts import Axis, Style, Tick, axis, band, line, spread_labels, style
 from seewhy.report.run_numbers import explainers_of
 
-WIDTH, LEFT, TOP, BOTTOM, GAP = 600.0, 52.0, 14.0, 46.0, 13.5
-LETTER = 6.3
-"""Width of a letter of the labels."""
-NEAR = 30.0
-"""Ends of lines that are nearer than this cannot be told apart."""
-POINTS = 64
-"""At most so many of a curve are drawn."""
+CHART_WIDTH = 600.0
+LEFT_MARGIN, TOP_MARGIN, BOTTOM_MARGIN = 52.0, 14.0, 46.0
+LABEL_GAP, LABEL_LETTER_WIDTH = 13.5, 6.3
+"""The distance of two labels, and the width of a letter."""
+INDISTINCT_ENDS = 30.0
+"""The ends of two lines that are nearer than this cannot be told apart."""
+MAX_POINTS = 64
+"""At most so many points of a curve are drawn."""
 TRIALS = 2_000
+"""Resamples behind the band of a curve."""
 
 
 class Series(NamedTuple):
-    """One explainer: paths, the label at the end of the line, and where the line ends."""
+    """The line of one explainer: paths of the line and of its band, where the label stands, and where the line ends."""
 
     name: str
     number: int
@@ -32,11 +35,11 @@ class Series(NamedTuple):
     band: str
     label_y: float
     end_y: float
-    said: str
+    summary: str
 
 
-class Curves(NamedTuple):
-    """A chart. ``right`` and ``bottom`` end the plot; labels follow on the right."""
+class CurveChart(NamedTuple):
+    """The curves of one metric. ``right`` and ``bottom`` end the plot; labels are on the right of the plot."""
 
     metric: str
     higher_is_better: bool | None
@@ -53,21 +56,21 @@ class Curves(NamedTuple):
     images: int
 
 
-def curve_charts(run: Run) -> list[Curves]:
-    """One for each metric whose curves are known."""
+def curve_charts(run: Run) -> list[CurveChart]:
+    """A chart for each metric whose curves are known."""
     grouped = run.curves.partition_by("metric", "explainer", as_dict=True, maintain_order=True)
     charts = []
     for name, about in run.manifest.metrics.items():
         frames = {e: grouped[name, e] for e in explainers_of(run) if (name, e) in grouped}
         at = [float(place) for place in run.manifest.curves.get(name, [])]
-        found = _means(frames, at)
+        found = _mean_curves(frames, at)
         if found:
             charts.append(_chart(name, about, at, found, explainers_of(run)))
     return charts
 
 
-def _means(frames: Mapping[str, pl.DataFrame], places: list[float]) -> dict[str, list[Estimate]]:
-    """At each place, of each explainer; curves of another length, or with a NaN, are left out."""
+def _mean_curves(frames: Mapping[str, pl.DataFrame], places: list[float]) -> dict[str, list[Estimate]]:
+    """The mean at each place, by explainer. Curves of another length, or with a NaN, are left out."""
     found = {}
     for name, frame in frames.items():
         whole = frame.filter((pl.col("values").list.len() == len(places)) & (pl.col("values").list.len() > 1))
@@ -80,15 +83,15 @@ def _means(frames: Mapping[str, pl.DataFrame], places: list[float]) -> dict[str,
     return found
 
 
-def _wanted(end_ys: list[float], found: Mapping[str, list[Estimate]], y_scale: Scale) -> list[float]:
-    """Where each label would stand: at the end of its line; lines that end near each other in the order of their means."""
-    means = [float(np.mean([y_scale(p.value) for p in points])) for points in found.values()]
-    return [NEAR * round(end / NEAR) + mean / 1000 for end, mean in zip(end_ys, means, strict=True)]
+def _wanted_label_places(end_ys: list[float], found: Mapping[str, list[Estimate]], y_axis: Axis) -> list[float]:
+    """The place of each label: at the end of its line. Lines that end near each other are in the order of their means."""
+    means = [float(np.mean([y_axis(p.value) for p in points])) for points in found.values()]
+    return [INDISTINCT_ENDS * round(end / INDISTINCT_ENDS) + mean / 1000 for end, mean in zip(end_ys, means, strict=True)]
 
 
 def drawn_places(n: int) -> list[int]:
-    """Which of n places are drawn: the first, the last, and others between them, evenly."""
-    return sorted({round(i) for i in np.linspace(0, n - 1, min(n, POINTS))})
+    """Which of n places are drawn: the first, the last, and places spread evenly between these."""
+    return sorted({round(i) for i in np.linspace(0, n - 1, min(n, MAX_POINTS))})
 
 
 def _chart(
@@ -97,33 +100,40 @@ def _chart(
     places: Sequence[float],
     found: Mapping[str, list[Estimate]],
     explainers: list[str],
-) -> Curves:
+) -> CurveChart:
     xs = [places[i] for i in drawn_places(len(places))]
-    height = max(300.0, GAP * len(found) + TOP + BOTTOM)
-    right = WIDTH - 18 - LETTER * min(24, max(map(len, found)))
-    x_scale = scale(xs, LEFT, right, room=0.0)
+    height = max(300.0, LABEL_GAP * len(found) + TOP_MARGIN + BOTTOM_MARGIN)
+    right = CHART_WIDTH - 18 - LABEL_LETTER_WIDTH * min(24, max(map(len, found)))
+    x_axis = axis(xs, LEFT_MARGIN, right, room=0.0)
     ends = [v for points in found.values() for p in points for v in (p.value, p.low, p.high)]
-    y_scale = scale(ends, height - BOTTOM, TOP)
-    at = [x_scale(x) for x in xs]
-    end_ys = [y_scale(points[-1].value) for points in found.values()]
-    labels = spread(_wanted(end_ys, found, y_scale), GAP, TOP, height - BOTTOM + GAP / 2)
+    y_axis = axis(ends, height - BOTTOM_MARGIN, TOP_MARGIN)
+    at = [x_axis(x) for x in xs]
+    end_ys = [y_axis(points[-1].value) for points in found.values()]
+    labels = spread_labels(
+        _wanted_label_places(end_ys, found, y_axis), LABEL_GAP, TOP_MARGIN, height - BOTTOM_MARGIN + LABEL_GAP / 2
+    )
     series = []
     for (explainer, points), label, end in zip(found.items(), labels, end_ys, strict=True):
-        ys = [y_scale(p.value) for p in points]
-        lows, highs = ([y_scale(end) for end in ends] for ends in ([p.low for p in points], [p.high for p in points]))
+        ys = [y_axis(p.value) for p in points]
+        lows, highs = ([y_axis(end) for end in ends] for ends in ([p.low for p in points], [p.high for p in points]))
         known = all(np.isfinite([*lows, *highs]))
         number = explainers.index(explainer)
-        said = f"{explainer}: from {points[0].value:.3g} to {points[-1].value:.3g}"
+        summary = f"{explainer}: from {points[0].value:.3g} to {points[-1].value:.3g}"
         around = band(at, lows, highs) if known else ""
-        series.append(Series(explainer, number, style(number), line(at, ys), around, label, end, said))
+        series.append(Series(explainer, number, style(number), line(at, ys), around, label, end, summary))
     x_label, y_label = about.axes if about.axes and len(about.axes) == 2 else ("", "")
-    return Curves(
-        name,
-        about.higher_is_better,
-        (x_label, y_label),
-        *(WIDTH, height, LEFT, right, TOP, height - BOTTOM),
-        x_scale.ticks(),
-        y_scale.ticks(),
-        series,
-        max(points[0].n for points in found.values()),
+    return CurveChart(
+        metric=name,
+        higher_is_better=about.higher_is_better,
+        axes=(x_label, y_label),
+        width=CHART_WIDTH,
+        height=height,
+        left=LEFT_MARGIN,
+        right=right,
+        top=TOP_MARGIN,
+        bottom=height - BOTTOM_MARGIN,
+        x_ticks=x_axis.ticks(),
+        y_ticks=y_axis.ticks(),
+        series=series,
+        images=max(points[0].n for points in found.values()),
     )

@@ -1,4 +1,4 @@
-"""How numbers are written: enough digits to tell the figures of a column apart, and no more."""
+"""How numbers are written: with enough digits to tell the figures of a column apart, and no more."""
 
 from collections.abc import Iterable
 from math import floor, isfinite, isnan, log10
@@ -7,7 +7,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def decimals(values: Iterable[float]) -> int | None:
-    """Digits after the point, so that the largest has three that count; None where that would be no number to read."""
+    """Digits after the point that give the largest value three significant digits; None where that is unreadable."""
     sizes = [abs(v) for v in values if isfinite(v) and v]
     if not sizes:
         return 2
@@ -16,7 +16,7 @@ def decimals(values: Iterable[float]) -> int | None:
 
 
 def number(value: float, places: int | None) -> str:
-    """In ASCII; "n/a" for NaN. What would round to 0 and is not has one digit that counts."""
+    """A number in ASCII; "n/a" for NaN. A number that would round to 0 has one significant digit instead."""
     if not isfinite(value):
         return "n/a" if isnan(value) else ("inf" if value > 0 else "-inf")
     text = f"{value:.3g}" if places is None else f"{value:.{places}f}"
@@ -24,17 +24,17 @@ def number(value: float, places: int | None) -> str:
 
 
 def printed(value: float, places: int | None) -> str:
-    """As ``number``, with the minus sign of print."""
+    """A number as in ``number``, with a typographic minus sign."""
     return number(value, places).replace("-", MINUS)
 
 
 def place(rank: float) -> str:
-    """A rank; those who share it have half of one."""
+    """A rank; shared ranks may be halves."""
     return f"{rank:.1f}".removesuffix(".0")
 
 
 def seconds(value: float) -> str:
-    """A time for people: milliseconds, seconds, minutes or hours."""
+    """A time in milliseconds, seconds, minutes or hours."""
     if value < 1:
         return f"{value * 1000:.3g} ms"
     if value < 100:

@@ -1,4 +1,4 @@
-"""How alike the maps of two explainers are: rank correlation over a coarse grid."""
+"""The similarity of the maps of two explainers: rank correlation over a coarse grid."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch.nn import functional as F
 
-from seewhy.evaluation.statistics import Array
+from seewhy.evaluation.bootstrap import Array
 from seewhy.report.run_numbers import Key
 
-CELLS = 14
-"""Of the grid in each direction: maps that mark the same places a few pixels apart are alike."""
+GRID_SIDE = 14
+"""Cells of the grid in each direction; on a coarse grid, maps that differ by a few pixels are similar."""
 Maps = Mapping[tuple[int, int], NDArray[np.float32]]
 """Small raw maps (h, w) of one explainer, by place in the dataset and class explained."""
 
 
 class Disagreement(NamedTuple):
-    """Two explainers on one row, and the rank correlation of their maps."""
+    """Two explainers whose maps of one row differ, and the rank correlation of these maps."""
 
     key: Key
     first: str
@@ -27,8 +27,8 @@ class Disagreement(NamedTuple):
     correlation: float
 
 
-class Likeness(NamedTuple):
-    """Rank correlations of ``keys`` (r) rows and ``explainers`` (e): ``rows`` (r, e, e), NaN where a map is constant."""
+class MapSimilarity(NamedTuple):
+    """``rows`` (r, e, e): the rank correlations of r rows, ``keys``, and e explainers; NaN where a map is constant."""
 
     explainers: list[str]
     keys: list[Key]
@@ -36,13 +36,13 @@ class Likeness(NamedTuple):
 
     @property
     def means(self) -> Array:
-        """(e, e) over the rows; NaN where none is defined."""
+        """(e, e) means over the rows; NaN where no row is defined."""
         known = np.isfinite(self.rows)
         sums, counts = np.where(known, self.rows, 0).sum(0), known.sum(0)
         return np.where(counts > 0, sums / np.maximum(1, counts), np.nan)
 
     def lowest(self, among: list[str], most: int = 6) -> list[Disagreement]:
-        """The rows and pairs that are least alike, no image and no pair twice."""
+        """The rows and pairs of explainers with the lowest correlation; no image and no pair twice."""
         places = [i for i, name in enumerate(self.explainers) if name in among]
         pairs = [(i, j) for i in places for j in places if i < j]
         if not pairs or not self.keys:
@@ -63,8 +63,8 @@ class Likeness(NamedTuple):
         return found
 
 
-def likeness(maps: Mapping[str, Maps]) -> Likeness:
-    """Of the rows that every explainer has a map of; explainers without any map are left out."""
+def map_similarity(maps: Mapping[str, Maps]) -> MapSimilarity:
+    """The similarity on the rows of which every explainer has a map; explainers without any map are left out."""
     present = {name: found for name, found in maps.items() if found}
     names = list(present)
     shared = set.intersection(*(set(found) for found in present.values())) if present else set()
@@ -76,11 +76,11 @@ def likeness(maps: Mapping[str, Maps]) -> Likeness:
         varied = np.ptp(ranked, axis=1) > 0
         if varied.any():
             rows[row][np.ix_(varied, varied)] = np.corrcoef(ranked[varied])
-    return Likeness(names, keys, rows)
+    return MapSimilarity(names, keys, rows)
 
 
 def pooled(values: NDArray[np.float32]) -> Array:
     """(cells,) means of (h, w) over a grid of at most 14 x 14."""
-    size = min(CELLS, values.shape[0]), min(CELLS, values.shape[1])
+    size = min(GRID_SIDE, values.shape[0]), min(GRID_SIDE, values.shape[1])
     found: Array = F.adaptive_avg_pool2d(torch.from_numpy(values)[None].double(), size).numpy().ravel()
     return found

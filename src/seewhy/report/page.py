@@ -14,10 +14,10 @@ from seewhy.errors import SeewhyError
 from seewhy.evaluation.run import Run, open_run
 from seewhy.explanation import overlay
 from seewhy.files import staged
-from seewhy.report import prose as words
+from seewhy.report import prose
 from seewhy.report.digits import place, printed, seconds
 from seewhy.report.section import Section, section
-from seewhy.report.tables import ARROW, BETTER, MARK, as_csv, as_latex, as_markdown, by_family, places, scores_csv
+from seewhy.report.tables import ARROWS, BETTER, MARKS, as_csv, as_latex, as_markdown, by_family, places, scores_csv
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:
@@ -40,7 +40,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> l
     if out.suffix not in (".html", ".htm"):
         raise SeewhyError(f"cannot write a page to {out}: give a name that ends in .html")
     sections = [section(run, title, number) for number, (title, run) in enumerate(titled(opened), start=1)]
-    titles = [(s.title, s.columns) for s in sections]
+    titles = [(s.title, s.rankings) for s in sections]
     texts = {
         ".md": as_markdown(titles),
         ".tex": as_latex(titles),
@@ -57,7 +57,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> l
 
 
 def titled(runs: Sequence[Run]) -> list[tuple[str, Run]]:
-    """Each run by the name of its folder, with a number where another one has it too."""
+    """Each run with a title: the name of its folder, and a number if several folders have this name."""
     names = [run.folder.resolve().name or "run" for run in runs]
     return [
         (f"{name} ({names[:i].count(name) + 1})" if names.count(name) > 1 else name, run)
@@ -66,7 +66,7 @@ def titled(runs: Sequence[Run]) -> list[tuple[str, Run]]:
 
 
 def page(sections: Sequence[Section], stem: str) -> str:
-    """The page as text; all words but those of ``words`` are in the templates."""
+    """The page as text. Its words are in the templates and in ``prose``."""
     environment = Environment(
         loader=PackageLoader("seewhy.report"),
         autoescape=True,
@@ -79,7 +79,7 @@ def page(sections: Sequence[Section], stem: str) -> str:
         seconds=seconds,
         place=place,
         breakable=breakable,
-        listed=words.listed,
+        and_list=prose.and_list,
         places=places,
         lowest=lambda e: e.low if isfinite(e.low) else e.value,
         highest=lambda e: e.high if isfinite(e.high) else e.value,
@@ -88,17 +88,17 @@ def page(sections: Sequence[Section], stem: str) -> str:
     return environment.get_template("page.html.j2").render(
         sections=sections,
         stem=stem,
-        arrow=ARROW,
+        arrow=ARROWS,
         better=BETTER,
-        mark=MARK,
+        mark=MARKS,
         by_family=by_family,
-        questions=words.FAMILIES,
-        class_name=words.class_name,
+        questions=prose.QUESTIONS,
+        class_name=prose.class_name,
         ramps=ramps,
         to_json=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )
 
 
 def breakable(name: str) -> Markup:
-    """A name that may be broken after an underscore."""
+    """A name in which a line may break after an underscore."""
     return Markup(str(escape(name)).replace("_", "_<wbr>"))

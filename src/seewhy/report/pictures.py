@@ -1,9 +1,7 @@
-"""Pictures of a run with maps over them, inside their own addresses; and which images are shown."""
+"""Pictures of a run with maps over them, as data URIs; and which images are shown."""
 
-import base64
 from collections.abc import Sequence
 from functools import cached_property
-from io import BytesIO
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -16,17 +14,19 @@ from seewhy.errors import SeewhyError
 from seewhy.evaluation.run import Run
 from seewhy.explanation import overlay
 from seewhy.report.map_similarity import Maps
-from seewhy.report.run_numbers import Key, Reading, explainers_of
+from seewhy.report.run_numbers import Key, MetricValues, explainers_of
 
-TILE = 160
+TILE_SIDE = 160
 """Shorter side of a picture, in pixels."""
 QUALITY = 66
-CLASSES = 8
-"""At most so many classes are shown."""
-EXTREMES = 3
+"""Of the WebP pictures, from 0 to 100."""
+MAX_CLASSES = 8
+"""The sample shows at most so many classes."""
+MAX_EXTREMES = 3
+"""At most so many best rows, and so many worst rows."""
 
 
-class Shown(NamedTuple):
+class SampleImage(NamedTuple):
     """An image of the sample: the class it stands for, all its classes, and the row whose maps are shown."""
 
     key: Key
@@ -38,9 +38,13 @@ class Shown(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """``correct``: whether all are classified correctly; None where labels are not known. ``classes``: with a picture."""
+    """Images of different classes.
 
-    shown: list[Shown]
+    correct  whether all images are classified correctly; None where labels are not known
+    classes  how many classes have a picture
+    """
+
+    images: list[SampleImage]
     correct: bool | None
     classes: int
 
@@ -61,22 +65,22 @@ class Gallery:
 
     @cached_property
     def maps(self) -> dict[str, Maps]:
-        """By explainer."""
+        """The maps of each explainer."""
         return {name: self.run.maps(name) for name in explainers_of(self.run)}
 
     @cached_property
     def keys(self) -> list[Key]:
-        """Rows with a picture and the map of an explainer."""
+        """The rows that have a picture and the map of an explainer."""
         found = {key for maps in self.maps.values() for key in maps}
         return [Key(*key) for key in sorted(found) if self.run.has_picture(key[0])]
 
     def picture(self, index: int) -> str:
-        """The address of an image as the network saw it."""
-        return self._address((index, -1, ""))
+        """An image as the network saw it, as a data URI."""
+        return self._uri((index, -1, ""))
 
     def overlay(self, key: Key, explainer: str) -> str | None:
-        """The address of an image with a map over it; None where the map was not kept."""
-        return self._address((*key, explainer)) if key in self.maps.get(explainer, {}) else None
+        """An image with a map over it, as a data URI; None if the map was not kept."""
+        return self._uri((*key, explainer)) if key in self.maps.get(explainer, {}) else None
 
     def _read(self, index: int) -> Image.Image:
         try:
@@ -84,24 +88,17 @@ class Gallery:
         except OSError as error:
             raise SeewhyError(f"a picture of {self.run.folder} cannot be read ({error}): delete it from pictures/") from None
 
-    def _address(self, what: tuple[int, int, str]) -> str:
+    def _uri(self, what: tuple[int, int, str]) -> str:
         if what not in self._made:
             index, explained, explainer = what
             picture = self._read(index)
             if explainer:
                 values = torch.from_numpy(self.maps[explainer][index, explained])
-                shown = overlay.overlay(_pixels(picture), values, TILE)
+                shown = overlay.overlay(_pixels(picture), values, TILE_SIDE)
             else:
-                shown = overlay.enlarge(picture, TILE)
-            self._made[what] = address(shown)
+                shown = overlay.enlarge(picture, TILE_SIDE)
+            self._made[what] = overlay.data_uri(shown, QUALITY)
         return self._made[what]
-
-
-def address(picture: Image.Image) -> str:
-    """The picture inside its own address."""
-    content = BytesIO()
-    picture.save(content, "WEBP", quality=QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
 
 
 def _pixels(picture: Image.Image) -> Tensor:
@@ -110,7 +107,7 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
-    """For each class one image at random: of those that are classified correctly, or of all where none is."""
+    """One image for each class at random: a correctly classified one, or any image if none is classified correctly."""
     explained: dict[int, list[int]] = {}
     for key in keys:
         explained.setdefault(key.image, []).append(key.explained)
@@ -123,29 +120,29 @@ def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
             by_class.setdefault(label, []).append(row)
     random = np.random.default_rng(seed)
     classes = sorted(by_class)
-    chosen = sorted(random.choice(classes, CLASSES, replace=False).tolist()) if len(classes) > CLASSES else classes
-    shown: list[Shown] = []
+    chosen = sorted(random.choice(classes, MAX_CLASSES, replace=False).tolist()) if len(classes) > MAX_CLASSES else classes
+    images: list[SampleImage] = []
     for label in chosen:
-        fresh = [row for row in by_class[label] if row["index"] not in {s.key.image for s in shown}]
+        fresh = [row for row in by_class[label] if row["index"] not in {image.key.image for image in images}]
         if fresh:
             row = fresh[int(random.integers(len(fresh)))]
-            shown.append(_shown(row, label, explained))
-    return Sample(shown, bool(len(right)) if labeled else None, len(classes))
+            images.append(_sample_image(row, label, explained))
+    return Sample(images, bool(len(right)) if labeled else None, len(classes))
 
 
-def _shown(row: dict[str, object], label: int, explained: dict[int, list[int]]) -> Shown:
+def _sample_image(row: dict[str, object], label: int, explained: dict[int, list[int]]) -> SampleImage:
     index = int(str(row["index"]))
     classes = explained[index]
     key = Key(index, label if label in classes else classes[0])
     labels = list(cast(list[int], row["labels"]))
-    return Shown(key, str(row["image_id"]), label, labels, int(str(row["predicted"])), float(str(row["probability"])))
+    return SampleImage(key, str(row["image_id"]), label, labels, int(str(row["predicted"])), float(str(row["probability"])))
 
 
-def extremes(reading: Reading, keys: Sequence[Key], higher_is_better: bool) -> tuple[list[Extreme], list[Extreme]]:
-    """The best and the worst rows of one explainer, of those with a picture; of equal scores the first. No row is both."""
+def extremes(values: MetricValues, keys: Sequence[Key], higher_is_better: bool) -> tuple[list[Extreme], list[Extreme]]:
+    """The best and the worst rows of one explainer among ``keys``; of equal scores the first. No row is in both lists."""
     among = set(keys)
-    rows = [Extreme(key, float(score)) for key, score in zip(reading.keys, reading.column, strict=True) if key in among]
+    rows = [Extreme(key, float(score)) for key, score in zip(values.keys, values.single, strict=True) if key in among]
     rows.sort(key=lambda row: (-row.score if higher_is_better else row.score, row.key))
-    best = rows[: min(EXTREMES, -(-len(rows) // 2))]
-    worst = rows[::-1][: min(EXTREMES, len(rows) - len(best))]
+    best = rows[: min(MAX_EXTREMES, -(-len(rows) // 2))]
+    worst = rows[::-1][: min(MAX_EXTREMES, len(rows) - len(best))]
     return best, worst

@@ -1,11 +1,11 @@
 """What was measured and how, in words for a reader who sees a run for the first time."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from inspect import getdoc
 from typing import Any, NamedTuple
 
 import polars as pl
 
+from seewhy.describe import first_sentence
 from seewhy.evaluation.manifest import AboutExplainer, AboutMetric, Manifest
 from seewhy.evaluation.run import Run
 from seewhy.explainers import EXPLAINERS
@@ -24,7 +24,7 @@ SCORED = {
     "label": "the true class; the likeliest, where an image has several",
     "explained": "the class that is explained",
 }
-FAMILIES = {
+QUESTIONS = {
     "masking": "What becomes of the answer when the image is shown through the map?",
     "ordering": "Does the answer change when the pixels are removed in the order of the map?",
     "localization": "Does the map lie on the object?",
@@ -37,13 +37,13 @@ FAMILIES = {
 
 
 class Fact(NamedTuple):
-    """A line of the account: what, and its value."""
+    """A line of the setup: what was set, and its value."""
 
     what: str
     value: str
 
 
-class Entry(NamedTuple):
+class GlossaryLine(NamedTuple):
     """An explainer or a metric: what it is, its options, its limit of images, and the time it took."""
 
     name: str
@@ -56,8 +56,8 @@ class Entry(NamedTuple):
     seconds: str
 
 
-class Trouble(NamedTuple):
-    """A kind of failure: what failed, why, how often, and some of its images."""
+class FailureKind(NamedTuple):
+    """A kind of failure: what failed, why, how often, and on which images (some of them)."""
 
     what: str
     error: str
@@ -65,14 +65,14 @@ class Trouble(NamedTuple):
     images: list[str]
 
 
-def account(run: Run) -> list[Fact]:
-    """What was measured and how; what the manifest does not say is left out."""
+def facts(run: Run) -> list[Fact]:
+    """What was measured and how. A line is left out if the manifest does not say it."""
     m, asked = run.manifest, run.manifest.asked
     dataset, kind, model = dict(asked.dataset), asked.classifier.get("module"), m.details.get("model")
     named = " ".join(str(part) for part in (model, f"({kind})" if kind and model else kind) if part)
     network = [named, f"{len(m.classes)} classes" if m.classes else "", _size(asked.classifier.get("input_size"))]
     name = dataset.pop("name", None) or m.details.get("data")
-    facts = {
+    found = {
         "Classifier": ", ".join(part for part in network if part),
         "Weights": f"fingerprint {asked.weights}" if asked.weights else "",
         "Dataset": ", ".join(part for part in (str(name or ""), _options(dataset)) if part),
@@ -86,52 +86,51 @@ def account(run: Run) -> list[Fact]:
         "Machine": ", ".join(str(part) for part in (m.hardware, m.details.get("device")) if part),
         "Software": ", ".join(f"{package} {version}" for package, version in m.versions.items()),
     }
-    return [Fact(what, value) for what, value in facts.items() if value]
+    return [Fact(what, value) for what, value in found.items() if value]
 
 
-def explainer_entries(run: Run) -> list[Entry]:
+def explainer_glossary(run: Run) -> list[GlossaryLine]:
     return [
-        _entry(name, about, about.method, EXPLAINERS, run.manifest.seconds.explainers.get(name))
+        _line_about(name, about, about.method, EXPLAINERS, run.manifest.seconds.explainers.get(name))
         for name, about in run.manifest.explainers.items()
     ]
 
 
-def metric_entries(run: Run) -> list[Entry]:
+def metric_glossary(run: Run) -> list[GlossaryLine]:
     return [
-        _entry(name, about, about.metric, METRICS, run.manifest.seconds.metrics.get(name))
+        _line_about(name, about, about.metric, METRICS, run.manifest.seconds.metrics.get(name))
         for name, about in run.manifest.metrics.items()
     ]
 
 
-def troubles(run: Run) -> list[Trouble]:
-    """Failures of a kind together, the most frequent first."""
+def failures(run: Run) -> list[FailureKind]:
+    """The failures by kind, the most frequent first."""
     found: dict[tuple[str, str], list[str]] = {}
     for failure in run.manifest.failures:
         explainer, metric = failure.explainer, failure.metric
         what = f"{metric} of {explainer}" if metric and explainer else explainer or metric or "reading the image"
         found.setdefault((what, failure.error), []).append(failure.image_id)
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-    return [Trouble(what, error, len(images), images[:20]) for (what, error), images in ordered]
+    return [FailureKind(what, error, len(images), images[:20]) for (what, error), images in ordered]
 
 
 def class_name(run: Run, index: int) -> str:
-    """The class by its name, or by its number where that is not known."""
+    """The name of a class, or its number if the name is not known."""
     names = run.manifest.classes
     return str(names[index]) if 0 <= index < len(names) else f"class {index}"
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """A, B and C; of many, the first and how many more."""
+def and_list(names: Sequence[str], most: int = 6) -> str:
+    """A, B and C; of many names, the first ones and how many more there are."""
     shown = [*names[:most], f"{len(names) - most} more"] if len(names) > most + 1 else list(names)
     return " and ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
 
 
 def _images(run: Run) -> str:
-    """How many, and how the classifier does on them."""
+    """How many images, and how many the classifier gets right."""
     n, total = run.scores["index"].n_unique(), run.manifest.images
-    only = {"correct": "only those classified correctly", "wrong": "only those classified wrong"}.get(
-        run.manifest.asked.only
-    )
+    words = {"correct": "only those classified correctly", "wrong": "only those classified wrong"}
+    only = words.get(run.manifest.asked.only)
     said = [f"{n:,}" + (f" of {total:,}" if total not in (None, n) else ""), only or ""]
     known = run.images.filter(pl.col("correct").is_not_null())["correct"]
     if len(known) and not only:
@@ -144,7 +143,7 @@ def _class(asked: str, known: Mapping[str, str]) -> str:
 
 
 def _time(manifest: Manifest) -> str:
-    """The clock, and the sum over maps and metrics; they differ where a run was resumed or shared out."""
+    """The wall time, and the sums over maps and metrics. They differ if a run was resumed or shared between processes."""
     spent = {kind: sum(times.values()) for kind, times in vars(manifest.seconds).items() if times}
     processes, wall = manifest.processes, manifest.wall_seconds
     several = f", {processes} processes" if processes > 1 else ""
@@ -154,16 +153,16 @@ def _time(manifest: Manifest) -> str:
     return "; ".join(said)
 
 
-def _entry(name: str, about: AboutExplainer | AboutMetric, known: str, registry: Any, took: float | None) -> Entry:
-    summary = _summary(registry[known]) if known in set(registry) else ""
-    better = (
-        {True: "higher", False: "lower", None: "neither"}[about.higher_is_better] if isinstance(about, AboutMetric) else ""
-    )
-    return Entry(
+def _line_about(
+    name: str, about: AboutExplainer | AboutMetric, known: str, registry: Any, took: float | None
+) -> GlossaryLine:
+    summary = first_sentence(registry[known]) if known in set(registry) else ""
+    words = {True: "higher", False: "lower", None: "neither"}
+    return GlossaryLine(
         name,
         about.family,
         summary if known == name or not summary else f"{known}: {summary}",
-        better,
+        words[about.higher_is_better] if isinstance(about, AboutMetric) else "",
         about.reads if isinstance(about, AboutMetric) else "",
         _options(about.options),
         f"{about.limit} images" if about.limit else "",
@@ -171,14 +170,8 @@ def _entry(name: str, about: AboutExplainer | AboutMetric, known: str, registry:
     )
 
 
-def _summary(kind: type) -> str:
-    """The first sentence of its docstring."""
-    text = " ".join((getdoc(kind) or "").split("\n\n")[0].split())
-    return text.partition(". ")[0].rstrip(".")
-
-
 def _options(options: Mapping[str, Any]) -> str:
-    """Those that say something; a switch that is off says nothing."""
+    """The options that have a value; a switch that is off is left out."""
     said = [(key, value) for key, value in options.items() if value is not None and value is not False]
     return ", ".join(key if value is True else f"{key} {_short(value)}" for key, value in said)
 

@@ -1,23 +1,23 @@
-"""All that the page shows of one run."""
+"""Everything that the page shows of one run, read and laid out."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from seewhy.evaluation.agreement import Agreement, agreement
 from seewhy.evaluation.run import Run
-from seewhy.report import prose as words
+from seewhy.report import prose
 from seewhy.report.cost import Scatter, scatters, seconds_each
-from seewhy.report.curves import Curves, curve_charts
-from seewhy.report.leaderboard import Column, column, mean_ranks
-from seewhy.report.map_similarity import Disagreement, Likeness, likeness
+from seewhy.report.curves import CurveChart, curve_charts
+from seewhy.report.leaderboard import Ranking, mean_ranks, rank_explainers
+from seewhy.report.map_similarity import Disagreement, MapSimilarity, map_similarity
 from seewhy.report.pictures import Extreme, Gallery, Sample, draw_sample, extremes
-from seewhy.report.run_numbers import COST, Unread, explainers_of, read_measures
+from seewhy.report.run_numbers import COST, Unread, explainers_of, read_metrics
 
 
 class Examples(NamedTuple):
-    """Rows on which the explainer that leads by a metric is best and worst; ``of``: how many have a picture."""
+    """The best and the worst rows of the explainer that leads by a metric; ``of``: how many rows have a picture."""
 
-    column: Column
+    ranking: Ranking
     explainer: str
     best: list[Extreme]
     worst: list[Extreme]
@@ -25,29 +25,29 @@ class Examples(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A run, read and laid out. ``reference``: explainers that look at no network."""
+    """A run, read and laid out. ``reference``: the explainers that look at no network."""
 
     title: str
     number: int
     run: Run
     image_ids: dict[int, str]
     explainers: list[str]
-    facts: list[words.Fact]
-    about_explainers: list[words.Entry]
-    about_metrics: list[words.Entry]
-    troubles: list[words.Trouble]
-    columns: list[Column]
+    facts: list[prose.Fact]
+    about_explainers: list[prose.GlossaryLine]
+    about_metrics: list[prose.GlossaryLine]
+    failures: list[prose.FailureKind]
+    rankings: list[Ranking]
     unread: list[Unread]
-    headlines: list[Column]
+    headlines: list[Ranking]
     rows: list[str]
     mean_ranks: dict[str, float]
     reference: list[str]
-    curves: list[Curves]
+    curves: list[CurveChart]
     seed: int
     gallery: Gallery
     sample: Sample
     examples: list[Examples]
-    likeness: Likeness
+    similarity: MapSimilarity
     disagreements: list[Disagreement]
     scatters: list[Scatter]
     seconds: dict[str, float]
@@ -55,12 +55,12 @@ class Section(NamedTuple):
 
 
 def section(run: Run, title: str, number: int) -> Section:
-    """Read a run and measure how sure its figures are."""
-    measures, unread = read_measures(run)
+    """Read a run, and compute how sure its figures are."""
+    metrics, unread = read_metrics(run)
     seed = run.manifest.asked.seed or 0
-    columns = [column(measure) for measure in measures]
-    headlines, gallery, names = headline(columns), Gallery(run), explainers_of(run)
-    alike = likeness(gallery.maps)
+    rankings = [rank_explainers(metric) for metric in metrics]
+    headlines, gallery, names = headlines_of(rankings), Gallery(run), explainers_of(run)
+    similarity = map_similarity(gallery.maps)
     about = run.manifest.explainers
     looking = [name for name in names if about[name].family != "reference"]
     return Section(
@@ -69,61 +69,64 @@ def section(run: Run, title: str, number: int) -> Section:
         run=run,
         image_ids=dict(run.scores.select("index", "image_id").unique().iter_rows()),
         explainers=names,
-        facts=words.account(run),
-        about_explainers=words.explainer_entries(run),
-        about_metrics=words.metric_entries(run),
-        troubles=words.troubles(run),
-        columns=columns,
+        facts=prose.facts(run),
+        about_explainers=prose.explainer_glossary(run),
+        about_metrics=prose.metric_glossary(run),
+        failures=prose.failures(run),
+        rankings=rankings,
         unread=unread,
         headlines=headlines,
-        rows=ordered(names, headlines or columns),
-        mean_ranks=mean_ranks(columns),
+        rows=order_rows(names, headlines or rankings),
+        mean_ranks=mean_ranks(rankings),
         reference=[name for name in names if name not in looking],
         curves=curve_charts(run),
         seed=seed,
         gallery=gallery,
         sample=draw_sample(run, gallery.keys, seed),
-        examples=[found for each in headlines if (found := _examples(each, gallery)) is not None],
-        likeness=alike,
-        disagreements=[d for d in alike.lowest(looking if len(looking) > 1 else names) if run.has_picture(d.key.image)],
-        scatters=scatters(run, columns),
+        examples=[found for ranking in headlines if (found := _examples(ranking, gallery)) is not None],
+        similarity=similarity,
+        disagreements=[d for d in similarity.lowest(looking if len(looking) > 1 else names) if run.has_picture(d.key.image)],
+        scatters=scatters(run, rankings),
         seconds=seconds_each(run),
-        agreement=metric_agreement(columns),
+        agreement=metric_agreement(rankings),
     )
 
 
-def headline(columns: Sequence[Column]) -> list[Column]:
+def headlines_of(rankings: Sequence[Ranking]) -> list[Ranking]:
     """The first metric of each family that says which explainer is better."""
-    found: dict[str, Column] = {}
-    for each in columns:
-        if each.measure.has_ranks:
-            found.setdefault(each.measure.family, each)
+    found: dict[str, Ranking] = {}
+    for ranking in rankings:
+        if ranking.metric.has_ranks:
+            found.setdefault(ranking.metric.family, ranking)
     return list(found.values())
 
 
-def ordered(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
-    """Explainers as the first metric orders them; those without a figure come last."""
-    first = columns[0].order if columns else []
+def order_rows(names: Sequence[str], rankings: Sequence[Ranking]) -> list[str]:
+    """The explainers in the order of the first metric; those without a figure come last."""
+    first = rankings[0].order if rankings else []
     return [*first, *(name for name in names if name not in first)]
 
 
-def _examples(each: Column, gallery: Gallery) -> Examples | None:
-    """None for a metric without one number a row, and where no picture was kept of the leader."""
-    explainer = each.leader or each.order[0]
-    if not each.measure.by_row:
+def _examples(ranking: Ranking, gallery: Gallery) -> Examples | None:
+    """None for a metric without one number a row, and if no picture of the leader was kept."""
+    explainer = ranking.leader or ranking.order[0]
+    if not ranking.metric.by_row:
         return None
     keys = [key for key in gallery.keys if key in gallery.maps[explainer]]
-    best, worst = extremes(each.measure.readings[explainer], keys, each.measure.higher_is_better is True)
-    return Examples(each, explainer, best, worst, len(keys)) if best else None
+    best, worst = extremes(ranking.metric.values[explainer], keys, ranking.metric.higher_is_better is True)
+    return Examples(ranking, explainer, best, worst, len(keys)) if best else None
 
 
-def metric_agreement(columns: Sequence[Column]) -> Agreement | None:
-    """Of the metrics that say which explainer is better, over the explainers that all of them have; None for too few."""
-    judging = [each for each in columns if each.measure.has_ranks and each.measure.family != COST]
+def metric_agreement(rankings: Sequence[Ranking]) -> Agreement | None:
+    """The agreement of the metrics that say which explainer is better, over the explainers that all these metrics have.
+
+    None for fewer than two metrics or three explainers.
+    """
+    judging = [ranking for ranking in rankings if ranking.metric.has_ranks and ranking.metric.family != COST]
     if len(judging) < 2:
         return None
-    shared = [name for name in judging[0].cells if all(name in each.cells for each in judging)]
+    shared = [name for name in judging[0].entries if all(name in ranking.entries for ranking in judging)]
     if len(shared) < 3:
         return None
-    figures = {each.measure.name: {name: each.cells[name].figure.value for name in shared} for each in judging}
-    return agreement(figures, {each.measure.name: each.measure.higher_is_better for each in judging})
+    figures = {ranking.metric.name: {name: ranking.entries[name].figure.value for name in shared} for ranking in judging}
+    return agreement(figures, {ranking.metric.name: ranking.metric.higher_is_better for ranking in judging})

@@ -1,5 +1,6 @@
-"""The contracts of explainers and metrics, as checks for your own."""
+"""The contracts of explainers, metrics and datasets, as checks for your own."""
 
+from seewhy.testing.datasets import check_dataset as check_dataset
 from seewhy.testing.explainers import CHECKS as CHECKS
 from seewhy.testing.explainers import check_explainer as check_explainer
 from seewhy.testing.metrics import check_metric as check_metric

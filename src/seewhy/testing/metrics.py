@@ -1,9 +1,9 @@
 """The contract of a metric, as checks that anybody can run on their own metric.
 
-    from seewhy.testing_metrics import check_metric
+    from seewhy.testing import check_metric
     check_metric(MyMetric(), case)
 
-``case`` has n >= 2 different images with different maps, and all that the metric needs.
+``case`` has at least two different images with different maps, and all that the metric needs.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Check = Callable[[Metric, Case], None]
 
 
 def check_values(metric: Metric, case: Case) -> None:
-    """One number for each image or several, finite, without a graph, in the range that is declared; no worse in float64."""
+    """One number for each image or several, finite, without a graph, and in the range that is declared."""
     scores = metric.score(case)
     expect(scores.shape[0] == len(case.images) and scores.ndim in (1, 2), f"scores have shape {tuple(scores.shape)}")
     expect(not scores.requires_grad, "scores carry a graph")
@@ -29,7 +29,7 @@ def check_values(metric: Metric, case: Case) -> None:
 
 
 def check_rows(metric: Metric, case: Case) -> None:
-    """Row i depends on image i alone: alone, in the batch and in another order it scores the same."""
+    """Row i depends on image i alone: the image scores the same alone, in the batch and in another order."""
     scores = metric.score(case)
     for i in range(len(case.images)):
         _same(metric.score(case.rows(torch.tensor([i]))), scores[i : i + 1], f"image {i} scores otherwise alone")
@@ -43,7 +43,7 @@ def check_chunks(metric: Metric, case: Case) -> None:
 
 
 def check_degenerate_maps(metric: Metric, case: Case) -> None:
-    """Maps of zeros, of ones, all negative, of one pixel: every number is defined and in the range."""
+    """For maps of zeros, of ones, of negative numbers and of one pixel every score is defined and in the range."""
     one = torch.zeros_like(case.attributions)
     one[:, 1, 2] = 1
     maps = {"zeros": one * 0, "ones": one * 0 + 1, "negative numbers": -1 - case.attributions.abs(), "one pixel": one}
@@ -52,9 +52,10 @@ def check_degenerate_maps(metric: Metric, case: Case) -> None:
 
 
 def check_scale(metric: Metric, case: Case) -> None:
-    """Four times the map scores the same; and shifted too, where the metric reads its order or min-max.
+    """Four times the map scores the same; also when it is shifted, where the metric reads its order or min-max.
 
-    Not where it reads masks as they are, or holds raw maps against others that the explainer makes anew.
+    Two kinds of metrics are not checked: those that read masks as they are, and those that compare raw maps with maps that
+    the explainer makes anew.
     """
     if metric.reads in ("clipped", "none") or (metric.reads == "raw" and "explainer" in metric.needs):
         return
@@ -66,17 +67,17 @@ def check_scale(metric: Metric, case: Case) -> None:
 
 
 def check_certain_network(metric: Metric, case: Case) -> None:
-    """A network whose probabilities are 0 and 1 exactly."""
+    """For a network whose probabilities are exactly 0 and 1 every score is defined and in the range."""
     certain = replace(case.classifier, module=_Louder(case.classifier.module))
     explainer: Any = case.explainer
     if explainer is not None:
         explainer = replace(explainer, classifier=certain)
-    scores = metric.score(_fresh(case, classifier=certain, explainer=explainer, whole=None))
+    scores = metric.score(_fresh(case, classifier=certain, explainer=explainer, image_logits=None))
     _bounded(metric, scores, "a network that is certain")
 
 
 def check_inputs(metric: Metric, case: Case) -> None:
-    """Images, maps and regions are as before."""
+    """Images, maps and regions are the same as before."""
     given = [case.images, case.attributions, case.regions, case.class_maps]
     before = [None if t is None else t.clone() for t in given]
     metric.score(_fresh(case))
@@ -85,7 +86,7 @@ def check_inputs(metric: Metric, case: Case) -> None:
 
 
 def check_borrowed_network(metric: Metric, case: Case) -> None:
-    """Weights, buffers, gradients, flags and hooks are as before."""
+    """Weights, buffers, gradients, flags and hooks of the network are the same as before."""
     with disturbed(case.classifier.module):
         before = snapshot(case.classifier.module)
         metric.score(_fresh(case))
@@ -122,7 +123,7 @@ class _Louder(nn.Module):
 
 
 def _fresh(case: Case, **changes: Any) -> Case:
-    """The case with nothing computed yet, and other values."""
+    """A copy of the case with some other values, in which nothing is computed yet."""
     return replace(case, **changes)
 
 

@@ -15,7 +15,7 @@ import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import OptiCAM
-from seewhy.explainers.optimized.opti_cam import combined
+from seewhy.explainers.optimized.feature_masks import combination
 from seewhy.explainers.selectors import select_all
 from seewhy.masking.baselines import blend
 
@@ -199,7 +199,7 @@ def test_the_masked_image_says_the_class_louder(model: str) -> None:
 def test_the_map_is_a_convex_combination() -> None:
     features = torch.tensor([[[[1.0, 2.0]], [[5.0, -2.0]]]])
     u = torch.tensor([[0.0, log(3.0)]])  # weights 1/4 and 3/4
-    torch.testing.assert_close(combined(features, u), torch.tensor([[[4.0, -1.0]]]))
+    torch.testing.assert_close(combination(features, u), torch.tensor([[[4.0, -1.0]]]))
 
 
 def test_an_image_stops_when_its_own_loss_stands_still() -> None:

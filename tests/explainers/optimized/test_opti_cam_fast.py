@@ -1,5 +1,7 @@
 """The fast preset of Opti-CAM: its steps against numpy, one image at a time in float64, and what they are worth."""
 
+from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -7,18 +9,25 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_models import TINY
-from test_opti_cam import IMAGES, TARGETS, double
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explainers import FastOptiCAM, OptiCAM
-from seewhy.explainers.optimized.opti_cam import combined
-from seewhy.explainers.optimized.opti_cam_fast import solved, tilted
+from seewhy.explainers import FastOptiCAM, OptiCAM, explainer
+from seewhy.explainers.optimized.feature_masks import combination
+from seewhy.explainers.optimized.opti_cam_fast import solve_damped, tilt
 from seewhy.maps import min_max
 from seewhy.masking.baselines import blend
+
+IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+TARGETS = torch.tensor([2, 4])
+
+
+def double(model: str) -> Classifier:
+    classifier = TINY[model]()
+    return replace(classifier, module=deepcopy(classifier.module).double())
 
 
 def said(classifier: Classifier, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
@@ -85,15 +94,15 @@ def test_the_weights_take_a_small_step_of_the_map() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(3, 40, 3, 4, generator=generator, dtype=torch.float64)
     u = torch.randn(3, 40, generator=generator, dtype=torch.float64)
-    wanted = combined(features, u) + 0.01 * torch.randn(3, 3, 4, generator=generator, dtype=torch.float64)
-    reached = combined(features, tilted(features, u, wanted, damping=1e-9))
+    wanted = combination(features, u) + 0.01 * torch.randn(3, 3, 4, generator=generator, dtype=torch.float64)
+    reached = combination(features, tilt(features, u, wanted, damping=1e-9))
 
     def apart(a: Tensor, b: Tensor) -> Tensor:
         return 1 - torch.nn.functional.cosine_similarity(
             *((m.flatten(1) - m.flatten(1).mean(1, keepdim=True)) for m in (a, b))
         )
 
-    before = apart(combined(features, u), wanted)
+    before = apart(combination(features, u), wanted)
     assert (apart(reached, wanted) < 1e-3 * before).all()
 
 
@@ -104,7 +113,7 @@ def test_channels_or_cells_give_the_same_solution(d: int, p: int) -> None:
     w = torch.rand(2, d, generator=generator, dtype=torch.float64)
     right = torch.randn(2, p, generator=generator, dtype=torch.float64)
     least = torch.tensor([0.02, 0.5], dtype=torch.float64)
-    v = solved(apart, w, right, 0.3, least)
+    v = solve_damped(apart, w, right, 0.3, least)
     for i in range(2):
         covariance = sum(w[i, k] * torch.outer(apart[i, k], apart[i, k]) for k in range(d))
         assert isinstance(covariance, Tensor)
@@ -160,7 +169,7 @@ def test_features_that_do_not_vary_are_a_mask_of_zeros(value: float) -> None:
     features = (value * scales).expand(2, 9, 7, 7).contiguous()
     u = torch.zeros(2, 9)
     wanted = torch.rand(2, 7, 7, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(tilted(features, u, wanted, 0.2), u, rtol=0, atol=1e-2)
+    torch.testing.assert_close(tilt(features, u, wanted, 0.2), u, rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("method", [OptiCAM, FastOptiCAM])
@@ -181,7 +190,7 @@ def test_weights_that_chose_one_channel_stay_finite() -> None:
     u[0, 3] = 60.0
     wanted = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(2))
     for _ in range(40):
-        u = tilted(features, u, wanted, 0.2)
+        u = tilt(features, u, wanted, 0.2)
         assert u.isfinite().all()
 
 
@@ -194,11 +203,11 @@ def test_many_cells_are_solved_by_several_threads() -> None:
     try:
         torch.set_num_threads(2)
         for _ in range(5):
-            u = tilted(features, u, wanted, 0.2)
+            u = tilt(features, u, wanted, 0.2)
     finally:
         torch.set_num_threads(before)
     assert u.isfinite().all()
-    for a, b, c in zip(features.mean(1), combined(features, u), wanted, strict=True):
+    for a, b, c in zip(features.mean(1), combination(features, u), wanted, strict=True):
         start, reached = (torch.corrcoef(torch.stack([m.flatten(), c.flatten()]))[0, 1] for m in (a, b))
         assert reached > max(start, torch.tensor(0.9))
 
@@ -225,7 +234,7 @@ def test_bf16_is_worth_the_same() -> None:
 
 
 def test_what_it_cannot_do_is_refused() -> None:
-    with pytest.raises(SeewhyError, match="damping must be at least"):
-        FastOptiCAM(TINY["cnn"](), damping=0.0)
-    with pytest.raises(SeewhyError, match="normalizes by the range, not by sigmoid: take opti_cam"):
-        FastOptiCAM(TINY["cnn"](), normalization="sigmoid")
+    with pytest.raises(SeewhyError, match=r"cannot take damping=0\.0: give a number of at least 0\.001"):
+        explainer("opti_cam_fast", TINY["cnn"](), damping=0.0)
+    with pytest.raises(SeewhyError, match="cannot take normalization='sigmoid': give range"):
+        explainer("opti_cam_fast", TINY["cnn"](), normalization="sigmoid")

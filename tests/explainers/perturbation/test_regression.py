@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import explainer
-from seewhy.explainers.perturbation.kernel_shap import KernelShap, drawn, enumerated
+from seewhy.explainers.perturbation.kernel_shap import KernelShap, all_coalitions, sample_coalitions
 from seewhy.explainers.perturbation.lime import Lime
 from seewhy.masking.players import divide
 
@@ -170,7 +170,7 @@ def test_players_without_influence_get_nothing_and_equal_ones_the_same() -> None
 @pytest.mark.parametrize("p", [2, 3, 7, 30])
 def test_coalitions_are_drawn_by_the_shapley_kernel(p: int) -> None:
     """Sizes s in proportion to 1 / (s (p - s)); every player in half of the coalitions; each with its complement."""
-    kept, weights = drawn(p, 20_000, seed=1)
+    kept, weights = sample_coalitions(p, 20_000, seed=1)
     assert torch.equal(kept[:20_000], ~kept[20_000:])
     assert weights.unique().tolist() == [1.0]
     share = torch.bincount(kept.sum(1), minlength=p + 1) / len(kept)
@@ -180,7 +180,7 @@ def test_coalitions_are_drawn_by_the_shapley_kernel(p: int) -> None:
 
 
 def test_all_coalitions_are_there_once() -> None:
-    kept, weights = enumerated(5)
+    kept, weights = all_coalitions(5)
     assert len(kept.unique(dim=0)) == len(kept) == 30
     of_size = {s: float(weights[kept.sum(1) == s].sum()) for s in range(1, 5)}
     for s, weight in of_size.items():
@@ -271,7 +271,7 @@ def test_bfloat16_agrees(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("lime", {"width": 0.0}, "width must be positive"),
+        ("lime", {"width": 0.0}, "width=0.0: give a number above 0"),
         ("lime", {"samples": 0}, "samples"),
         ("lime", {"ridge": -1.0}, "ridge"),
         ("lime", {"distance": "l1"}, "cosine or l2"),
@@ -327,7 +327,7 @@ def test_kernel_shap_is_captums(model: str) -> None:
     classifier, images, target = double(model), pictures(1), 3
     ids = divide(images, "superpixels", 10).ids
     p = int(ids.max()) + 1
-    coalitions, _ = drawn(p, 40, seed=4)
+    coalitions, _ = sample_coalitions(p, 40, seed=4)
     theirs = captum("attr").KernelShap(classifier.logits)
     ends = torch.tensor([[1], [0]]).expand(2, p)
 

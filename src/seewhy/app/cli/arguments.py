@@ -1,13 +1,9 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
-
 
 ModelName = Annotated[
     str, typer.Option("--model", help="timm name, torchvision/NAME, hf/ID, shapes, package.module:factory.")

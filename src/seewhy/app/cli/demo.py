@@ -1,12 +1,9 @@
 """``seewhy demo``: everything on the built-in data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
 
 from seewhy.app.cli.arguments import Quiet
 from seewhy.app.cli.progress import progress_bar
@@ -20,7 +17,7 @@ def demo(
     from seewhy.app.demo import page
 
     with progress_bar(quiet) as progress:
-        files = [*page.run(out, progress), *page.measure(out, progress)]
+        files = [*page.write_page(out, progress), *page.write_measurements(out, progress)]
     if not quiet:
         for path in files:
             typer.echo(path)

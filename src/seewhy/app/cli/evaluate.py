@@ -129,7 +129,7 @@ def evaluate(
         if not quiet:
             typer.echo(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
         return
-    print_table(scoreboard.table(result))
+    print_table(scoreboard.figures_table(result))
     for line in scoreboard.failed(result):
         typer.echo(line, err=True)
     if out and not quiet:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seewhy.app.choose import choose
+from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, Weights
+from seewhy.app.cli.progress import progress_bar
 from seewhy.options import pairs
 
 if TYPE_CHECKING:
     from seewhy.explainers import Explainer
     from seewhy.explanation.explain import Explanation
-
-from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, Weights
-from seewhy.app.cli.progress import progress_bar
 
 
 def explain(
@@ -36,11 +35,12 @@ def explain(
     """Explain pictures: writes NAME.EXPLAINER.CLASS.png and .npy, a sheet of several, and manifest.json."""
     from seewhy.classifier.load import load, on_device, parse_options
     from seewhy.explainers.describe import about_explainers
-    from seewhy.explanation.files import explain_file, find_pictures, write
+    from seewhy.explanation.files import explain_seen, find_pictures, read_pictures, write
     from seewhy.explanation.resume import resumable
 
-    pictures = find_pictures(images)
+    files = find_pictures(images)
     classifier = on_device(load(model, weights=weights, classes=classes, options=parse_options(model_option or [])), device)
+    pictures = read_pictures(files, classifier)
     methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
     for reason in left_out:
         typer.echo(f"left out: {reason}", err=True)
@@ -51,18 +51,18 @@ def explain(
 
     def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation]]":
         with progress_bar(quiet) as progress:
-            for path in progress.track(pictures, description="explaining"):
-                done = explain_file(path, classifier, kept, target)
+            for seen in progress.track(pictures, description="explaining"):
+                done = explain_seen(seen, classifier, kept, target)
                 if not quiet:
                     for e in done:
-                        typer.echo(f"{path}: {e.caption}, {e.explainer}")
+                        typer.echo(f"{seen.file}: {e.caption}, {e.explainer}")
                 yield done
 
     try:
         with resumable(out, classifier, methods) as kept:
-            files = write(out, explained(kept), details)
+            written = write(out, explained(kept), details)
     except KeyboardInterrupt:
         typer.echo(f"seewhy: stopped; the same command goes on in {out}", err=True)
         raise typer.Exit(130) from None
     if not quiet:
-        typer.echo(f"{len(files)} files in {out}")
+        typer.echo(f"{len(written)} files in {out}")

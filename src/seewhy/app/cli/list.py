@@ -2,14 +2,9 @@
 
 import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from seewhy.app import catalog
-
-if TYPE_CHECKING:
-    pass
 
 from seewhy.app.cli.progress import print_table
 
@@ -28,9 +23,14 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List explainers, metrics, models and datasets."""
-    entries = {k.value: catalog.entries(k.value) for k in ([kind] if kind else Kind)}
+    from seewhy.app import catalog
+
+    kinds = [k.value for k in ([kind] if kind else Kind)]
+    entries = {k: catalog.entries(k) for k in kinds}
+    for line in (line for k in kinds for line in catalog.plug_in_problems(k)):
+        typer.echo(f"left out: {line}", err=True)
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
         return
     for name, rows in entries.items():
-        print_table(catalog.table(name, rows))
+        print_table(catalog.terminal_table(name, rows))

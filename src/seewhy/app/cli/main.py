@@ -1,22 +1,20 @@
-"""The command line: options in, the library's own functions called, files and one line a result out."""
+"""The command line: options in, the library's own functions called, files and one line a result out.
+
+The files of the commands import torch and the like inside their functions, so that ``seewhy --help`` is there at once.
+"""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from seewhy import __version__
-from seewhy.app.cli.memory import keep_freed
-from seewhy.errors import SeewhyError
-
-if TYPE_CHECKING:
-    pass
 
 from seewhy.app.cli.demo import demo
 from seewhy.app.cli.evaluate import evaluate
 from seewhy.app.cli.explain import explain
 from seewhy.app.cli.list import list_
+from seewhy.app.cli.memory import keep_freed
 from seewhy.app.cli.report import report
+from seewhy.errors import SeewhyError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +32,8 @@ def version(
     show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if show:
+        from seewhy import __version__
+
         typer.echo(f"seewhy {__version__}")
         raise typer.Exit
 

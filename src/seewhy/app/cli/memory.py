@@ -1,17 +1,18 @@
-"""How the process deals with memory that it has used."""
+"""How the process keeps memory that it has used."""
 
 import ctypes
 import sys
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-"""Names of mallopt(3)."""
+"""Parameters of mallopt(3)."""
 
 
 def keep_freed() -> None:
-    """Keep freed blocks for the next forward pass, instead of giving them back and having each page zeroed anew.
+    """Keep freed blocks for the next forward pass instead of giving them back to the system.
 
-    Without it glibc returns every large tensor to the system at once, and up to a third of a forward pass on a CPU is
-    page faults. Only the command line does this: a library has no business with the memory of the process that uses it.
+    Without this glibc returns every large tensor at once, the system zeroes each page anew, and up to a third of a forward
+    pass on a CPU is page faults. Only the command line does this: a library must not change the memory of its user's
+    process.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,25 +1,24 @@
-"""What a command shows while it works, and its tables."""
+"""The progress bar and the tables of the command line. Rich is imported when one of them is made."""
 
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 if TYPE_CHECKING:
-    pass
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
 
 
-def print_table(table: Table) -> None:
-    """As wide as the terminal; a file or a pipe is wide enough for every column."""
+def print_table(table: "Table") -> None:
+    """Print a table as wide as the terminal; in a file or a pipe every column has its place."""
+    from rich.console import Console
+
     Console(width=None if sys.stdout.isatty() else 400).print(table)
 
 
 class EvaluationBar:
-    """Shows how far an evaluation is; what was done before it began does not count for the time left."""
+    """Shows the progress of an evaluation. The time left is estimated from the work of this call alone."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: "Progress") -> None:
         self.bar = bar
         self.task: TaskID | None = None
 
@@ -29,8 +28,11 @@ class EvaluationBar:
         self.bar.update(self.task, completed=done, description=f"evaluating ({failed} failed)" if failed else "evaluating")
 
 
-def progress_bar(quiet: bool) -> Progress:
-    """A bar on stderr with the time left; nothing where stderr is no terminal."""
+def progress_bar(quiet: bool) -> "Progress":
+    """A bar on stderr with the time left. It shows nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),

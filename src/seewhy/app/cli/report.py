@@ -1,12 +1,9 @@
 """``seewhy report``: run folders in, one page out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    pass
 
 from seewhy.app.cli.arguments import Quiet
 

@@ -1,4 +1,4 @@
-"""What the demo measures: the evidence of every method on the built-in pictures, and of a network that cheats."""
+"""The numbers and maps of the demo: every method on the built-in pictures, and a network that cheats."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ from seewhy.explainers import EXPLAINERS, Explainer, explainer
 HONEST = {"CNN": "shapes", "ViT": "shapes/vit"}
 CHEATING, MULTILABEL = "shapes/cnn_shortcut", "shapes/cnn_multilabel"
 FEATURED = ("grad_cam", "hires_cam", "integrated_gradients", "smooth_grad", "saliency")
-"""What the sheet, the cheat and the multi-label picture are shown with, as far as it is registered."""
+"""Methods of the sheet, of the comparison and of the multi-label picture, as far as they are registered."""
 
-BRISK: dict[str, dict[str, object]] = {
+FEWER_STEPS: dict[str, dict[str, object]] = {
     "rise": {"samples": 500},
     "relax": {"samples": 500},
     "u_relax": {"samples": 500},
@@ -33,21 +33,21 @@ BRISK: dict[str, dict[str, object]] = {
     "meaningful_perturbation": {"steps": 100},
     "igos_pp": {"iterations": 5, "path_steps": 5},
 }
-"""With fewer steps than published the slow methods take some seconds a picture; the page says which."""
+"""Options with which slow methods take some seconds a picture. The page says that the papers take more steps."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much is computed.
+class DemoPlan:
+    """How much the demo computes.
 
-    seed        of the built-in pictures, test split
-    candidates  pictures of which those are taken that both honest networks classify correctly
-    further     how many of these are averaged over, beside the first of each class, which are shown
-    tagged      pictures on which the cheating network's accuracy is measured, with the right tag and with any tag
-    evidence    how many of these are explained
-    seconds     for the maps after the first picture's, which every method explains; a method that would exceed them explains
-                fewer pictures, and the page says so
-    load        where the classifiers come from
+    seed        seed of the built-in pictures, test split
+    candidates  pictures that are tried; those that both honest networks classify correctly are explained
+    further     pictures in the averages, beside the first one of each class, which are shown
+    tagged      pictures for the accuracy of the cheating network, with the right tag and with any tag
+    evidence    tagged pictures that are explained
+    seconds     time for the maps after those of the first picture; a method that would exceed it explains fewer pictures,
+                and the page says so
+    load        function that loads a classifier by name
     """
 
     seed: int = 0
@@ -60,7 +60,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureBatch:
     """images (n, 3, h, w); labels (n,), or (n, k) with several objects; regions (n, k, h, w); tags (n, h, w)."""
 
     images: Tensor
@@ -68,8 +68,8 @@ class Pictures:
     regions: Tensor
     tags: Tensor
 
-    def __getitem__(self, rows: slice | list[int]) -> "Pictures":
-        return Pictures(self.images[rows], self.labels[rows], self.regions[rows], self.tags[rows])
+    def __getitem__(self, rows: slice | list[int]) -> "PictureBatch":
+        return PictureBatch(self.images[rows], self.labels[rows], self.regions[rows], self.tags[rows])
 
     @property
     def objects(self) -> Tensor:
@@ -78,7 +78,7 @@ class Pictures:
 
 
 class Mean(NamedTuple):
-    """A mean, half the width of its 95 % interval (Student's t; NaN for n = 1), and of how many numbers."""
+    """A mean, half the width of its 95 % interval (Student's t; NaN for n = 1), and the number of values."""
 
     value: float
     margin: float
@@ -101,8 +101,8 @@ class Mean(NamedTuple):
 
 
 @dataclass
-class Run:
-    """One method on one network: maps (m, h, w) of the first m pictures, seconds for one; or why it was not run."""
+class MapsOfMethod:
+    """One method on one network: maps (h, w) of the first m pictures and the seconds of one, or why it was not run."""
 
     name: str
     network: str
@@ -112,41 +112,42 @@ class Run:
     pace: float = 0.0
     refusal: str = ""
 
-    def explain(self, pictures: Pictures) -> None:
-        """Add the maps of more pictures; a method that does not fit the network says so instead."""
+    def explain(self, pictures: PictureBatch) -> None:
+        """Add the maps of more pictures. A method that does not fit the network gets its message as the refusal."""
         started = perf_counter()
         try:
-            self.explainer = self.explainer or built(self.name, self.classifier)
+            self.explainer = self.explainer or make_explainer(self.name, self.classifier)
             self.maps += self.explainer.explain(pictures.images, pictures.labels)
         except SeewhyError as error:
             self.refusal = str(error)
         self.pace = (perf_counter() - started) / len(pictures.labels)
 
-    def shares(self, pictures: Pictures) -> Tensor:
-        """(m,) the part of each map's evidence that lies inside the object."""
+    def shares(self, pictures: PictureBatch) -> Tensor:
+        """(m,) the share of each map's evidence that lies inside the object."""
         return share_inside(torch.stack(self.maps), pictures.objects[: len(self.maps)])
 
 
-def built(name: str, classifier: Classifier) -> Explainer:
-    return explainer(name, classifier, **BRISK.get(name, {}))
+def make_explainer(name: str, classifier: Classifier) -> Explainer:
+    """The explainer ``name``, with fewer steps if it is slow."""
+    return explainer(name, classifier, **FEWER_STEPS.get(name, {}))
 
 
-def draw(n: int, seed: int, shortcut: Shortcut = "none", multilabel: bool = False) -> Pictures:
+def make_pictures(n: int, seed: int, shortcut: Shortcut = "none", multilabel: bool = False) -> PictureBatch:
     """The first ``n`` test pictures."""
     data = Shapes(n=n, seed=seed, shortcut=shortcut, multilabel=multilabel)
     samples = [data.sample(i) for i in range(n)]
-    return Pictures(*(torch.stack([getattr(s, key) for s in samples]) for key in ("image", "label", "regions", "tag")))
+    return PictureBatch(*(torch.stack([getattr(s, key) for s in samples]) for key in ("image", "label", "regions", "tag")))
 
 
 def probabilities(classifier: Classifier, images: Tensor) -> Tensor:
-    """(n, k) of the classifier as it is."""
+    """(n, k) probabilities of the classes."""
     with frozen(classifier.module), torch.no_grad():
         return torch.cat([classifier.probabilities(part) for part in images.split(64)])
 
 
-def choose(plan: Plan, classifiers: Sequence[Classifier]) -> tuple[Pictures, int]:
-    """Pictures that all classifiers get right: the first of each class, then others in their order; how many are first."""
-    pictures = draw(plan.candidates, plan.seed)
+def choose_pictures(plan: DemoPlan, classifiers: Sequence[Classifier]) -> tuple[PictureBatch, int]:
+    """Pictures that all classifiers get right: the first of each class, then others. Also the number of the first ones."""
+    pictures = make_pictures(plan.candidates, plan.seed)
     votes = [probabilities(c, pictures.images).argmax(1) == pictures.labels for c in classifiers]
     right = torch.stack(votes).all(0).nonzero().flatten().tolist()
     first = {int(pictures.labels[i]): i for i in reversed(right)}
@@ -157,15 +158,16 @@ def choose(plan: Plan, classifiers: Sequence[Classifier]) -> tuple[Pictures, int
     return pictures[shown + others], len(shown)
 
 
-def explain_all(
-    classifiers: Mapping[str, Classifier], pictures: Pictures, shown: int, seconds: float, advance: Callable[[], None]
-) -> list[Run]:
-    """Every registered method on every network: one picture however long it takes, then the other shown ones, then the rest.
+def explain_pictures(
+    classifiers: Mapping[str, Classifier], pictures: PictureBatch, shown: int, seconds: float, advance: Callable[[], None]
+) -> list[MapsOfMethod]:
+    """Maps of every registered method on every network: of the first picture, of the other shown ones, then of the rest.
 
-    Cheap methods go first. What would not end within ``seconds`` after the first picture is left out, so that a slow method
-    has fewer maps; only the featured ones, of which the sheet is made, have a map of every shown picture.
+    Every method explains the first picture, however long that takes. Then fast methods go first, and a method that would
+    exceed ``seconds`` explains no more pictures. The featured methods explain every shown picture, since the sheet needs
+    those maps.
     """
-    runs = [Run(name, network, c) for name in EXPLAINERS for network, c in classifiers.items()]
+    runs = [MapsOfMethod(name, network, c) for name, _ in EXPLAINERS.items() for network, c in classifiers.items()]
     always = featured(5)
     deadline = inf
     for k, stage in enumerate((slice(0, 1), slice(1, shown), slice(shown, len(pictures.labels)))):
@@ -182,52 +184,52 @@ def explain_all(
 
 
 def share_inside(maps: Tensor, regions: Tensor) -> Tensor:
-    """(n,) the part of each map's positive sum that lies inside the region; NaN for a map that is nowhere positive."""
+    """(n,) the share of each map's positive sum inside the region; NaN for a map that is nowhere positive."""
     positive = maps.clamp_min(0)
     return (positive * regions).sum((1, 2)) / positive.sum((1, 2))  # 0 / 0 is NaN
 
 
 def featured(n: int) -> list[str]:
-    """Up to ``n`` of the methods for which there is room, those of ``FEATURED`` first."""
-    rest = [name for name in EXPLAINERS if EXPLAINERS[name].class_specific and EXPLAINERS[name].family != "learned"]
+    """Names of ``n`` class-specific methods, or of fewer where there are fewer; those of ``FEATURED`` come first."""
+    rest = [name for name, method in EXPLAINERS.items() if method.class_specific and method.family != "learned"]
     return [*(name for name in FEATURED if name in EXPLAINERS), *(name for name in rest if name not in FEATURED)][:n]
 
 
 @dataclass
-class Cheat:
-    """What the cheating and the honest network do with tagged pictures.
+class Comparison:
+    """The cheating and the honest network on tagged pictures.
 
-    accuracy   network -> how many of n are right: with the tag of the true class, with the tag of any class
-    evidence   method -> network -> share on the tag and on the object
+    accuracy   network -> number of right answers among n: with the tag of the true class, with the tag of any class
+    evidence   method -> network -> share of the evidence on the tag and on the object
     area       share of the picture that the tag and the object fill
-    cases      pictures that are shown, with each network's answer and maps
+    pictures   pictures that are shown, with each network's answer and maps
     """
 
     n: int
     accuracy: dict[str, tuple[int, int]]
     evidence: dict[str, dict[str, tuple[Mean, Mean]]]
     area: tuple[Mean, Mean]
-    cases: list["Case"]
+    pictures: list["TaggedPicture"]
 
     @property
     def caught(self) -> list[str]:
-        """The methods whose 95 % intervals for the evidence on the tag lie apart, the cheating network's the higher."""
+        """Methods that show more evidence on the tag for the cheating network: the 95 % intervals do not overlap."""
         pairs = {method: (e["cheating"][0], e["honest"][0]) for method, e in self.evidence.items()}
         return [m for m, (cheating, honest) in pairs.items() if cheating.low > honest.high]
 
 
-class Case(NamedTuple):
-    """One tagged picture, and for each network the class it answers, its probability, and the maps by method."""
+class TaggedPicture(NamedTuple):
+    """A picture with a tag, and for each network its answer, the probability of the answer, and the maps by method."""
 
-    picture: Pictures
+    picture: PictureBatch
     right_tag: bool
     answers: dict[str, tuple[int, float, dict[str, Tensor]]]
 
 
-def catch(honest: Classifier, cheating: Classifier, plan: Plan) -> Cheat:
-    """Measure both networks on tagged pictures, and keep some to show: three with the right tag, two with a wrong one."""
+def compare_cheater(honest: Classifier, cheating: Classifier, plan: DemoPlan) -> Comparison:
+    """Both networks on tagged pictures. Five are kept to be shown: three with the right tag, two with a wrong one."""
     networks = {"cheating": cheating, "honest": honest}
-    own, anyone = (draw(plan.tagged, plan.seed, shortcut) for shortcut in ("correlated", "random"))
+    own, anyone = (make_pictures(plan.tagged, plan.seed, shortcut) for shortcut in ("correlated", "random"))
     right = {k: [probabilities(c, p.images).argmax(1) == p.labels for p in (own, anyone)] for k, c in networks.items()}
     methods = featured(5)
     some = own[: plan.evidence]
@@ -235,41 +237,43 @@ def catch(honest: Classifier, cheating: Classifier, plan: Plan) -> Cheat:
     for name, classifier in networks.items():
         answers = probabilities(classifier, some.images).argmax(1)
         for method in methods:
-            maps = built(method, classifier).explain(some.images, answers)
+            maps = make_explainer(method, classifier).explain(some.images, answers)
             on_tag, on_object = share_inside(maps, some.tags), share_inside(maps, some.objects)
             evidence[method][name] = Mean.of(on_tag), Mean.of(on_object)
     both = (right["cheating"][0] & right["honest"][0]).nonzero().flatten().tolist()
     first = {int(own.labels[i]): i for i in reversed(both)}
     fooled = (~right["cheating"][1] & right["honest"][1]).nonzero().flatten()[:2]
-    cases = [_case(own[first[k] : first[k] + 1], True, networks, methods) for k in sorted(first)[:3]]
-    cases += [_case(anyone[i : i + 1], False, networks, methods) for i in fooled.tolist()]
-    return Cheat(
+    shown = [_tagged_picture(own[first[k] : first[k] + 1], True, networks, methods) for k in sorted(first)[:3]]
+    shown += [_tagged_picture(anyone[i : i + 1], False, networks, methods) for i in fooled.tolist()]
+    return Comparison(
         n=plan.tagged,
         accuracy={name: (int(a.sum()), int(b.sum())) for name, (a, b) in right.items()},
         evidence=evidence,
         area=(Mean.of(some.tags.float().mean((1, 2))), Mean.of(some.objects.float().mean((1, 2)))),
-        cases=cases,
+        pictures=shown,
     )
 
 
-def _case(picture: Pictures, right_tag: bool, networks: Mapping[str, Classifier], methods: Sequence[str]) -> Case:
+def _tagged_picture(
+    picture: PictureBatch, right_tag: bool, networks: Mapping[str, Classifier], methods: Sequence[str]
+) -> TaggedPicture:
     answers = {}
     for name, classifier in networks.items():
         probability, answer = probabilities(classifier, picture.images).max(1)
-        maps = {m: built(m, classifier).explain(picture.images, answer)[0] for m in methods}
+        maps = {m: make_explainer(m, classifier).explain(picture.images, answer)[0] for m in methods}
         answers[name] = int(answer), float(probability), maps
-    return Case(picture, right_tag, answers)
+    return TaggedPicture(picture, right_tag, answers)
 
 
-def multilabel(plan: Plan) -> tuple[Pictures, list[int], dict[str, Tensor]] | None:
-    """The first picture of at least three objects that the multi-label network gets right, its classes, and maps of each.
+def multilabel(plan: DemoPlan) -> tuple[PictureBatch, list[int], dict[str, Tensor]] | None:
+    """A picture of at least three objects that the multi-label network gets right, its classes, and maps of each class.
 
-    None where the package has no such network, or where it gets none of them right.
+    None where the package has no such network, or where the network gets no such picture right.
     """
     if not (files("seewhy.classifier") / "weights" / f"{MULTILABEL.replace('/', '_')}.safetensors").is_file():
         return None
     classifier = plan.load(MULTILABEL)
-    pictures = draw(plan.candidates, plan.seed, multilabel=True)
+    pictures = make_pictures(plan.candidates, plan.seed, multilabel=True)
     right = ((probabilities(classifier, pictures.images) > 0.5) == pictures.labels.bool()).all(1)
     found = (right & (pictures.labels.sum(1) >= 3)).nonzero().flatten().tolist()
     if not found:
@@ -277,5 +281,5 @@ def multilabel(plan: Plan) -> tuple[Pictures, list[int], dict[str, Tensor]] | No
     picture = pictures[found[:1]]
     present = picture.labels[0].nonzero().flatten()
     images = picture.images.expand(len(present), -1, -1, -1)
-    maps = {m: built(m, classifier).explain(images, present) for m in featured(5) if EXPLAINERS[m].class_specific}
+    maps = {m: make_explainer(m, classifier).explain(images, present) for m in featured(5) if EXPLAINERS[m].class_specific}
     return picture, present.tolist(), maps

@@ -1,19 +1,15 @@
-"""The demo: every method on the built-in pictures, a classifier that cheats, caught, and some methods, measured."""
+"""The pages of the demo: every method on the built-in pictures, a classifier that cheats, a report of some methods."""
 
-import base64
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import get_args
 
-import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
@@ -22,22 +18,23 @@ from rich.progress import Progress
 from torch import Tensor
 
 from seewhy.app.demo.evidence import (
-    BRISK,
     CHEATING,
+    FEWER_STEPS,
     HONEST,
-    Cheat,
+    Comparison,
+    DemoPlan,
+    MapsOfMethod,
     Mean,
-    Pictures,
-    Plan,
-    Run,
-    catch,
-    choose,
-    explain_all,
+    PictureBatch,
+    choose_pictures,
+    compare_cheater,
+    explain_pictures,
     multilabel,
     probabilities,
     share_inside,
 )
 from seewhy.classifier.load import load
+from seewhy.classifier.threads import threads
 from seewhy.data.pictures import to_picture
 from seewhy.data.shapes.shapes import Shapes
 from seewhy.describe import environment
@@ -51,23 +48,30 @@ from seewhy.metrics import metric
 from seewhy.report import write_report
 
 CYAN = (0, 229, 255)
-"""Around the tag: a color that neither scale of the maps has."""
-TILE = 192
+"""Color around the tag. Neither color scale of the maps has it."""
+SIDE = 192
+"""Side of a picture on the page, in pixels."""
+WEBP_QUALITY = 72
+"""Quality of the pictures as WebP."""
 
 
-DEFAULT = Plan()
+DEFAULT = DemoPlan()
 
 
-def run(out: Path, progress: Progress, plan: Plan = DEFAULT) -> list[Path]:
-    """Write ``demo.png`` and ``demo.html`` into ``out``, both or neither; the files. SeewhyError if that cannot be."""
-    with staged(out) as folder, _one_thread():
+def write_page(out: Path, progress: Progress, plan: DemoPlan = DEFAULT) -> list[Path]:
+    """Write ``demo.png`` and ``demo.html`` into ``out``, both or neither. Returns the files.
+
+    Raises SeewhyError where ``out`` cannot be written.
+    """
+    # networks this small gain little by more threads, and lose much where other work runs beside them
+    with staged(out) as folder, threads(1):
         started = perf_counter()
         task = progress.add_task("demo", total=len(HONEST) * len(EXPLAINERS) * 3 + 4)
         honest = {name: plan.load(source) for name, source in HONEST.items()}
-        pictures, shown = choose(plan, list(honest.values()))
+        pictures, shown = choose_pictures(plan, list(honest.values()))
         progress.advance(task)
-        runs = explain_all(honest, pictures, shown, plan.seconds, lambda: progress.advance(task))
-        cheat = catch(honest["CNN"], plan.load(CHEATING), plan)
+        runs = explain_pictures(honest, pictures, shown, plan.seconds, lambda: progress.advance(task))
+        cheat = compare_cheater(honest["CNN"], plan.load(CHEATING), plan)
         progress.advance(task)
         several = multilabel(plan)
         progress.advance(task)
@@ -84,8 +88,8 @@ MEASURED = {
 }
 
 
-def measure(out: Path, progress: Progress) -> list[Path]:
-    """Write ``report.html`` and its tables into ``out``: some methods, measured on two dozen built-in pictures."""
+def write_measurements(out: Path, progress: Progress) -> list[Path]:
+    """Write ``report.html`` and its tables into ``out``: some methods, measured on 24 built-in pictures."""
     task = progress.add_task("measuring")
     classifier, dataset = load("shapes"), Shapes(n=24)
 
@@ -102,37 +106,30 @@ def measure(out: Path, progress: Progress) -> list[Path]:
         return write_report([run_folder], out / "report.html")
 
 
-def drawn(
+def draw_picture(
     image: Tensor, attribution: Tensor | None = None, region: Tensor | None = None, tag: Tensor | None = None
 ) -> Image.Image:
-    """The picture, or a map over it, with a white line around the object and one in cyan around the tag."""
-    picture = overlay.enlarge(to_picture(image), TILE) if attribution is None else overlay.overlay(image, attribution, TILE)
+    """The picture, or a map over it, with a white line around the object and a cyan one around the tag."""
+    picture = overlay.enlarge(to_picture(image), SIDE) if attribution is None else overlay.overlay(image, attribution, SIDE)
     for part, color in ((region, overlay.PAPER), (tag, CYAN)):
         picture = picture if part is None else overlay.outlined(picture, part, color)
     return picture
 
 
-def uri(picture: Image.Image) -> str:
-    """The picture inside its own address, so that a page needs no other file."""
-    content = BytesIO()
-    picture.save(content, "WEBP", quality=72, method=4)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
-
-
 def share(part: float) -> str:
-    """A part of 1 in percent; NaN is the share of nothing."""
+    """A number from 0 to 1 in percent; "none" for NaN, the share of a map that is nowhere positive."""
     return "none" if isnan(part) else f"{100 * part:.{int(part < 0.0095)}f}\u202f%"
 
 
 def citation(name: str) -> str:
-    """Authors and year of a method's paper, as its file names them; nothing for a method without a paper."""
+    """Authors and year of a method's paper, from the docstring of its file. Empty for a method without a paper."""
     head = inspect.getdoc(sys.modules[EXPLAINERS[name].__module__]) or ""
     named = re.search(r"\(([^()]*\d{4})\)", head)
     return "" if not EXPLAINERS[name].paper else named[1] if named else EXPLAINERS[name].paper
 
 
-def _sheet(runs: Sequence[Run], pictures: Pictures, shown: int, cheat: Cheat) -> Image.Image:
-    """Three sheets below one another: two pictures of the CNN, the same of the ViT, and both CNNs on a tagged picture."""
+def _sheet(runs: Sequence[MapsOfMethod], pictures: PictureBatch, shown: int, cheat: Comparison) -> Image.Image:
+    """Three sheets in one: two pictures with maps of the CNN, the same of the ViT, both CNNs on a tagged picture."""
     methods = list(cheat.evidence)
     parts = []
     for network in HONEST:
@@ -143,38 +140,38 @@ def _sheet(runs: Sequence[Run], pictures: Pictures, shown: int, cheat: Cheat) ->
             maps = [mine[m].maps[i] if len(mine[m].maps) > i else None for m in methods]
             probability, answer = probabilities(mine[methods[0]].classifier, p.images)[0].max(0)
             rows.append(_row(p, f"{Shapes.classes[int(answer)]}  {percent(float(probability))}", maps))
-        parts.append(sheet(rows, f"The evidence of the {network}", ["object outlined", *methods], TILE, keys=()))
-    for case in cheat.cases[:1]:
+        parts.append(sheet(rows, f"The evidence of the {network}", ["object outlined", *methods], SIDE, keys=()))
+    for tagged in cheat.pictures[:1]:
         rows = [
-            _row(case.picture, f"{name}: {Shapes.classes[answer]}", list(maps.values()))
-            for name, (answer, _, maps) in case.answers.items()
+            _row(tagged.picture, f"{name}: {Shapes.classes[answer]}", list(maps.values()))
+            for name, (answer, _, maps) in tagged.answers.items()
         ]
         title = "Two CNNs, one right answer: the cheating one learned the tag (cyan), the honest one the shape"
-        parts.append(sheet(rows, title, ["object and tag", *methods], TILE))
+        parts.append(sheet(rows, title, ["object and tag", *methods], SIDE))
     canvas = Image.new("RGB", (max(p.width for p in parts), sum(p.height for p in parts)), overlay.PAPER)
     for k, part in enumerate(parts):
         canvas.paste(part, (0, sum(p.height for p in parts[:k])))
     return canvas
 
 
-def _row(p: Pictures, text: str, maps: Sequence[Tensor | None]) -> list[Panel]:
-    """A picture with its caption, and its maps; the place of a map that was too slow stays empty."""
+def _row(p: PictureBatch, text: str, maps: Sequence[Tensor | None]) -> list[Panel]:
+    """A picture with its caption, and its maps. The place of a map that was not made stays empty."""
     regions = p.objects[0], p.tags[0]
-    seen = Panel(drawn(p.images[0], None, *regions), text, bold=True)
-    empty = Image.new("RGB", (TILE, TILE), overlay.PAPER)
-    return [seen, *(Panel(empty if m is None else drawn(p.images[0], m, *regions)) for m in maps)]
+    seen = Panel(draw_picture(p.images[0], None, *regions), text, bold=True)
+    empty = Image.new("RGB", (SIDE, SIDE), overlay.PAPER)
+    return [seen, *(Panel(empty if m is None else draw_picture(p.images[0], m, *regions)) for m in maps)]
 
 
 def _page(
-    runs: Sequence[Run],
-    pictures: Pictures,
+    runs: Sequence[MapsOfMethod],
+    pictures: PictureBatch,
     shown: int,
-    cheat: Cheat,
-    several: tuple[Pictures, list[int], dict[str, Tensor]] | None,
-    plan: Plan,
+    cheat: Comparison,
+    several: tuple[PictureBatch, list[int], dict[str, Tensor]] | None,
+    plan: DemoPlan,
     started: float,
 ) -> str:
-    """The page as text; all words are in the template."""
+    """The page as text. Its words are in the template."""
     environment_ = Environment(
         loader=PackageLoader("seewhy.app.demo"),
         autoescape=True,
@@ -187,8 +184,8 @@ def _page(
     ramps = {name: [to_hex(colormaps[name](i / 8)) for i in range(9)] for name in (overlay.SEQUENTIAL, overlay.DIVERGING)}
     return environment_.get_template("demo.html.j2").render(
         families=[f for f in get_args(Family) if any(EXPLAINERS[r.name].family == f for r in runs)],
-        family={name: EXPLAINERS[name].family for name in EXPLAINERS},
-        citation={name: citation(name) for name in EXPLAINERS},
+        family={name: method.family for name, method in EXPLAINERS.items()},
+        citation={name: citation(name) for name, _ in EXPLAINERS.items()},
         networks=list(classifiers),
         runs=runs,
         means={(r.name, r.network): Mean.of(r.shares(pictures)) for r in runs if r.maps},
@@ -200,22 +197,11 @@ def _page(
         cheat=cheat,
         several=several,
         inside=share_inside,
-        brisk=BRISK,
+        fewer_steps=FEWER_STEPS,
         classes=Shapes.classes,
         plan=plan,
         ramps=ramps,
         environment=environment(),
         seconds=perf_counter() - started,
-        picture=lambda *args: uri(drawn(*args)),
+        picture=lambda *args: overlay.data_uri(draw_picture(*args), WEBP_QUALITY),
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Each operation in one thread: those of networks this small gain little by more, and beside other work lose much."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

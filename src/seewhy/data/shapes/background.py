@@ -1,4 +1,4 @@
-"""What lies behind the objects of `shapes`: clouds, marble, landscapes and out-of-focus lights, and their colors."""
+"""The backgrounds of `shapes`, clouds, marble, landscapes and out-of-focus lights, and their colors."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from seewhy.data.shapes.drawing import Field, SmoothNoise, ramp, smoothstep
 
-KINDS = ("clouds", "marble", "landscape", "lights")
+BACKGROUNDS = ("clouds", "marble", "landscape", "lights")
 
 PALETTES = (
     "1f2a44 4f6d8f a9b8c4 e8d5b7 d98c5f",  # dusk over the sea
@@ -22,11 +22,11 @@ PALETTES = (
     "4a1033 97305f d0668a eda7ab fbe1d3",  # rose garden
     "2d1708 8a3d0c d9781c f3b54a fbe9b2",  # autumn
 )
-"""Five colors each, dark to light. Objects take theirs from the same list, so no color belongs to objects alone."""
+"""Palettes of five colors, dark to light. Objects use the same palettes, so no color belongs to objects alone."""
 
 
 def palette(rng: np.random.Generator) -> Field:
-    """(5, 3) one of the palettes, its hue and brightness a little shifted."""
+    """(5, 3) a random palette, with a slightly shifted hue and brightness."""
     codes = PALETTES[rng.integers(len(PALETTES))].split()
     colors = np.array([[int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)] for code in codes], np.float32)
     tint = rng.uniform(0.85, 1.12, 3) * rng.uniform(0.9, 1.08)
@@ -38,8 +38,11 @@ def palette(rng: np.random.Generator) -> Field:
 class Background:
     """A background that can be rendered at any size.
 
+    kind     one of ``BACKGROUNDS``
     colors   (m, 3) a palette, in the order in which the kind uses it
-    noise    its large forms        detail    the grain of its surface        numbers    (8, 4) uniform, used as needed
+    noise    the large forms
+    detail   the grain of the surface
+    numbers  (8, 4) uniform random numbers, of which each kind uses some
     """
 
     kind: str
@@ -52,7 +55,7 @@ class Background:
     def draw(cls, rng: np.random.Generator) -> "Background":
         colors = palette(rng)
         return cls(
-            kind=KINDS[rng.integers(len(KINDS))],
+            kind=BACKGROUNDS[rng.integers(len(BACKGROUNDS))],
             colors=colors[::-1] if rng.random() < 0.5 else colors,
             noise=SmoothNoise.draw(rng, 2, 5, rng.uniform(0.4, 0.62)),
             detail=SmoothNoise.draw(rng, 4, 4, 0.75),
@@ -80,7 +83,7 @@ class Background:
         return ramp(self.colors, 0.5 + 0.42 * veins)
 
     def _landscape(self, x: Field, y: Field) -> Field:
-        """A sky, and before it two to four ridges, each nearer one lower and farther along the palette."""
+        """A sky behind two to four ridges. A nearer ridge is lower, and its color is farther along the palette."""
         size = len(x)
         form = self.noise.render(size)
         horizon = 0.3 + 0.35 * self.numbers[1, 0]
@@ -89,7 +92,7 @@ class Background:
         ridges = 2 + int(3 * self.numbers[1, 1])
         for ridge in range(ridges):
             nearness = ridge / ridges
-            # One row of the noise is the skyline; near ridges are taller and rougher than far ones.
+            # a row of the noise is the skyline; near ridges are taller and rougher than far ones
             skyline = form[int((0.1 + 0.8 * self.numbers[2 + ridge, 0]) * (size - 1))]
             top = horizon + (1 - horizon) * nearness + (0.05 + 0.07 * nearness) * skyline
             share = smoothstep(-1.0, 1.0, (y - top[None]) * size)[..., None]
@@ -98,7 +101,7 @@ class Background:
         return image
 
     def _lights(self, x: Field, y: Field) -> Field:
-        """Soft discs, out of focus, over a gradient."""
+        """Soft discs over a gradient, like lights out of focus."""
         angle = 2 * np.pi * self.numbers[1, 0]
         along = 0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
         image = ramp(self.colors[:3], along + 0.12 * self.noise.render(len(x)))

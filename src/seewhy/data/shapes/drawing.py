@@ -1,8 +1,8 @@
 """How the pictures of `shapes` are painted: outlines, textures, smooth noise, layers.
 
-Everything lives in unit coordinates: x to the right and y downward, both from 0 to 1 over the picture, so that one
-description gives the same picture at every size. An outline is a signed distance (negative inside), which makes
-anti-aliasing a clip instead of a supersampled drawing.
+All places are in unit coordinates: x to the right and y downward, both from 0 to 1 over the picture. So one description
+gives the same picture at every size. An outline is a signed distance, negative inside. Anti-aliasing is then a clip of
+this distance, and needs no supersampled drawing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ from scipy.ndimage import map_coordinates
 
 Field = NDArray[np.floating[Any]]
 """(h, w) numbers, or (h, w, 3) colors in [0, 1]."""
-Mask = NDArray[np.bool_]
+PixelMask = NDArray[np.bool_]
 Window = tuple[slice, slice]
 Outline = Callable[[Field, Field], Field]
-"""Signed distance in the object's own coordinates, where its bounding circle has a radius of about 1."""
+"""The signed distance to an outline, in the object's coordinates: its bounding circle has a radius of about 1."""
 
 
 def circle(x: Field, y: Field) -> Field:
@@ -28,7 +28,7 @@ def circle(x: Field, y: Field) -> Field:
 
 
 def radial(x: Field, y: Field, points: int, inner: float) -> Field:
-    """A star of ``points`` tips on the unit circle and notches at radius ``inner``; cos(pi / points): regular."""
+    """A star with ``points`` tips on the unit circle and notches at radius ``inner``; cos(pi / points) gives a polygon."""
     sector = 2 * np.pi / points
     angle = np.abs((np.arctan2(y, x) + sector / 2) % sector - sector / 2)
     radius = np.hypot(x, y)
@@ -56,13 +56,13 @@ def heart(x: Field, y: Field, scale: float = 0.62) -> Field:
     return distance
 
 
-def shard(x: Field, y: Field, normals: Field) -> Field:
+def polygon(x: Field, y: Field, normals: Field) -> Field:
     """A convex polygon of no class. ``normals``: (sides, 3) rows of nx, ny and the side's distance from the middle."""
     distance: Field = (normals[:, 0, None, None] * x + normals[:, 1, None, None] * y - normals[:, 2, None, None]).max(0)
     return distance
 
 
-def potato(x: Field, y: Field, waves: Field) -> Field:
+def blob(x: Field, y: Field, waves: Field) -> Field:
     """A rounded irregular blob. ``waves``: (m, 3) rows of frequency, amplitude, phase."""
     angle = np.arctan2(y, x)
     edge = 1 + sum(amplitude * np.sin(frequency * angle + phase) for frequency, amplitude, phase in waves)
@@ -92,12 +92,12 @@ OUTLINES: Mapping[str, Outline] = MappingProxyType(
 UNIT_AREA: Mapping[str, float] = MappingProxyType(
     {"circle": 3.142, "square": 2.0, "triangle": 1.299, "star": 1.323, "cross": 2.362, "heart": 2.322}
 )
-"""The area inside each outline, so that objects of one area can be drawn whatever their class."""
+"""The area inside each outline. With it, the class of an object does not decide its area."""
 
 
 @lru_cache(maxsize=64)
 def _spline(size: int, cells: int) -> Field:
-    """(size, cells + 3) weights of a uniform cubic B-spline, which leaves no grid to be seen in the noise."""
+    """(size, cells + 3) weights of a uniform cubic B-spline, with which no grid shows in the noise."""
     position = (np.arange(size) + 0.5) / size * cells
     left = np.minimum(position.astype(int), cells - 1)
     t = position - left
@@ -110,7 +110,7 @@ def _spline(size: int, cells: int) -> Field:
 
 @dataclass(frozen=True)
 class SmoothNoise:
-    """Noise of several octaves, like clouds; the same at every size up to the finest octave that a size can show."""
+    """Noise of several octaves, like clouds. It is the same at every size, but for octaves too fine for a small size."""
 
     grids: tuple[Field, ...]
 
@@ -148,7 +148,7 @@ def ramp(colors: Field, t: Field) -> Field:
 
 @dataclass(frozen=True)
 class Texture:
-    """What fills an outline: two colors mixed by a pattern in the object's coordinates, and a light from one side."""
+    """The filling of an outline: two colors mixed by a pattern in the object's coordinates, and a light from one side."""
 
     kind: str
     colors: Field
@@ -189,10 +189,12 @@ class Texture:
 class Layer:
     """One thing painted over what lies below it.
 
-    label     index of its class, or None for what belongs to no class
-    center    x, y        radius   of the bounding circle, in picture sides        reach   of the window, in radii
-    line      0 paints it solid, else the width of its outline in radii
-    softness  width of its edge in picture sides; 0 is one anti-aliased pixel
+    center    x, y
+    radius    of the bounding circle, in picture sides
+    reach     of the window in which it is painted, in radii
+    line      0 for a solid object, else the width of its outline in radii
+    softness  width of its edge in picture sides; 0 for one anti-aliased pixel
+    label     index of its class; None for a thing of no class
     """
 
     outline: Outline
@@ -208,9 +210,9 @@ class Layer:
     label: int | None = None
 
     def coverage(self, size: int) -> tuple[Window, Field, Field, Field]:
-        """Its window in the picture; there, its coverage in [0, 1] and its own coordinates x and y, each (h, w)."""
+        """Its window in the picture, and in this window its coverage in [0, 1] and its coordinates x and y, each (h, w)."""
         half = self.radius * self.reach + 1.5 / size
-        rows, columns = (_span(middle - half, middle + half, size) for middle in (self.center[1], self.center[0]))
+        rows, columns = (_pixel_range(middle - half, middle + half, size) for middle in (self.center[1], self.center[0]))
         across = ((np.arange(columns.start, columns.stop) + 0.5) / size - self.center[0]).astype(np.float32)[None]
         down = ((np.arange(rows.start, rows.stop) + 0.5) / size - self.center[1]).astype(np.float32)[:, None]
         sin, cos = np.float32(np.sin(self.angle) / self.radius), np.float32(np.cos(self.angle) / self.radius)
@@ -223,19 +225,19 @@ class Layer:
         covered = np.clip(0.5 - distance * (self.radius / edge), 0, 1).astype(np.float32)
         return (rows, columns), covered, x, y
 
-    def mask(self, size: int) -> Mask:
-        """(size, size) the pixels that are more this layer than what lies below it."""
+    def mask(self, size: int) -> PixelMask:
+        """(size, size) the pixels that show more of this layer than of the layers below."""
         window, covered, _, _ = self.coverage(size)
         mask = np.zeros((size, size), np.bool_)
         mask[window] = covered * self.opacity >= 0.5
         return mask
 
     def area(self, size: int) -> int:
-        """Pixels of its mask if the picture went on beyond its border."""
+        """The number of pixels of its mask, as if no border of the picture cut it."""
         return int(replace(self, center=(0.5, 0.5)).mask(size).sum())
 
-    def paint(self, image: Field) -> Mask:
-        """Paint itself over ``image`` (size, size, 3), in place; its mask."""
+    def paint(self, image: Field) -> PixelMask:
+        """Paint the layer over ``image`` (size, size, 3), in place. Returns its mask."""
         size = len(image)
         window, covered, x, y = self.coverage(size)
         alpha = covered * self.opacity
@@ -245,16 +247,16 @@ class Layer:
         return mask
 
 
-def _span(low: float, high: float, size: int) -> slice:
-    """The pixels between two unit coordinates, cut at the border of the picture."""
+def _pixel_range(low: float, high: float, size: int) -> slice:
+    """The pixels between two unit coordinates, cut at the borders of the picture."""
     start = int(np.clip(np.floor(low * size), 0, size))
     return slice(start, int(np.clip(np.ceil(high * size), start, size)))
 
 
-def visible(masks: Sequence[Mask]) -> list[Mask]:
-    """For masks from the lowest layer to the highest: each without what the masks above it cover."""
-    parts: list[Mask] = []
-    above: Mask | None = None
+def visible_parts(masks: Sequence[PixelMask]) -> list[PixelMask]:
+    """The visible part of each mask, for masks from the lowest layer to the highest."""
+    parts: list[PixelMask] = []
+    above: PixelMask | None = None
     for mask in reversed(masks):
         parts.append(mask if above is None else mask & ~above)
         above = mask if above is None else above | mask

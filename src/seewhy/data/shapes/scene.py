@@ -1,4 +1,4 @@
-"""How chance lays out a picture of `shapes`: objects, distractors, what occludes them, and the tag of the shortcut."""
+"""The random layout of a picture of `shapes`: objects, distractors, occluders, and the tag of the shortcut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,45 +12,45 @@ from seewhy.data.shapes.drawing import (
     UNIT_AREA,
     Field,
     Layer,
-    Mask,
+    PixelMask,
     SmoothNoise,
     Texture,
+    blob,
     box,
     curve,
-    potato,
-    shard,
-    visible,
+    polygon,
+    visible_parts,
 )
 
 MIN_VISIBLE = 0.62
-"""The share of an object that must stay visible while the picture is laid out; a little above what is promised."""
-LAYOUT = 64
-"""The size at which it is laid out, whatever the size at which it is rendered: the picture is the same at any size."""
+"""The share of an object that must stay visible in the layout; a little above the share that is promised."""
+LAYOUT_SIZE = 64
+"""The size at which a picture is laid out. It does not depend on the size at which the picture is rendered."""
 TEXTURES = ("plain", "stripes", "dots", "noise", "gradient")
-SMOOTH = np.zeros((2, 2), np.float32)
-UNPAINTED = Texture("plain", np.zeros((2, 3), np.float32), 1.0, 0.0, (0.0, 0.0), SMOOTH)
+NO_GRAIN = np.zeros((2, 2), np.float32)
+UNPAINTED = Texture("plain", np.zeros((2, 3), np.float32), 1.0, 0.0, (0.0, 0.0), NO_GRAIN)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture before it has a size: what lies behind, and the layers from the lowest to the highest."""
+    """A picture before it has a size: the background, and the layers from the lowest to the highest."""
 
     background: Background
     layers: tuple[Layer, ...]
     grain: int
 
-    def render(self, size: int, without: Layer | None = None) -> tuple[Field, list[Mask]]:
-        """(size, size, 3) colors in [0, 1], and each layer's visible part (size, size); a layer may be left out."""
+    def render(self, size: int, without: Layer | None = None) -> tuple[Field, list[PixelMask]]:
+        """(size, size, 3) colors in [0, 1], and the visible part (size, size) of each layer. One layer may be left out."""
         image = self.background.render(size).astype(np.float32)
         masks = [layer.paint(image) for layer in self.layers if layer is not without]
         grain = np.random.default_rng(self.grain).standard_normal((size, size, 1), np.float32)
-        return np.clip(image + 0.018 * grain, 0, 1), visible(masks)
+        return np.clip(image + 0.018 * grain, 0, 1), visible_parts(masks)
 
 
 def draw_scene(rng: np.random.Generator, labels: Sequence[int], names: Sequence[str]) -> Scene:
-    """A scene with one object of each label, as far as they find room; the first always does."""
+    """A scene with one object of each label, if there is room. There always is room for the first object."""
     background = Background.draw(rng)
-    behind = background.render(LAYOUT)
+    behind = background.render(LAYOUT_SIZE)
     below = _distractors(rng)
     objects: list[Layer] = []
     for label in labels:
@@ -62,15 +62,15 @@ def draw_scene(rng: np.random.Generator, labels: Sequence[int], names: Sequence[
     return Scene(background, tuple(layers), int(rng.integers(2**31)))
 
 
-def tagged(scene: Scene, rng: np.random.Generator, tag: int) -> Scene:
-    """The same scene with the tag of class ``tag`` near a corner or border, off the objects where there is room."""
-    masks = visible([layer.mask(LAYOUT) for layer in scene.layers])
+def add_tag(scene: Scene, rng: np.random.Generator, tag: int) -> Scene:
+    """The same scene with the tag of class ``tag`` near the border, and beside the objects if there is room."""
+    masks = visible_parts([layer.mask(LAYOUT_SIZE) for layer in scene.layers])
     pairs = [(layer, mask) for layer, mask in zip(scene.layers, masks, strict=True) if layer.label is not None]
     busy = np.any([mask for _, mask in pairs], axis=0)
     best: tuple[int, Layer] | None = None
     for _ in range(12):
         candidate = _tag(rng, tag)
-        overlap = int((candidate.mask(LAYOUT) & busy).sum())
+        overlap = int((candidate.mask(LAYOUT_SIZE) & busy).sum())
         if best is None or overlap < best[0]:
             best = overlap, candidate
         if not overlap:
@@ -80,16 +80,16 @@ def tagged(scene: Scene, rng: np.random.Generator, tag: int) -> Scene:
 
 
 def tag_colors(tag: int) -> Field:
-    """(2, 3) the two colors of the tag of a class: a hue of its own, and one a third of the circle farther."""
+    """(2, 3) the two colors of the tag of a class: a hue of its own, and the hue a third of the color circle farther."""
     hue = np.array([tag / 6, tag / 6 + 1 / 3]) * 2 * np.pi
     return (0.5 + 0.5 * np.cos(hue[:, None] - np.array([0, 2, 4]) * np.pi / 3)).astype(np.float32)
 
 
 def _tag(rng: np.random.Generator, tag: int) -> Layer:
-    """A little checkered patch in two colors of its own, one pair for each class, at a place along the border."""
+    """A small checkered patch at a place along the border, in the two colors of its class."""
     along, depth = rng.uniform(0.07, 0.93), rng.uniform(0.065, 0.1)
     center = [(along, depth), (along, 1 - depth), (depth, along), (1 - depth, along)][rng.integers(4)]
-    texture = Texture("checker", tag_colors(tag), 2.0, 0.0, (0.0, 0.0), SMOOTH)
+    texture = Texture("checker", tag_colors(tag), 2.0, 0.0, (0.0, 0.0), NO_GRAIN)
     outline = partial(box, half_width=1.0, half_height=1.0)
     return Layer(outline, texture, center, radius=0.048, angle=rng.uniform(-0.15, 0.15), reach=1.5)
 
@@ -97,12 +97,12 @@ def _tag(rng: np.random.Generator, tag: int) -> Layer:
 def _place(
     rng: np.random.Generator, name: str, label: int, placed: Sequence[Layer], behind: Field, crowd: int
 ) -> Layer | None:
-    """An object that leaves the earlier ones visible, is not in the middle, and stands out from what is behind it."""
+    """An object that leaves earlier objects visible, avoids the middle, and stands out from its background; or None."""
     line = float(rng.uniform(0.2, 0.3)) if rng.random() < 0.4 else 0.0
     largest = 0.15 if crowd == 1 else 0.22 / (1 + 0.5 * crowd)
     area = rng.uniform(0.045, largest) * (1.35 if line else 1.0)
     radius = float(np.sqrt(area / UNIT_AREA[name]))
-    # Lines are a share of the size, not of the bounding circle, or those of thin shapes would fill them.
+    # a line is a share of the object's size; as a share of the bounding circle it would fill thin shapes
     line *= float(np.sqrt(UNIT_AREA[name] / np.pi)) * 1.15
     base = Layer(
         OUTLINES[name], UNPAINTED, (0.5, 0.5), radius, rng.uniform(0, 2 * np.pi),
@@ -110,18 +110,18 @@ def _place(
     )  # fmt: skip
     for _ in range(40 if placed else 400):
         candidate = replace(base, center=_off_center(rng, radius))
-        if placed and not _leaves_visible([*placed, candidate]):
+        if placed and not _all_visible([*placed, candidate]):
             continue
-        if _shown(candidate, candidate.mask(LAYOUT)) < 0.85:
+        if _visible_share(candidate, candidate.mask(LAYOUT_SIZE)) < 0.85:
             continue
-        under = behind[candidate.mask(LAYOUT)].mean(0)
+        under = behind[candidate.mask(LAYOUT_SIZE)].mean(0)
         avoid = np.stack([under, *(other.texture.colors.mean(0) for other in placed)])
         return replace(candidate, texture=_texture(rng, avoid, 0.42))
     return None
 
 
 def _off_center(rng: np.random.Generator, radius: float) -> tuple[float, float]:
-    """A place for an object of ``radius``: it may lose a tip to the border, and avoids the middle of the picture."""
+    """A place for an object of ``radius`` off the middle of the picture. The border may cut off a tip of the object."""
     margin = min(0.9 * radius, 0.4)
     places = rng.uniform(margin, 1 - margin, (6, 2))
     distance = np.hypot(places[:, 0] - 0.5, places[:, 1] - 0.5)
@@ -129,19 +129,19 @@ def _off_center(rng: np.random.Generator, radius: float) -> tuple[float, float]:
     return float(places[first, 0]), float(places[first, 1])
 
 
-def _shown(layer: Layer, mask: Mask) -> float:
-    return float(mask.sum()) / max(layer.area(LAYOUT), 1)
+def _visible_share(layer: Layer, mask: PixelMask) -> float:
+    return float(mask.sum()) / max(layer.area(LAYOUT_SIZE), 1)
 
 
-def _leaves_visible(layers: Sequence[Layer]) -> bool:
-    """Whether every labelled layer keeps its share of visible pixels."""
-    masks = visible([layer.mask(LAYOUT) for layer in layers])
+def _all_visible(layers: Sequence[Layer]) -> bool:
+    """Whether enough of every labelled layer is visible."""
+    masks = visible_parts([layer.mask(LAYOUT_SIZE) for layer in layers])
     pairs = zip(layers, masks, strict=True)
-    return all(layer.label is None or _shown(layer, mask) >= MIN_VISIBLE for layer, mask in pairs)
+    return all(layer.label is None or _visible_share(layer, mask) >= MIN_VISIBLE for layer, mask in pairs)
 
 
 def _texture(rng: np.random.Generator, avoid: Field, contrast: float, kind: str | None = None) -> Texture:
-    """A texture whose main color is at least ``contrast`` away from the colors (m, 3) to avoid, if some color is."""
+    """A texture whose main color is at least ``contrast`` away from the colors (m, 3) to avoid, or as far as possible."""
     best, distance = np.zeros((2, 3), np.float32), -1.0
     for _ in range(12):
         colors = palette(rng)[rng.permutation(5)[:2]]
@@ -169,9 +169,9 @@ def _distractors(rng: np.random.Generator) -> list[Layer]:
     for _ in range(rng.integers(0, 3)):
         layers.append(
             Layer(
-                partial(potato, waves=_waves(rng, (2, 4), 0.12)),
+                partial(blob, waves=_waves(rng, (2, 4), 0.12)),
                 _texture(rng, nothing, 0.0, "gradient"),
-                center=_anywhere(rng),
+                center=_any_place(rng),
                 radius=rng.uniform(0.06, 0.18),
                 angle=0.0,
                 softness=rng.uniform(0.06, 0.14),
@@ -184,21 +184,21 @@ def _distractors(rng: np.random.Generator) -> list[Layer]:
         waves = _waves(rng, (12, 24), 0.12) if scribble else _waves(rng, (1, 4), 0.16)
         half = rng.uniform(0.12, 0.2) if scribble else rng.uniform(0.3, 0.7)
         outline = partial(curve, waves=waves, half_width=rng.uniform(0.005, 0.014) / half)
-        layers.append(Layer(outline, _texture(rng, nothing, 0.0, "plain"), _anywhere(rng), half, rng.uniform(0, 2 * np.pi)))
+        layers.append(Layer(outline, _texture(rng, nothing, 0.0, "plain"), _any_place(rng), half, rng.uniform(0, 2 * np.pi)))
     for _ in range(rng.integers(0, 4)):
         layers.append(
-            Layer(partial(shard, normals=_normals(rng)), _texture(rng, nothing, 0.0), _anywhere(rng),
+            Layer(partial(polygon, normals=_normals(rng)), _texture(rng, nothing, 0.0), _any_place(rng),
                   rng.uniform(0.03, 0.055), rng.uniform(0, 2 * np.pi), reach=1.6)
         )  # fmt: skip
     return layers
 
 
 def _occluder(rng: np.random.Generator, objects: Sequence[Layer], behind: Field) -> list[Layer]:
-    """A bar or a blob over part of one object, or nothing where eight tries hide too much or too little."""
+    """A bar or a blob over a part of one object; nothing if eight tries hide too much or too little."""
     target = objects[int(rng.integers(len(objects)))]
-    avoid = np.concatenate([target.texture.colors, behind[target.mask(LAYOUT)].mean(0, keepdims=True)])
+    avoid = np.concatenate([target.texture.colors, behind[target.mask(LAYOUT_SIZE)].mean(0, keepdims=True)])
     texture = _texture(rng, avoid, 0.3)
-    whole = target.mask(LAYOUT)
+    whole = target.mask(LAYOUT_SIZE)
     for _ in range(8):
         angle, shift = rng.uniform(0, 2 * np.pi), target.radius * rng.uniform(0.3, 1.0)
         center = target.center[0] + shift * np.cos(angle), target.center[1] + shift * np.sin(angle)
@@ -208,15 +208,15 @@ def _occluder(rng: np.random.Generator, objects: Sequence[Layer], behind: Field)
             outline = partial(box, half_width=1.0, half_height=1 / length)
             layer = Layer(outline, texture, center, width * length, angle + np.pi / 2 + rng.uniform(-0.5, 0.5))
         else:
-            outline = partial(potato, waves=_waves(rng, (2, 3), 0.16))
+            outline = partial(blob, waves=_waves(rng, (2, 3), 0.16))
             layer = Layer(outline, texture, center, target.radius * rng.uniform(0.35, 0.6), 0.0, reach=1.6)
-        hidden = (whole & layer.mask(LAYOUT)).sum() / whole.sum()
-        if hidden > 0.06 and _leaves_visible([*objects, layer]):
+        hidden = (whole & layer.mask(LAYOUT_SIZE)).sum() / whole.sum()
+        if hidden > 0.06 and _all_visible([*objects, layer]):
             return [layer]
     return []
 
 
-def _anywhere(rng: np.random.Generator) -> tuple[float, float]:
+def _any_place(rng: np.random.Generator) -> tuple[float, float]:
     x, y = rng.random(2)
     return float(x), float(y)
 

@@ -1,13 +1,13 @@
-"""The built-in data set: pictures of simple shapes with an exact region for every object, made on the spot.
+"""The built-in dataset: pictures of simple shapes with an exact region for every object, drawn when they are asked for.
 
-Neither color nor texture nor the place in the picture tells the class, only the outline does; so an explanation that
-points anywhere else is wrong, and can be seen and measured to be wrong. With ``shortcut`` a small tag gives the class
-away: a network that was trained on tagged pictures looks at the tag, and an honest explanation shows it.
+The outline alone tells the class; color, texture and place do not. An explanation that points anywhere else is therefore
+wrong, which can be seen and measured. With ``shortcut`` a small tag gives the class away: a network that was trained on
+tagged pictures looks at the tag, and an honest explanation shows it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -15,19 +15,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.data.base import DATASETS, Batch
-from seewhy.data.shapes.drawing import OUTLINES, Mask
-from seewhy.data.shapes.scene import Scene, draw_scene, tagged
+from seewhy.data.shapes.drawing import OUTLINES, PixelMask
+from seewhy.data.shapes.scene import Scene, add_tag, draw_scene
+from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
+from seewhy.options import AtLeast
 
 Shortcut = Literal["none", "correlated", "random"]
 Split = Literal["train", "test"]
 MIN_SIZE = 32
 """The smallest side, in pixels, at which the shapes can still be told apart."""
 MAX_OBJECTS = 4
+"""Of a multi-label picture."""
 
 
 class ShapesSample(NamedTuple):
-    """One picture and all that is known of it.
+    """One picture, and all that is known of it.
 
     image     (3, h, w) in [0, 1]
     label     () int64 the class, or (k,) float32 zeros and ones of a multi-label picture
@@ -46,21 +49,24 @@ class ShapesSample(NamedTuple):
 class Shapes:
     """``n`` pictures of ``size`` x ``size`` pixels. A picture depends on its index and the options alone.
 
-    n           how many pictures
-    size        their side in pixels, at least 32; the same picture at every size
-    multilabel  one to four objects of different classes, instead of exactly one object
-    shortcut    a tag near the border: none, that of the (or a) true class, or that of a class drawn at random
-    split       train and test never share a picture
-    seed        another seed, another set of pictures
+    Args:
+        n: how many pictures.
+        size: their side in pixels, at least 32; the same picture at every size.
+        multilabel: one to four objects of different classes, instead of exactly one object.
+        shortcut: a tag near the border: none, the tag of the (or a) true class, or that of a class drawn at random.
+        split: train and test never share a picture.
+        seed: another seed, another set of pictures.
     """
 
-    n: int = 200
-    size: int = 96
+    takes: ClassVar[tuple[str, ...]] = ("n", "size", "multilabel")
+    classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
+
+    n: Annotated[int, AtLeast(1)] = 200
+    size: Annotated[int, AtLeast(MIN_SIZE)] = 96
     multilabel: bool = False
     shortcut: Shortcut = "none"
     split: Split = "test"
-    seed: int = 0
-    classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
+    seed: Annotated[int, AtLeast(0)] = 0
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -81,7 +87,7 @@ class Shapes:
         scene = self.scene(index)
         image, parts = scene.render(self.size)
         regions = np.zeros((len(self.classes), self.size, self.size), np.bool_)
-        tag: Mask = np.zeros((self.size, self.size), np.bool_)
+        tag: PixelMask = np.zeros((self.size, self.size), np.bool_)
         for layer, part in zip(scene.layers, parts, strict=True):
             if layer.label is not None:
                 regions[layer.label] = part
@@ -97,7 +103,7 @@ class Shapes:
         )
 
     def scene(self, index: int) -> Scene:
-        """The picture before it is rendered: `Scene.render(size, without=layer)` leaves one thing out of it."""
+        """The picture before it is rendered. `Scene.render(size, without=layer)` leaves one layer out."""
         if not 0 <= index < self.n:
             raise SeewhyError(f"shapes: no picture {index} among {self.n}; the first is 0, the last {self.n - 1}")
         key = [self.seed, get_args(Split).index(self.split), int(self.multilabel), index]
@@ -107,22 +113,30 @@ class Shapes:
         scene = draw_scene(rng, [int(label) for label in labels], self.classes)
         if self.shortcut == "none":
             return scene
-        # The tag has a random stream of its own, so the picture is the same with every tag and without one.
+        # the tag has a random stream of its own, so the picture is the same with every tag and without a tag
         rng = np.random.default_rng(np.random.SeedSequence([*key, 1]))
         anything = int(rng.integers(len(self.classes)))
-        return tagged(scene, rng, int(labels[0]) if self.shortcut == "correlated" else anything)
+        return add_tag(scene, rng, int(labels[0]) if self.shortcut == "correlated" else anything)
 
     @property
     def ids(self) -> list[str]:
         """shapes-SPLIT-NUMBER."""
-        return [f"shapes-{self.split}-{index:05d}" for index in range(self.n)]
+        return [self._id(index) for index in range(self.n)]
+
+    def _id(self, index: int) -> str:
+        return f"shapes-{self.split}-{index:05d}"
+
+    def digest(self, indices: Sequence[int]) -> str:
+        """The options on which a picture depends, and the indices, as a digest. No picture depends on ``n``."""
+        options = (self.size, self.multilabel, self.shortcut, self.split, self.seed)
+        return digest_of(f"{options} {sorted(indices)}".encode())
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The pictures at these places; regions of the label, or of every class."""
+        """The pictures at these places, with the regions of their labels, or of every class."""
         samples = [self.sample(index) for index in indices]
         regions = [s.regions if self.multilabel else s.regions[int(s.label)] for s in samples]
         return Batch(
-            ids=[f"shapes-{self.split}-{index:05d}" for index in indices],
+            ids=[self._id(index) for index in indices],
             images=torch.stack([s.image for s in samples]),
             labels=torch.stack([s.label for s in samples]),
             regions=torch.stack(regions),

@@ -1,58 +1,40 @@
 """CAM (Zhou et al., 2016), equation 2."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier, frozen
+from seewhy.classifier.suffix import linear_head
 from seewhy.errors import SeewhyError, UnsuitedError
-from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.explainers.classes import column, for_each
+from seewhy.explainers.base import ClassMaps
+from seewhy.explainers.options import BatchSize, LayerOption
 from seewhy.maps import upsample
-from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
+from seewhy.types import ClassAttribution, Images
 
 
-@EXPLAINERS.register("cam")
-@dataclass(frozen=True)
-class CAM:
+class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
     """The last feature maps, or tokens, weighted by the class's own row of the last linear layer. Signed.
 
     Defined where the network pools its features and ends in that linear layer (ResNet, DenseNet, MobileNet, ConvNeXt,
-    Swin, ViT), whatever stands between that keeps the channels; and where a convolution makes one map a class that is
-    averaged (SqueezeNet), which is that map. For other heads (VGG) there is no CAM: the error says so.
+    Swin, ViT), whatever stands between that keeps the channels. Also defined where a convolution makes one map a class that
+    is averaged (SqueezeNet): CAM is that map. For other heads (VGG) there is no CAM: the error says so.
 
     Do not rely on it for a transformer that classifies by a class token: nothing taught its patch tokens to be read by
     that layer, and on the built-in ViT the map is no better than chance (see the demo).
 
     Args:
-        classifier: what is explained.
-        layer: whose features are read; None is the last one with as many channels as the linear layer reads.
-        batch_size: images that are run at a time.
+        layer: layer whose features are read. None is the last one with as many channels as the linear layer reads.
     """
 
-    family: ClassVar[Family] = "cam"
-    class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "zhou2016learning"
-
-    classifier: Classifier
-    layer: str | None = None
-    batch_size: int = 32
+    layer: LayerOption = None
+    batch_size: BatchSize = 32
 
     def __post_init__(self) -> None:
         layer, _ = self._read()  # a network without a CAM is refused here, not in the middle of a run
         if self.layer is None and self.classifier.mixes_after(layer):
             raise _unsuited(self.classifier)
 
-    def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, column(targets))[:, 0]
-
-    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, for_each(images, classes))
-
-    def _maps(self, images: Images, classes: Tensor) -> ClassAttribution:
-        self.classifier.check_classes(images, classes)
+    def maps(self, images: Images, classes: Tensor) -> ClassAttribution:
         layer, weights = self._read()
         maps = []
         with frozen(self.classifier.module), torch.no_grad(), self.classifier.capture(layer) as outputs:
@@ -71,14 +53,12 @@ class CAM:
 
     def _read(self) -> tuple[str, Tensor]:
         """The layer, and the weight of each of its channels for each class, (k, d)."""
-        classifier = self.classifier
-        heads = [m for name in classifier.heads if isinstance(m := classifier.module.get_submodule(name), nn.Linear)]
-        if len({head.in_features for head in heads}) == 1:
-            weights = torch.stack([head.weight for head in heads]).mean(0).detach()
+        classifier, head = self.classifier, linear_head(self.classifier)
+        if head is not None:
+            weights, _ = head
             layers = [name for name, channels, _ in classifier.spatial_layers if channels == weights.shape[1]]
             if layers or self.layer is not None:
-                # one logit is two classes
-                return self.layer or layers[-1], torch.cat([-weights / 2, weights / 2]) if len(weights) == 1 else weights
+                return self.layer or layers[-1], weights
         elif classifier.class_map_layer is not None and self.layer in (None, classifier.class_map_layer):
             k = classifier.n_classes
             return classifier.class_map_layer, classifier.to_device(torch.eye(k))  # each class has its own channel

@@ -1,38 +1,26 @@
 """Eigen-CAM (Muhammad & Yeasin, 2020)."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import torch
 
-from seewhy.classifier.classifier import Classifier, frozen
-from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.classifier.classifier import frozen
+from seewhy.explainers.base import Method
+from seewhy.explainers.options import BatchSize, LayerOption
 from seewhy.maps import upsample
 from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
 
 
-@EXPLAINERS.register("eigen_cam")
-@dataclass(frozen=True)
-class EigenCAM:
+class EigenCAM(Method, name="eigen_cam", family="cam", paper="muhammad2020eigencam", class_specific=False):
     """Projection of the features onto their first principal component. Signed; the same for every class.
 
-    A singular vector has no sign of its own; it is chosen so that the map is high where the features are large.
+    A singular vector has no sign of its own. The sign is chosen so that the map is high where the features are large.
 
     Args:
-        classifier: what is explained.
-        layer: whose features are read; None is the classifier's feature layer.
-        center: subtract each channel's mean first (a principal component proper); the paper's equation does not.
-        batch_size: images that are run at a time.
+        center: subtract each channel's mean first (a principal component proper). The paper's equation does not.
     """
 
-    family: ClassVar[Family] = "cam"
-    class_specific: ClassVar[bool] = False
-    paper: ClassVar[str] = "muhammad2020eigencam"
-
-    classifier: Classifier
-    layer: str | None = None
+    layer: LayerOption = None
     center: bool = False
-    batch_size: int = 32
+    batch_size: BatchSize = 32
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)
@@ -47,7 +35,7 @@ class EigenCAM:
 
 def eigen_cam(features: FeatureMap, center: bool) -> CoarseMap:
     """The map on the layer's grid: O v1, with O = U S V' and v1 the first column of V."""
-    dtype = torch.promote_types(features.dtype, torch.float32)  # nobody decomposes in half precision
+    dtype = torch.promote_types(features.dtype, torch.float32)  # half precision has no singular value decomposition
     flat = features.flatten(2).transpose(1, 2).to(dtype)  # (n, positions, channels)
     length = flat.norm(dim=2)
     flat = flat - flat.mean(1, keepdim=True) if center else flat

@@ -1,42 +1,51 @@
-"""How every CAM of gradients runs: features and gradients of one layer, combined on its grid, upsampled to the image."""
+"""CAMs of gradients: features and gradients of one layer become a map on its grid, which is upsampled to the image."""
 
-from collections.abc import Callable
+from abc import abstractmethod
+from typing import final
 
 import torch
 
-from seewhy.classifier.classifier import Classifier
+from seewhy.explainers.base import Method
 from seewhy.explainers.classes import for_each
 from seewhy.explainers.gradients import feature_gradients, feature_jacobian
+from seewhy.explainers.options import BatchSize, LayerOption
 from seewhy.maps import upsample
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
 
-Combine = Callable[[FeatureMap, FeatureMap], CoarseMap]
-"""(features, gradients) -> map on the grid; all that tells one of these methods from another."""
 
+class FeatureCAM(Method):
+    """A CAM of gradients. A subclass says how features and gradients become a map, in ``combine``."""
 
-def explain_target(
-    combine: Combine, classifier: Classifier, images: Images, targets: Targets, layer: str | None, batch_size: int
-) -> Attribution:
-    """One forward pass of the images, and one backward pass of what follows the layer."""
-    classifier.check(images, targets)
-    layer = classifier.live_layer(layer)
-    maps = [
-        combine(*feature_gradients(classifier, some, wanted, layer))
-        for some, wanted in zip(images.split(batch_size), targets.split(batch_size), strict=True)
-    ]
-    return upsample(torch.cat(maps), (images.shape[-2], images.shape[-1]))
+    layer: LayerOption = None
+    batch_size: BatchSize = 32
 
+    @abstractmethod
+    def combine(self, features: FeatureMap, gradients: FeatureMap) -> CoarseMap:
+        """The map on the layer's grid."""
 
-def explain_all(
-    combine: Combine, classifier: Classifier, images: Images, classes: Classes, layer: str | None, batch_size: int
-) -> ClassAttribution:
-    """The same forward pass for all classes, and their batched vector-Jacobian products over what follows the layer."""
-    classifier.check_classes(images, for_each(images, classes))
-    layer = classifier.live_layer(layer)
-    maps = [
-        torch.stack([combine(*pair) for pair in feature_jacobian(classifier, some, classes, layer, batch_size)], 1)
-        for some in images.split(batch_size)
-    ]
-    coarse = torch.cat(maps)
-    fine = upsample(coarse.flatten(0, 1), (images.shape[-2], images.shape[-1]))
-    return fine.unflatten(0, coarse.shape[:2])
+    @final
+    def explain(self, images: Images, targets: Targets) -> Attribution:
+        """One forward pass of the images, and one backward pass of what follows the layer."""
+        self.classifier.check(images, targets)
+        layer = self.classifier.live_layer(self.layer)
+        maps = [
+            self.combine(*feature_gradients(self.classifier, some, wanted, layer))
+            for some, wanted in zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
+        ]
+        return upsample(torch.cat(maps), (images.shape[-2], images.shape[-1]))
+
+    @final
+    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
+        """One forward pass for all classes, and their batched vector-Jacobian products over what follows the layer."""
+        self.classifier.check_classes(images, for_each(images, classes))
+        layer = self.classifier.live_layer(self.layer)
+        maps = [
+            torch.stack(
+                [self.combine(*pair) for pair in feature_jacobian(self.classifier, some, classes, layer, self.batch_size)],
+                1,
+            )
+            for some in images.split(self.batch_size)
+        ]
+        coarse = torch.cat(maps)
+        fine = upsample(coarse.flatten(0, 1), (images.shape[-2], images.shape[-1]))
+        return fine.unflatten(0, coarse.shape[:2])

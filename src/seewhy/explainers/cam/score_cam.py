@@ -1,27 +1,22 @@
 """Score-CAM (Wang et al., 2020): the channel-wise increase of confidence, and the paper's algorithm."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.precision import Precision
-from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.explainers.classes import column, for_each
-from seewhy.explainers.selectors import Selector, select_all
+from seewhy.explainers.base import ClassMaps
+from seewhy.explainers.options import BaselineOption, BatchSize, LayerOption, PrecisionOption, SelectorOption
+from seewhy.explainers.selectors import select_all
 from seewhy.maps import min_max, upsample
-from seewhy.masking.baselines import Baseline, baseline_images, blend
-from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
+from seewhy.masking.baselines import baseline_images, blend
+from seewhy.options import AtLeast
+from seewhy.types import Attribution, ClassAttribution, CoarseMap, FeatureMap, Images
 
 
-@EXPLAINERS.register("score_cam")
-@dataclass(frozen=True)
-class ScoreCAM:
+class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scorecam"):
     """Features, each weighted by the score of the image that it masks. Not negative.
 
     The published forms differ. The paper's algorithm takes a softmax over the channels of what each adds to the score, which
@@ -31,48 +26,26 @@ class ScoreCAM:
     (``baseline="mean_color"``) and enlarges masks otherwise (``align_corners=True``): with both the maps are equal.
 
     Args:
-        classifier: what is explained.
-        layer: whose features are read; None is the classifier's feature layer.
-        selector: the score f of a class: its "logit", "probability", "log_probability", "log_odds", or "contrast" to the
-            highest other.
-        weights: of a channel, from u = f(image under its mask) - f(removed image): the "softmax" of u over the channels,
-            "raw" u itself, or, "released", f(image under its mask) alone, and 0 for a constant channel.
-        channels: run only so many, those of the highest variance on the grid, and leave the others out: an approximation,
-            for so many passes. None is all, which is exact.
-        baseline: what pixels become where a mask is 0 (see ``masking.baseline_images``).
+        weights: weights of the channels, from u = f(image under its mask) - f(removed image), with f the score: the
+            "softmax" of u over the channels, "raw" u itself, or, "released", f(image under its mask) alone, and 0 for a
+            constant channel.
+        channels: number of channels that are run, those of the highest variance on the grid. The others are left out: an
+            approximation, for so many passes. None is all channels, which is exact.
         align_corners: enlarge the masks so that the corners of grid and image meet. The map is enlarged without.
-        precision: "bf16" runs the network in bfloat16; masks and map stay in the images' type.
-        batch_size: masked images that are made and run at a time.
     """
 
-    family: ClassVar[Family] = "cam"
-    class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "wang2020scorecam"
-
-    classifier: Classifier
-    layer: str | None = None
-    selector: Selector = "logit"
+    layer: LayerOption = None
+    selector: SelectorOption = "logit"
     weights: Literal["softmax", "raw", "released"] = "softmax"
-    channels: int | None = None
-    baseline: Baseline | float | Tensor = "black"
+    channels: Annotated[int, AtLeast(1)] | None = None
+    baseline: BaselineOption = "black"
     align_corners: bool = False
-    precision: Precision = "fp32"
-    batch_size: int = 32
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
 
-    def __post_init__(self) -> None:
-        if self.channels is not None and self.channels < 1:
-            raise SeewhyError(f"score_cam cannot run channels={self.channels}: give at least 1, or null for all of them")
-
-    def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, column(targets))[:, 0]
-
-    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, for_each(images, classes))
-
-    def _maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
-        """Maps of each image's own classes, from the same masked passes."""
-        self.classifier.check_classes(images, classes)
-        images, size = images.detach(), (images.shape[-2], images.shape[-1])
+    def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
+        """All classes come from the same masked passes."""
+        size = (images.shape[-2], images.shape[-1])
         removed = baseline_images(self.baseline, self.classifier, images)
         parts = [t.split(self.batch_size) for t in (images, removed, classes)]
         maps = []
@@ -93,7 +66,7 @@ class ScoreCAM:
     def _weights(
         self, images: Images, removed: Images, features: FeatureMap, classes: Int[Tensor, "n k"]
     ) -> Float[Tensor, "n k d"]:
-        """Of each channel for each wanted class, ``batch_size`` masked images at a time."""
+        """The weight of each channel for each class, ``batch_size`` masked images at a time."""
         size, chosen, varies = (images.shape[-2], images.shape[-1]), self._chosen(features), not_constant(features)
         without = self._scores(removed, classes)
         scores = without[:, :, None].repeat(1, 1, features.shape[1])  # a constant channel's mask is 0 everywhere
@@ -111,6 +84,7 @@ class ScoreCAM:
         return increase.masked_fill(~chosen[:, None], -torch.inf).softmax(2)
 
     def _chosen(self, features: FeatureMap) -> Bool[Tensor, "n d"]:
+        """The channels that are run: those of the highest variance."""
         variance = features.flatten(2).var(2, correction=0)
         rank = variance.argsort(dim=1, descending=True, stable=True).argsort(1)
         return rank < (self.channels or features.shape[1])
@@ -127,6 +101,7 @@ def not_constant(features: FeatureMap) -> Bool[Tensor, "n d"]:
 
 
 def enlarged(maps: CoarseMap, size: tuple[int, int], align_corners: bool) -> Attribution:
+    """The maps at the size of the image."""
     if not align_corners:
         return upsample(maps, size)
     return interpolate(maps[:, None], size, mode="bilinear", align_corners=True)[:, 0]

@@ -1,88 +1,78 @@
 """Extremal perturbations with smooth masks (Fong, Patrick & Vedaldi, 2019)."""
 
-from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.precision import Precision
 from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.explainers.base import Method
 from seewhy.explainers.gradients import attached
-from seewhy.explainers.optimized.smooth_masks import Size, perturbed, pyramid, scaled, size_of, smooth_maximum
-from seewhy.explainers.selectors import Selector, select
+from seewhy.explainers.optimized.smooth_masks import Size, blend_levels, pyramid, scaled, size_of, smooth_maximum
+from seewhy.explainers.options import BatchSize, Flip, LearningRate, PrecisionOption, SelectorOption, Steps
+from seewhy.explainers.selectors import select
+from seewhy.options import Above, AtLeast
 from seewhy.types import Attribution, ClassAttribution, CoarseMap, Images, Scores, Targets
 
 
-@EXPLAINERS.register("extremal_perturbation")
-@dataclass(frozen=True)
-class ExtremalPerturbation:
+class ExtremalPerturbation(Method, name="extremal_perturbation", family="optimized", paper="fong2019extremal"):
     """The smooth region of a given area that keeps the target's score highest while the rest is blurred. Not negative.
 
     The map is a mask in [0, 1] whose mean is the area. Lengths are for images of 224 pixels and scale with the shorter
-    side. Settings are those of the released code (TorchRay); where this differs from it: the area is measured within the
-    image, as the text says, where the code counts a margin around it; points stand in the middle of their cells and go on
-    beyond the border, so that the border has no advantage and a mirrored image the mirrored mask (moved by half a pixel
-    where the cells stand an odd number of pixels over the border); blurs mirror the image at its border, where the code
-    lets black in; pixels that tie at the border of the area share it, where rounding decides in the code; the mask returned
-    is that after the last step, its bumps a little narrower or wider, and to a power where that is not enough, so that it
-    has the area that was asked for. (The constraint leaves a mask with soft edges too large: by a tenth to a fifth of the
-    area where this is 5 or 10 % of an image, and by much more in fewer steps, as its weight grows from step to step. No
-    step of the descent could move an edge to the very place.)
+    side. Settings are those of the released code (TorchRay), which this differs from in five points:
+
+    - The area is measured within the image, as the text says. The code counts a margin around it.
+    - Points stand in the middle of their cells and go on beyond the border. So the border has no advantage, and a mirrored
+      image has the mirrored mask (moved by half a pixel where the cells stand an odd number of pixels over the border).
+    - Blurs mirror the image at its border. The code lets black in.
+    - Pixels that tie at the border of the area share it. In the code rounding decides.
+    - The mask returned is that after the last step, its bumps a little narrower or wider, and to a power where that is not
+      enough, so that it has the area that was asked for. (The constraint leaves a mask with soft edges too large: by a
+      tenth to a fifth of an area of 5 or 10 % of an image, and by much more in fewer steps, as its weight grows from step
+      to step. No step of the descent could move an edge to the very place.)
 
     Rounding is magnified over hundreds of steps: in float32 an image may end at another mask in a batch than alone, as one
     of eight did on built-in pictures, or with another ``batch_size``.
 
     Args:
-        classifier: what is explained.
         areas: parts of the image that are kept, between 0 and 1 and rising; one mask each.
-        combine: how the masks of several areas become one map: their "mean", or the "first_sufficient", which is that of
-            the smallest area whose image has a logit not below the whole image's, or the last if none is.
+        combine: how the masks of several areas become one map: their "mean", or the "first_sufficient". That is the mask
+            of the smallest area whose image has a logit not below the whole image's, or the last if none is.
         selector: the reward: the target's "logit", "probability", "log_probability", "log_odds", or its "contrast" to the
-            highest other (the paper's contrastive reward).
-        game: "preserve" blurs where the mask is 0 and raises the reward, "delete" blurs where it is 1 and lowers it.
-        flip: mirror the blurred image left to right at every second step; not for a network that minds, say of digits.
-        steps: of gradient descent. In some tens of them a mask hardly forms: it has its area, as a lattice of dots.
-        learning_rate: of gradient descent, whose momentum and dampening are 0.9.
-        area_weight: of the area's constraint at the first step; it grows by 0.35 % a step.
+            highest other logit (the paper's contrastive reward).
+        game: "preserve" blurs where the mask is 0 and raises the reward. "delete" blurs where it is 1 and lowers it.
+        steps: steps of gradient descent. In some tens of steps a mask hardly forms: it has its area, as a lattice of dots.
+        learning_rate: learning rate of gradient descent, whose momentum and dampening are 0.9.
+        area_weight: weight of the area's constraint at the first step. It grows by 0.35 % a step.
         step: pixels between the points of the mask.
         sigma: radius of a point's bump, in pixels.
-        max_blur: standard deviation of the strongest blur, in pixels; ``levels`` blurs lead there.
-        precision: "bf16" runs the network in bfloat16; the masks stay in the images' type.
+        max_blur: standard deviation of the strongest blur, in pixels.
+        levels: number of blurs, from none to the strongest.
         batch_size: masks that are optimized at a time.
     """
 
-    family: ClassVar[Family] = "optimized"
-    class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "fong2019extremal"
-
-    classifier: Classifier
     areas: tuple[float, ...] = (0.1,)
     combine: Literal["mean", "first_sufficient"] = "mean"
-    selector: Selector = "logit"
+    selector: SelectorOption = "logit"
     game: Literal["preserve", "delete"] = "preserve"
-    flip: bool = True
-    steps: int = 800
-    learning_rate: float = 0.01
-    area_weight: float = 300.0
-    step: float = 7.0
-    sigma: float = 21.0
-    max_blur: float = 20.0
-    levels: int = 8
-    precision: Precision = "fp32"
-    batch_size: int = 32
+    flip: Flip = True
+    steps: Steps = 800
+    learning_rate: LearningRate = 0.01
+    area_weight: Annotated[float, AtLeast(0)] = 300.0
+    step: Annotated[float, Above(0)] = 7.0
+    sigma: Annotated[float, Above(0)] = 21.0
+    max_blur: Annotated[float, AtLeast(0)] = 20.0
+    levels: Annotated[int, AtLeast(2)] = 8
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
 
     def __post_init__(self) -> None:
         if list(self.areas) != sorted(set(self.areas)) or not all(0 < a < 1 for a in self.areas):
             raise SeewhyError(
                 f"areas are parts of the image between 0 and 1, rising; not {list(self.areas)}: give [0.05, 0.1]"
             )
-        if self.levels < 2 or not self.step > 0 or not self.sigma > 0:
-            raise SeewhyError("levels must be at least 2, step and sigma above 0")
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         masks = self.masks(images, targets)
@@ -143,7 +133,7 @@ class ExtremalPerturbation:
 
     def _reward(self, blurs: Tensor, masks: Attribution, targets: Targets, mirrored: bool) -> Scores:
         """Phi(m * x), or its negative if the mask is deleted."""
-        seen = perturbed(blurs, (masks if self.game == "preserve" else 1 - masks).to(blurs.dtype))
+        seen = blend_levels(blurs, (masks if self.game == "preserve" else 1 - masks).to(blurs.dtype))
         logits = self.classifier.logits(self.classifier.fast_layout(seen.flip(3) if mirrored else seen))
         score = attached(select(self.classifier, logits, targets, self.selector))
         return score if self.game == "preserve" else -score
@@ -157,7 +147,7 @@ class ExtremalPerturbation:
             ):
                 blurs = pyramid(some, scaled(self.max_blur, size_of(some)), self.levels)
                 aim = self.classifier.scores(self.classifier.fast_layout(some), wanted)
-                kept = [self.classifier.fast_layout(perturbed(blurs, m)) for m in seen.unbind(1)]
+                kept = [self.classifier.fast_layout(blend_levels(blurs, m)) for m in seen.unbind(1)]
                 enough.append(torch.stack([self.classifier.scores(one, wanted) >= aim for one in kept], 1))
         found = torch.cat(enough)
         found[:, -1] = True

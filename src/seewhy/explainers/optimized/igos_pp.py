@@ -1,48 +1,44 @@
 """iGOS++ (Khorram, Lawson & Li, 2021), on I-GOS (Qi, Khorram & Li, 2020)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.precision import Precision
-from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.explainers.base import Method
 from seewhy.explainers.gradients import attached
 from seewhy.explainers.optimized.smooth_masks import blur, coarse_size, scaled, size_of
-from seewhy.explainers.selectors import Selector, select
+from seewhy.explainers.options import BatchSize, CoarseCells, PrecisionOption, Seed, SelectorOption
+from seewhy.explainers.selectors import select
 from seewhy.maps import upsample
 from seewhy.masking.baselines import blend
+from seewhy.options import Above, AtLeast
 from seewhy.types import Attribution, Images, Scores, Targets
 
-Masks = Float[Tensor, "2 gh gw"]
+MaskPair = Float[Tensor, "2 gh gw"]
 """The mask of deletion and the mask of insertion, 1 where nothing is done."""
 
 
-@EXPLAINERS.register("igos_pp")
-@dataclass(frozen=True)
-class IGOSPlusPlus:
+class IGOSPlusPlus(Method, name="igos_pp", family="optimized", paper="khorram2021igospp"):
     """What removes the target's probability when it is blurred and brings it back when it alone is shown. Not negative.
 
     The map is 1 - m in [0, 1], m the product of a mask for deletion and one for insertion. Descent follows integrated
     gradients, along the line from the fully blurred (or whole) image to the masked one, and a line search finds each step.
 
-    Settings are those of the released code. Where it is not sound, this differs: edges of the image count alike in both
-    directions, as the mean square over channels (the code squares a mean in one direction and averages exponentials in
-    the other); the line search judges the very loss that the gradient belongs to, under the same noise (in the code it
-    sees the scores at twice their weight, with new noise each time), and asks for a decrease in proportion to the way that
-    the masks, which end at 0 and 1, really go; the L1 norm has its one-sided slope where nothing is changed yet (the code:
-    0); the product of the masks is made on their grid, and the mask that the network sees is the map; corners are not
-    aligned when the mask is enlarged.
+    Settings are those of the released code. This differs where the code is not sound:
+
+    - Edges of the image count alike in both directions, as the mean square over channels. (The code squares a mean in one
+      direction and averages exponentials in the other.)
+    - The line search judges the very loss that the gradient belongs to, under the same noise. (In the code it sees the
+      scores at twice their weight, with new noise each time.) It asks for a decrease in proportion to the way that the
+      masks, which end at 0 and 1, really go.
+    - The L1 norm has its one-sided slope where nothing is changed yet. (The code: 0.)
+    - The product of the masks is made on their grid, and the mask that the network sees is the map.
+    - Corners are not aligned when the mask is enlarged.
 
     Args:
-        classifier: what is explained.
-        selector: the score: the target's "probability", "logit", "log_probability", "log_odds", or "contrast" to the
-            highest other.
-        cells: of the masks along the shorter side of the image.
         iterations: steps of descent.
         path_steps: points of the integrated gradient.
         sparsity: weight of the mean of 1 - m.
@@ -50,38 +46,26 @@ class IGOSPlusPlus:
         edge: squared difference of neighboring pixels, in units of the network's normalized input, at which an edge lets
             the mask change at 1/e of the cost.
         noise: standard deviation of the noise on the masked images, in units of the network's normalized input.
-        longest: first step that the line search tries; each next one is a fifth of the last.
-        max_blur: standard deviation of the blur that removes, in pixels of an image of 224 pixels; it scales with the
-            shorter side, like the next.
-        blur_reach: where the kernel of that blur ends, in pixels.
-        seed: of the noise, which is the same for every image.
-        precision: "bf16" runs the network in bfloat16; the masks stay in the images' type.
-        batch_size: masked images that are run at a time.
+        longest: first step that the line search tries. Each next one is a fifth of the last.
+        max_blur: standard deviation of the blur that removes, in pixels of an image of 224 pixels. It scales with the
+            shorter side, and so does ``blur_reach``.
+        blur_reach: reach of the kernel of that blur, in pixels of an image of 224 pixels.
     """
 
-    family: ClassVar[Family] = "optimized"
-    class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "khorram2021igospp"
-
-    classifier: Classifier
-    selector: Selector = "probability"
-    cells: int = 28
-    iterations: int = 20
-    path_steps: int = 15
-    sparsity: float = 1.0
-    variation: float = 20.0
-    edge: float = 0.01
-    noise: float = 0.2
-    longest: float = 1000.0
-    max_blur: float = 50.0
-    blur_reach: float = 25.0
-    seed: int = 0
-    precision: Precision = "fp32"
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        if not self.edge > 0:
-            raise SeewhyError(f"edge is a squared difference above 0, not {self.edge}: give 0.01")
+    selector: SelectorOption = "probability"
+    cells: CoarseCells = 28
+    iterations: Annotated[int, AtLeast(1)] = 20
+    path_steps: Annotated[int, AtLeast(1)] = 15
+    sparsity: Annotated[float, AtLeast(0)] = 1.0
+    variation: Annotated[float, AtLeast(0)] = 20.0
+    edge: Annotated[float, Above(0)] = 0.01
+    noise: Annotated[float, AtLeast(0)] = 0.2
+    longest: Annotated[float, AtLeast(0)] = 1000.0
+    max_blur: Annotated[float, AtLeast(0)] = 50.0
+    blur_reach: Annotated[float, AtLeast(0)] = 25.0
+    seed: Seed = 0
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)
@@ -113,7 +97,7 @@ class _Search:
             m = self.step(m, noise)
         return (1 - upsample(m.prod(0, keepdim=True), (h, w))).to(self.image.dtype)
 
-    def step(self, m: Masks, noise: Tensor) -> Masks:
+    def step(self, m: MaskPair, noise: Tensor) -> MaskPair:
         """Down the integrated gradient, by the first length that lowers the loss enough (Armijo's rule)."""
         (loss, gradient), length = self.slope(m, noise), self.options.longest
         while True:
@@ -122,17 +106,17 @@ class _Search:
                 return there
             length *= 0.2
 
-    def reaches(self, m: Masks, noise: Tensor, enough: Tensor) -> bool:
+    def reaches(self, m: MaskPair, noise: Tensor, enough: Tensor) -> bool:
         """Is the loss at most ``enough``? Probabilities add -1 at best: most long steps need no pass to be refused."""
         hopeless = self.options.selector == "probability" and bool(self.simplicity(m) - 1 > enough)
         return not hopeless and bool(self.loss(m, noise) <= enough)
 
-    def loss(self, m: Masks, noise: Tensor) -> Tensor:
+    def loss(self, m: MaskPair, noise: Tensor) -> Tensor:
         kept, weights = self.paths(m)
         scores = torch.cat([self.scores(kept[r], noise[r % len(noise)]) for r in self.rows(kept)])
         return (weights * scores).sum() + self.simplicity(m)
 
-    def slope(self, m: Masks, noise: Tensor) -> tuple[Tensor, Masks]:
+    def slope(self, m: MaskPair, noise: Tensor) -> tuple[Tensor, MaskPair]:
         """The loss, and its gradient: through the network for some points of the paths at a time, then through the paths."""
         with torch.enable_grad():
             m = m.detach().requires_grad_()
@@ -145,7 +129,7 @@ class _Search:
             (gradient,) = torch.autograd.grad((kept * torch.cat(slopes)).sum() + losses[0], m)
         return torch.stack(losses).detach().sum(), gradient
 
-    def paths(self, m: Masks) -> tuple[Attribution, Scores]:
+    def paths(self, m: MaskPair) -> tuple[Attribution, Scores]:
         """What is kept of the image at each point of the four paths, and the weight of the score there.
 
         Deletion and insertion by their own masks, and both by the product; insertion is to raise the score.
@@ -167,7 +151,7 @@ class _Search:
             classifier, classifier.logits(classifier.fast_layout(seen)), self.target.expand(n), self.options.selector
         )
 
-    def simplicity(self, m: Masks) -> Tensor:
+    def simplicity(self, m: MaskPair) -> Tensor:
         """L1 of what is changed, and the total variation, on the grid and, bilateral, in pixels."""
         both = m.prod(0, keepdim=True)
         fine, normal = upsample(both, size_of(self.image)), self.options.classifier.normalize(self.image)

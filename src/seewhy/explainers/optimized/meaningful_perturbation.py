@@ -1,29 +1,25 @@
 """Meaningful perturbation (Fong & Vedaldi, 2017), equations 3 and 4."""
 
-from dataclasses import dataclass
 from math import ceil
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, pad
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.precision import Precision
-from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.explainers.base import Method
 from seewhy.explainers.gradients import attached
 from seewhy.explainers.optimized.smooth_masks import Size, blur, coarse_size, scaled, size_of
-from seewhy.explainers.selectors import Selector, select
+from seewhy.explainers.options import BatchSize, CoarseCells, LearningRate, PrecisionOption, Seed, SelectorOption, Steps
+from seewhy.explainers.selectors import select
 from seewhy.maps import upsample
 from seewhy.masking.baselines import blend, masked_logits
+from seewhy.options import AtLeast
 from seewhy.types import Attribution, CoarseMap, Images, Scores, Targets
 
 
-@EXPLAINERS.register("meaningful_perturbation")
-@dataclass(frozen=True)
-class MeaningfulPerturbation:
+class MeaningfulPerturbation(Method, name="meaningful_perturbation", family="optimized", paper="fong2017interpretable"):
     """What must be blurred so that the target's probability falls, and as little as possible, found by Adam. Not negative.
 
     The map is in [0, 1]: 1 - m, what is deleted, or m, what is preserved. Settings are the authors' (their code sums over
@@ -34,50 +30,33 @@ class MeaningfulPerturbation:
     the descent, which has several places to go to, can magnify that until the masks are no longer alike.
 
     Args:
-        classifier: what is explained.
         game: "delete" (eq. 3, what destroys the score) or "preserve" (what alone suffices for it).
-        selector: f_c, the target's "probability", "logit", "log_probability", "log_odds", or "contrast" to the highest
-            other.
-        start: of the mask: the smallest blurred "circle" in the middle that does 99 % of what all pixels do, as in the
-            paper, or "ones", the whole image kept.
-        cells: of the mask along the shorter side of the image.
-        steps: of Adam.
-        learning_rate: Adam's.
+        start: start of the mask: the smallest blurred "circle" in the middle that does 99 % of what all pixels do, as in
+            the paper, or "ones", the whole image kept.
         sparsity: lambda 1, weight of what is deleted (or preserved), summed over the cells.
         variation: lambda 2, weight of the total variation, summed over the cells.
-        beta: power of the total variation.
+        beta: power of the total variation, at least 1, as an edge has no slope below; the authors' is 3.
         max_blur: standard deviation of the blur that removes, in pixels.
         mask_blur: standard deviation of the blur of the enlarged mask, in pixels.
-        jitter: by how many pixels the image moves under the mask, from one end to the other.
-        seed: of the shifts, which are the same for every image.
-        precision: "bf16" runs the network in bfloat16; the mask stays in the images' type.
+        jitter: pixels by which the image moves under the mask, from one end to the other.
         batch_size: disks of the start that are tried at a time.
     """
 
-    family: ClassVar[Family] = "optimized"
-    class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "fong2017interpretable"
-
-    classifier: Classifier
     game: Literal["delete", "preserve"] = "delete"
-    selector: Selector = "probability"
+    selector: SelectorOption = "probability"
     start: Literal["circle", "ones"] = "circle"
-    cells: int = 28
-    steps: int = 300
-    learning_rate: float = 0.1
-    sparsity: float = 1e-4
-    variation: float = 1e-2
-    beta: float = 3.0
-    max_blur: float = 10.0
-    mask_blur: float = 5.0
-    jitter: float = 4.0
-    seed: int = 0
-    precision: Precision = "fp32"
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        if not self.beta >= 1:
-            raise SeewhyError(f"beta is a power of at least 1, as an edge has no slope below, not {self.beta}: give 3")
+    cells: CoarseCells = 28
+    steps: Steps = 300
+    learning_rate: LearningRate = 0.1
+    sparsity: Annotated[float, AtLeast(0)] = 1e-4
+    variation: Annotated[float, AtLeast(0)] = 1e-2
+    beta: Annotated[float, AtLeast(1)] = 3.0
+    max_blur: Annotated[float, AtLeast(0)] = 10.0
+    mask_blur: Annotated[float, AtLeast(0)] = 5.0
+    jitter: Annotated[float, AtLeast(0)] = 4.0
+    seed: Seed = 0
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)

@@ -1,23 +1,43 @@
 """Opti-CAM (Zhang et al., 2024) in a seventh of the steps: Adam moves the map, and the weights of the channels follow it."""
 
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS
+from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.gradients import attached
-from seewhy.explainers.optimized.opti_cam import OptiCAM, combined, normalized
-from seewhy.explainers.selectors import Selector
+from seewhy.explainers.optimized.feature_masks import (
+    LayersOption,
+    MaskLoss,
+    Negative,
+    Objective,
+    Start,
+    Tolerance,
+    as_mask,
+    combination,
+    features_of,
+    optimized_masks,
+    start_of,
+    still_moves,
+)
+from seewhy.explainers.options import (
+    BaselineOption,
+    BatchSize,
+    LearningRate,
+    PrecisionOption,
+    Seed,
+    SelectorOption,
+    Steps,
+)
 from seewhy.maps import min_max, upsample
-from seewhy.types import Attribution, CoarseMap, FeatureMap, Images, Targets
+from seewhy.masking.baselines import baseline_images
+from seewhy.options import AtLeast
+from seewhy.types import Attribution, ClassAttribution, CoarseMap, FeatureMap, Images, Targets
 
 
-@EXPLAINERS.register("opti_cam_fast")
-@dataclass(frozen=True)
-class FastOptiCAM(OptiCAM):
+class FastOptiCAM(ClassMaps, name="opti_cam_fast", family="optimized", paper="zhang2024opticam"):
     r"""A mask of Opti-CAM's kind in a seventh of its steps, seldom the same: Adam moves the map itself. Not negative.
 
     The masks are convex combinations of the feature maps, as Opti-CAM's are; the way to a good one is shorter. There a
@@ -37,62 +57,76 @@ class FastOptiCAM(OptiCAM):
     cannot take most steps, and 100 steps of ``opti_cam`` get further.
 
     Args:
-        selector: the log-odds in place of the logit: they also lower the other classes, and go on rising where a network is
-            all but certain, while the log-probability stands still.
-        learning_rate: by how much of its range a cell of the map moves in the first step; it falls as 1 / (1 + t / 20).
-        steps: passes of an image, each forward and backward; the first looks at the start.
-        damping: lambda, as a share of the mean variance: small follows the step closer, large keeps more channels.
-
-    Everything else as in ``opti_cam``, but ``normalization``, which is by the range.
+        normalization: of the map to a mask, always by its "range" (eq. 16). ``opti_cam`` has others.
+        selector: the score, as in ``opti_cam``. The log-odds, in place of the logit, also lower the other classes, and go on
+            rising where a network is all but certain, while the log-probability stands still.
+        learning_rate: share of its range by which a cell of the map moves in the first step. It falls as 1 / (1 + t / 20).
+        steps: passes of an image, each forward and backward. The first looks at the start.
+        batch_size: images, or classes of an image, that are optimized at a time.
+        damping: lambda, as a share of the mean variance: small follows the step closer, large keeps more channels. With
+            less than 0.001, few channels have no stable solution.
 
     Source: the masks, Zhang et al. (2024), equations 8 to 11; the steps are seewhy's own, measured in its documentation.
     """
 
-    selector: Selector = "log_odds"
-    learning_rate: float = 0.2
-    steps: int = 15
-    damping: float = 0.2
+    layer: LayersOption = None
+    objective: Objective = "mask"
+    normalization: Literal["range"] = "range"
+    selector: SelectorOption = "log_odds"
+    negative: Negative = "keep"
+    start: Start = "uniform"
+    learning_rate: LearningRate = 0.2
+    steps: Steps = 15
+    tolerance: Tolerance = 1e-10
+    baseline: BaselineOption = "black"
+    seed: Seed = 0
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
+    damping: Annotated[float, AtLeast(1e-3)] = 0.2
 
-    def __post_init__(self) -> None:
-        if self.normalization != "range":
-            raise SeewhyError(f"opti_cam_fast normalizes by the range, not by {self.normalization}: take opti_cam")
-        if not self.damping >= 1e-3:
-            raise SeewhyError(
-                f"damping must be at least 0.001, got {self.damping}: with less, few channels have no stable solution"
-            )
+    def maps(self, images: Images, classes: Tensor) -> ClassAttribution:
+        removed = baseline_images(self.baseline, self.classifier, images)
+        return optimized_masks(
+            self.classifier, images, removed, classes, self._features, self._optimized, self.precision, self.batch_size
+        )
+
+    def _features(self, images: Images) -> FeatureMap:
+        return features_of(self.classifier, images, self.layer, self.negative)
 
     def _optimized(self, images: Images, removed: Images, features: FeatureMap, targets: Targets) -> Attribution:
-        size = (images.shape[-2], images.shape[-1])
-        u = self._start(features)
-        step = torch.zeros_like(combined(features, u), requires_grad=True)
+        """The best masks that the steps have seen, for one batch."""
+        size, loss_of = (images.shape[-2], images.shape[-1]), MaskLoss(self.classifier, self.objective, self.selector)
+        u = start_of(features, self.start, self.seed)
+        step = torch.zeros_like(combination(features, u), requires_grad=True)
         adam = torch.optim.Adam([step], lr=self.learning_rate, betas=(0.85, 0.98))
         falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: 1 / (1 + t / 20))
-        aim = self._aim(images, targets)
+        aim = loss_of.aim(images, targets)
         best, lowest, before = u, torch.full_like(aim, torch.inf), torch.full_like(aim, torch.inf)
         going = torch.ones_like(aim, dtype=torch.bool)
         for t in range(self.steps):
-            coarse = combined(features, u).requires_grad_()
-            losses = self._loss(images, removed, normalized(upsample(coarse, size), self.normalization), targets, aim)
+            coarse = combination(features, u).requires_grad_()
+            losses = loss_of(images, removed, as_mask(upsample(coarse, size), self.normalization), targets, aim)
             loss = losses.detach()
             better = going & (loss < lowest)
             best, lowest = torch.where(better[:, None], u, best), torch.where(better, loss, lowest)
-            going, before = going & self._moves(loss - before), loss
+            going, before = going & still_moves(loss - before, self.tolerance), loss
             if t == self.steps - 1 or not going.any():
                 break
             (slope,) = torch.autograd.grad(attached(losses).sum(), coarse)
             step.data.zero_()
-            step.grad = slope * spread(coarse.detach())
+            step.grad = slope * range_of(coarse.detach())
             adam.step()
             falling.step()
-            u = torch.where(going[:, None], tilted(features, u, min_max(coarse.detach()) + step.detach(), self.damping), u)
-        return normalized(upsample(combined(features, best), size), self.normalization)
+            u = torch.where(going[:, None], tilt(features, u, min_max(coarse.detach()) + step.detach(), self.damping), u)
+        return as_mask(upsample(combination(features, best), size), self.normalization)
 
 
-def spread(maps: CoarseMap) -> Float[Tensor, "n 1 1"]:
+def range_of(maps: CoarseMap) -> Float[Tensor, "n 1 1"]:
+    """The range of each map."""
     return maps.amax((1, 2), keepdim=True) - maps.amin((1, 2), keepdim=True)
 
 
-def tilted(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, damping: float) -> Float[Tensor, "n d"]:
+def tilt(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, damping: float) -> Float[Tensor, "n d"]:
     """The variable whose map looks more like ``wanted``, up to its scale and offset: three tilts."""
     with torch.autocast(u.device.type, enabled=False):
         target = centered(wanted.flatten(1))
@@ -104,7 +138,7 @@ def tilted(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, dam
             alpha = ((s * target).sum(1) / (target * target).sum(1).clamp_min(1e-12)).clamp_min(0)
             # Constant maps differ by rounding, and so do the weights' last digits where one channel has been chosen.
             rounding = torch.finfo(u.dtype).eps * features.square().mean((1, 2, 3))
-            v = solved(apart, w, alpha[:, None] * target - s, damping, rounding)
+            v = solve_damped(apart, w, alpha[:, None] * target - s, damping, rounding)
             change = torch.einsum("ndp,np->nd", apart, v)
             # The equation holds for small changes.
             u = u + change * (4 / change.abs().amax(1, keepdim=True).clamp_min(4))
@@ -112,10 +146,11 @@ def tilted(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, dam
 
 
 def centered(maps: Float[Tensor, "*n p"]) -> Float[Tensor, "*n p"]:
+    """Each map less its mean."""
     return maps - maps.mean(-1, keepdim=True)
 
 
-def solved(
+def solve_damped(
     apart: Float[Tensor, "n d p"],
     w: Float[Tensor, "n d"],
     right: Float[Tensor, "n p"],
@@ -127,11 +162,11 @@ def solved(
     ridge = (damping * half.square().sum(1).mean(1) + least).clamp_min(torch.finfo(w.dtype).tiny)[:, None, None]
     right = right[:, :, None]
     if half.shape[1] >= half.shape[2]:
-        return definite(half.mT @ half, ridge, right)[:, :, 0]
-    return ((right - half.mT @ definite(half @ half.mT, ridge, half @ right)) / ridge)[:, :, 0]
+        return solve_definite(half.mT @ half, ridge, right)[:, :, 0]
+    return ((right - half.mT @ solve_definite(half @ half.mT, ridge, half @ right)) / ridge)[:, :, 0]
 
 
-def definite(
+def solve_definite(
     matrix: Float[Tensor, "n m m"], ridge: Float[Tensor, "n 1 1"], right: Float[Tensor, "n m 1"]
 ) -> Float[Tensor, "n m 1"]:
     """By Cholesky: the batched LU of some LAPACKs fails on sound matrices when two threads share them. NaN stays NaN."""

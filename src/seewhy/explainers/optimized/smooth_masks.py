@@ -60,7 +60,7 @@ def pyramid(images: Images, sigma: float, levels: int) -> Float[Tensor, "n level
     return torch.stack([blur(images, sigma * (1 - level / (levels - 1))) for level in range(levels)], 1)
 
 
-def perturbed(blurs: Float[Tensor, "n levels c h w"], masks: Attribution) -> Images:
+def blend_levels(blurs: Float[Tensor, "n levels c h w"], masks: Attribution) -> Images:
     """Each pixel at the level of the pyramid that its mask says, linearly between two: the image where the mask is 1."""
     height = masks * (blurs.shape[1] - 1)
     level = height.detach().floor().clamp(0, blurs.shape[1] - 2)

@@ -1,65 +1,46 @@
 """Occlusion (Zeiler & Fergus, 2014)."""
 
-from dataclasses import dataclass
 from math import ceil
-from typing import ClassVar
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.precision import Precision
 from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.explainers.classes import column, for_each
-from seewhy.explainers.selectors import Selector, select_all
-from seewhy.masking.baselines import Baseline, baseline_images
-from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
+from seewhy.explainers.base import ClassMaps
+from seewhy.explainers.options import BaselineOption, BatchSize, PrecisionOption, SelectorOption
+from seewhy.explainers.selectors import select_all
+from seewhy.masking.baselines import baseline_images
+from seewhy.options import AtLeast
+from seewhy.types import ClassAttribution, Images
 
 
-@EXPLAINERS.register("occlusion")
-@dataclass(frozen=True)
-class Occlusion:
+class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeiler2014visualizing"):
     """How much the score falls when a sliding window hides a place, averaged over the windows that cover a pixel. Signed.
 
-    Windows start at every ``stride``-th pixel until one reaches the border; that one is cut there, as in Captum. The paper
-    draws the score itself, one value a position of its gray square; here the fall is credited to the pixels.
+    Windows start at every ``stride``-th pixel until one reaches the border, where it is cut, as in Captum. The paper draws
+    the score itself, one value for each position of its gray square; here the fall is credited to the pixels.
 
     Args:
-        classifier: what is explained.
-        window: side in pixels of the square that is hidden; None is a seventh of the image's shorter side (32 of 224).
-        stride: pixels from one window to the next, at most ``window``, so that no pixel is left out; None is half a
+        window: side in pixels of the square that is hidden. None is a seventh of the image's shorter side (32 of 224).
+        stride: pixels from one window to the next, at most ``window``, so that no pixel is left out. None is half a
             window. The cost is one pass a window: 169 for an image of 224 x 224.
-        baseline: what is put into the window (see ``masking.baseline_images``); the paper's is gray.
+        baseline: content of the window (see ``masking.baselines.baseline_images``). The paper's is gray.
         selector: the score: the target's "probability", as in the paper, its "logit", "log_probability", "log_odds", or
             "contrast" to the highest other. A probability near 1 hardly falls for any window; a logit does.
-        precision: "bf16" runs the network in bfloat16; the map stays in the images' type.
-        batch_size: occluded images that are made and run at a time.
     """
 
-    family: ClassVar[Family] = "perturbation"
-    class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "zeiler2014visualizing"
+    window: Annotated[int, AtLeast(1)] | None = None
+    stride: Annotated[int, AtLeast(1)] | None = None
+    baseline: BaselineOption = "black"
+    selector: SelectorOption = "probability"
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
 
-    classifier: Classifier
-    window: int | None = None
-    stride: int | None = None
-    baseline: Baseline | float | Tensor = "black"
-    selector: Selector = "probability"
-    precision: Precision = "fp32"
-    batch_size: int = 32
-
-    def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self._maps(images, column(targets))[:, 0]
-
-    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, for_each(images, classes))
-
-    def _maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
-        """Maps of each image's own classes, from the same occluded passes."""
-        self.classifier.check_classes(images, classes)
-        images, (window, stride) = images.detach(), self._sizes(images)
+    def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
+        """All classes come from the same occluded passes."""
+        window, stride = self._sizes(images)
         rows, columns = (covers(side, window, stride).to(images) for side in images.shape[-2:])
         removed = baseline_images(self.baseline, self.classifier, images)
         across, each = len(columns), len(rows) * len(columns)

@@ -4,23 +4,29 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.errors import SeewhyError
 from seewhy.masking.baselines import blend
+from seewhy.options import Above, AtLeast, AtMost, Doc
 from seewhy.types import Images
 
 ROUND = 256
 """Masks that are drawn at a time, whatever the batch; a method may stop after each round."""
 
-Border = Literal["repeat", "mirror"]
-"""What lies beyond the outer cells' centers when cells are upsampled: their own value, or their neighbors mirrored."""
-Normalization = Literal["expected", "own"]
-"""What a sum over N masks is divided by: what each pixel's masks sum to in expectation, N p, or in fact."""
+Cells = Annotated[int, AtLeast(1), Doc("Cells along each side of the image.")]
+KeepProbability = Annotated[float, Above(0), AtMost(1), Doc("Probability that a mask keeps a cell.")]
+Border = Annotated[
+    Literal["repeat", "mirror"],
+    Doc('Pixels beyond the centers of the outer cells: "repeat" the cell, or "mirror" the cells at the border.'),
+]
+Normalization = Annotated[
+    Literal["expected", "own"],
+    Doc('Divide a sum over N masks by each pixel\'s "own" sum of masks, or by the sum that is "expected", N p.'),
+]
 
 Masks = Float[Tensor, "m h w"]
 
@@ -29,14 +35,7 @@ Masks = Float[Tensor, "m h w"]
 class MaskStream:
     """Masks of cells that are kept by chance, upsampled bilinearly, and cropped at a random place; the same every time.
 
-    The first m masks do not depend on how many are asked for.
-
-    Args:
-        samples: number of masks.
-        cells: along each side of the image, of which a mask keeps some.
-        keep_probability: of a cell, in (0, 1]; every pixel's mean over the masks.
-        seed: of the draws.
-        border: how the outer cells are upsampled.
+    The first m masks do not depend on how many are asked for. The fields are options of the methods (see ``rise``).
     """
 
     samples: int
@@ -44,10 +43,6 @@ class MaskStream:
     keep_probability: float = 0.5
     seed: int = 0
     border: Border = "repeat"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep_probability <= 1:
-            raise SeewhyError(f"keep_probability is above 0 and at most 1, got {self.keep_probability}: try 0.5")
 
     def batches(self, image: Float[Tensor, "c h w"], batch_size: int) -> Iterator[Masks]:
         """At most ``batch_size`` masks at a time, of one round each, on the image's device and in its type."""
@@ -59,25 +54,25 @@ class MaskStream:
             )
             down, right = (torch.randint(ceil(s / self.cells), (ROUND,), generator=generator) for s in sides)
             for some in torch.arange(min(ROUND, self.samples - first)).split(batch_size):
-                y, x = (cropped(*ways) for ways in ((rows, down[some], sides[0]), (columns, right[some], sides[1])))
-                with exact(image):
+                y, x = (crops(*ways) for ways in ((rows, down[some], sides[0]), (columns, right[some], sides[1])))
+                with without_autocast(image):
                     masks = y @ grids[some].to(image) @ x.mT
                 yield masks
 
 
-def given(masks: Masks, image: Float[Tensor, "c h w"], batch_size: int) -> Iterator[Masks]:
-    """Masks that are there already, in the same batches."""
+def in_batches(masks: Masks, image: Float[Tensor, "c h w"], batch_size: int) -> Iterator[Masks]:
+    """Masks of the user's own, in the same batches as random ones."""
     for drawn in masks.split(ROUND):
         for some in drawn.split(batch_size):
             yield some.to(image)
 
 
-def exact(image: Tensor) -> AbstractContextManager[None]:
-    """Where a method's own matrix products are made: in their own type, also while the network runs in bfloat16."""
+def without_autocast(image: Tensor) -> AbstractContextManager[None]:
+    """A method's own matrix products keep their type in this context, also while the network runs in bfloat16."""
     return torch.autocast(image.device.type, enabled=False)
 
 
-def masked(image: Float[Tensor, "c h w"], masks: Masks, removed: Float[Tensor, "c h w"]) -> Images:
+def under_masks(image: Float[Tensor, "c h w"], masks: Masks, removed: Float[Tensor, "c h w"]) -> Images:
     """One image under each of the masks."""
     return blend(image.expand(len(masks), -1, -1, -1), masks, removed.expand(len(masks), -1, -1, -1))
 
@@ -91,13 +86,6 @@ def upsampling(cells: int, side: int, border: Border) -> Float[Tensor, "pixels c
     return (1 - (places.clamp(0, cells - 1)[:, None] - torch.arange(cells)).abs()).clamp_min(0)
 
 
-def cropped(weights: Float[Tensor, "pixels cells"], first: Tensor, side: int) -> Float[Tensor, "m side cells"]:
+def crops(weights: Float[Tensor, "pixels cells"], first: Tensor, side: int) -> Float[Tensor, "m side cells"]:
     """``side`` rows of the weights for each mask, from its own first one on."""
     return weights[(first[:, None] + torch.arange(side)).to(weights.device)]
-
-
-def pearson(a: Float[Tensor, "k hw"], b: Float[Tensor, "k hw"]) -> Float[Tensor, "k"]:
-    """Correlation row by row; 0 where a row is constant."""
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    scale = a.norm(dim=1) * b.norm(dim=1)
-    return torch.where(scale > 0, (a * b).sum(1) / torch.where(scale > 0, scale, 1), 0)

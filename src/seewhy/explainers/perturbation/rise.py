@@ -1,46 +1,45 @@
 """RISE (Petsiuk et al., 2018), equation 6."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.precision import Precision
 from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS, Family
-from seewhy.explainers.classes import column, for_each
+from seewhy.explainers.base import ClassMaps
+from seewhy.explainers.classes import as_column
+from seewhy.explainers.options import BaselineOption, BatchSize, PrecisionOption, Samples, Seed, SelectorOption
 from seewhy.explainers.perturbation.random_masks import (
     ROUND,
     Border,
+    Cells,
+    KeepProbability,
     Masks,
     MaskStream,
     Normalization,
-    exact,
-    given,
-    masked,
-    pearson,
+    in_batches,
+    under_masks,
+    without_autocast,
 )
-from seewhy.explainers.selectors import Selector, select_all
-from seewhy.masking.baselines import Baseline, baseline_images
+from seewhy.explainers.selectors import select_all
+from seewhy.maps import pearson
+from seewhy.masking.baselines import baseline_images
+from seewhy.options import AtLeast
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 Sums = Float[Tensor, "k hw"]
 
 
-@EXPLAINERS.register("rise")
-@dataclass(frozen=True)
-class RISE:
+class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise"):
     """Mean score of the target over random masks that keep the pixel. Not negative.
 
-    Only logits are asked for, so any classifier can be explained. Every image meets the same masks. Several classes come
+    The method asks for logits alone, so it explains any classifier. Every image meets the same masks. Several classes come
     for the passes of one. (With the selector "logit" or "contrast" the map may be negative.)
 
-    With a ``tolerance`` each image, and each class, stops for itself: after every 256 masks the map of the even masks and
-    the map of the odd ones are compared, and it is done when their Pearson correlation r is at least 1 - tolerance. The
+    With a ``tolerance`` each image, and each class, stops for itself. After every 256 masks the map of the even masks and
+    the map of the odd ones are compared; a class is done when their Pearson correlation r is at least 1 - tolerance. The
     map returned is that of all masks seen, whose correlation with another such map is about 2r / (1 + r)
     (Spearman-Brown). ``explain_counted`` also returns how many masks each image took.
 
@@ -49,72 +48,52 @@ class RISE:
     pixel is a mixture of two cells; here the outer cells reach to the border.
 
     Args:
-        classifier: what is explained.
-        samples: masks, at most; the paper has 4000 for VGG-16 and 8000 for ResNet-50.
-        cells: along each side of the image, the paper's h = w = 7.
-        keep_probability: of a cell, in (0, 1], the paper's p.
-        normalization: divide the sum by what the masks sum to in expectation, N p (eq. 6), or by each pixel's "own" sum,
-            which makes it a mean proper: less noise for few masks.
-        selector: the score: the target's "probability", "logit", "log_probability", "log_odds", or its "contrast" to the
-            highest other.
-        tolerance: 0 takes all samples; 0.1 stops where the halves correlate by 0.9, most often soon with "own"
+        samples: masks, at most. The paper has 4000 for VGG-16 and 8000 for ResNet-50.
+        cells: cells along each side of the image, the paper's h = w = 7.
+        keep_probability: probability that a mask keeps a cell, the paper's p.
+        normalization: divide the sum by the sum of the masks that is "expected", N p (eq. 6), or by each pixel's "own"
+            sum. The second is a mean proper: less noise for few masks.
+        tolerance: 0 takes all samples. 0.1 stops where the halves correlate by 0.9: most often soon with "own"
             normalization, seldom before 4000 masks with the "expected" one.
-        masks: own masks (m, h, w) in [0, 1] in place of random ones; keep_probability is then their mean.
-        border: outer cells "repeat" to the border, or "mirror" there as in the released code.
-        baseline: what removed pixels become (see ``masking.baseline_images``).
-        seed: of the masks.
-        precision: "bf16" runs the network in bfloat16; sums stay in the images' type, or float32 for a smaller one.
-        batch_size: masked images that are run at a time; more than 256 have no effect.
+        masks: own masks (m, h, w) in [0, 1] in place of random ones. keep_probability is then their mean.
+        border: the outer cells "repeat" to the border, or "mirror" there as in the released code.
+        batch_size: masked images that are run at a time. More than 256 have no effect.
     """
 
-    family: ClassVar[Family] = "perturbation"
-    class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "petsiuk2018rise"
-
-    classifier: Classifier
-    samples: int = 4000
-    cells: int = 7
-    keep_probability: float = 0.5
+    samples: Samples = 4000
+    cells: Cells = 7
+    keep_probability: KeepProbability = 0.5
     normalization: Normalization = "expected"
-    selector: Selector = "probability"
-    tolerance: float = 0.0
+    selector: SelectorOption = "probability"
+    tolerance: Annotated[float, AtLeast(0)] = 0.0
     masks: Tensor | None = None
     border: Border = "repeat"
-    baseline: Baseline | float | Tensor = "mean_color"
-    seed: int = 0
-    precision: Precision = "fp32"
-    batch_size: int = 32
+    baseline: BaselineOption = "mean_color"
+    seed: Seed = 0
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
 
     def __post_init__(self) -> None:
-        _ = self._stream
         masks = self.masks
         if masks is not None and (masks.ndim != 3 or not len(masks) or not 0 <= masks.amin() <= masks.amax() <= 1):
             raise SeewhyError(
                 f"masks must be (m, h, w) in [0, 1], got {tuple(masks.shape)}: bring them there, or leave them out"
             )
 
-    def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self.explain_counted(images, targets)[0]
+    def maps(self, images: Images, classes: Tensor) -> ClassAttribution:
+        return self._counted(images, classes)[0]
 
     def explain_counted(self, images: Images, targets: Targets) -> tuple[Attribution, Int[Tensor, "n"]]:
         """The maps, and how many masks each of them took."""
-        maps, used = self._maps(images, column(targets))
+        self.classifier.check(images, targets)
+        maps, used = self._counted(images.detach(), as_column(targets))
         return maps[:, 0], used[:, 0]
 
-    def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return self._maps(images, for_each(images, classes))[0]
-
-    @property
-    def _stream(self) -> MaskStream:
-        return MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
-
-    def _maps(self, images: Images, classes: Tensor) -> tuple[ClassAttribution, Int[Tensor, "n k"]]:
-        self.classifier.check_classes(images, classes)
+    def _counted(self, images: Images, classes: Tensor) -> tuple[ClassAttribution, Int[Tensor, "n k"]]:
         if self.masks is not None and self.masks.shape[1:] != images.shape[2:]:
             raise SeewhyError(
                 f"masks of {tuple(self.masks.shape[1:])} do not fit images of {tuple(images.shape[2:])}: resize them"
             )
-        images = images.detach()
         removed = baseline_images(self.baseline, self.classifier, images)
         with self.classifier.running(self.precision):
             maps, used = zip(*map(self._maps_of, images, removed, classes), strict=True)
@@ -132,7 +111,7 @@ class RISE:
             shown = masks.flatten(1).to(dtype)
             for j in range(halves):
                 mine = slice((j - count) % halves, None, halves)
-                with exact(image):
+                with without_autocast(image):
                     sums[j].addmm_(scores[mine].T, shown[mine])
                 weights[j] += shown[mine].sum(0)
             count += len(masks)
@@ -152,12 +131,13 @@ class RISE:
 
     def _masks(self, image: Tensor) -> Iterator[Masks]:
         if self.masks is not None:
-            return given(self.masks, image, self.batch_size)
-        return self._stream.batches(image, self.batch_size)
+            return in_batches(self.masks, image, self.batch_size)
+        stream = MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
+        return stream.batches(image, self.batch_size)
 
     def _scores(self, image: Tensor, removed: Tensor, masks: Masks) -> Float[Tensor, "m k"]:
-        """Of every class, for the image under each mask."""
-        logits = self.classifier.logits(self.classifier.fast_layout(masked(image, masks, removed)))
+        """The score of every class, for the image under each mask."""
+        logits = self.classifier.logits(self.classifier.fast_layout(under_masks(image, masks, removed)))
         return select_all(self.classifier, logits, self.selector)
 
     def _total(self, weights: Float[Tensor, "1 hw"], count: int) -> Float[Tensor, "1 hw"] | float:

@@ -1,36 +1,22 @@
 """The middle of the image: photographs show their object there, so a method must beat this too."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated
 
 import torch
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.explainers.base import Method
+from seewhy.options import Above
 from seewhy.types import Attribution, Images, Targets
 
 
-@EXPLAINERS.register("center")
-@dataclass(frozen=True)
-class Center:
+class Center(Method, name="center", family="reference", class_specific=False):
     """A Gaussian bump in the middle, 1 at its peak.
 
     Args:
-        classifier: only tells which targets exist.
         sigma: standard deviation as a part of the image's height and width.
     """
 
-    family: ClassVar[Family] = "reference"
-    class_specific: ClassVar[bool] = False
-    paper: ClassVar[str] = ""
-
-    classifier: Classifier
-    sigma: float = 0.25
-
-    def __post_init__(self) -> None:
-        if self.sigma <= 0:
-            raise SeewhyError(f"center needs a positive sigma, got {self.sigma}")
+    sigma: Annotated[float, Above(0)] = 0.25
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)

@@ -1,34 +1,21 @@
 """Noise: what an explanation must beat."""
 
-from dataclasses import dataclass
-from typing import ClassVar
 from zlib import crc32
 
 import torch
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.explainers.base import EXPLAINERS, Family
+from seewhy.explainers.base import Method
+from seewhy.explainers.options import Seed
 from seewhy.types import Attribution, Images, Targets
 
 
-@EXPLAINERS.register("random")
-@dataclass(frozen=True)
-class Random:
+class Random(Method, name="random", family="reference", class_specific=False):
     """Independent uniform numbers in [0, 1), drawn from the image's own bytes and the seed.
 
-    So different images have independent maps, and the same image always has the same one, in whatever batch.
-
-    Args:
-        classifier: only tells which targets exist.
-        seed: another seed gives another map.
+    Different images have independent maps. The same image always has the same map, in whatever batch.
     """
 
-    family: ClassVar[Family] = "reference"
-    class_specific: ClassVar[bool] = False
-    paper: ClassVar[str] = ""
-
-    classifier: Classifier
-    seed: int = 0
+    seed: Seed = 0
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)

@@ -1,0 +1,177 @@
+"""The contract of a dataset, as checks that anybody can run on their own dataset.
+
+    from seewhy.testing import check_dataset
+    check_dataset(dataset, spare=file)
+
+``dataset`` has at least two different images. ``spare`` is the file of one picture: it is broken for a moment.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seewhy.data import Batch, Dataset
+from seewhy.errors import SeewhyError
+from seewhy.testing.explainers import expect
+
+Check = Callable[[Dataset], None]
+MAX_IMAGES = 6
+"""At most so many images are read, spread evenly over the dataset."""
+
+
+def check_names(dataset: Dataset) -> None:
+    """As many names as images, each once; classes are names too."""
+    ids = list(dataset.ids)
+    expect(len(ids) == len(dataset) >= 2, f"there are {len(ids)} ids of {len(dataset)} images; give at least two images")
+    expect(all(isinstance(name, str) and name for name in ids), "an id is no text, or is empty")
+    expect(len(set(ids)) == len(ids), "two images have the same id")
+    expect(ids == list(dataset.ids), "ids differ when they are asked for again")
+    expect(isinstance(dataset.classes, tuple), f"classes are a {type(dataset.classes).__name__}; give a tuple of names")
+
+
+def check_batch(dataset: Dataset) -> None:
+    """Images in [0, 1], and labels, regions and boxes of the shapes that ``Batch`` says."""
+    indices, k = _some(dataset), len(dataset.classes)
+    batch = dataset.batch(indices)
+    n, images = len(indices), batch.images
+    expect(batch.ids == [dataset.ids[i] for i in indices], "the ids of a batch are not those of its places")
+    expect(images.ndim == 4 and len(images) == n, f"images have shape {tuple(images.shape)}")
+    expect(images.dtype == torch.float32 and images.isfinite().all().item() is True, "images are no finite float32")
+    expect(float(images.min()) >= 0 and float(images.max()) <= 1, "images leave [0, 1]")
+    size, labels = tuple(images.shape[-2:]), batch.labels
+    if labels is not None and labels.ndim == 1:
+        expect(labels.shape == (n,) and labels.dtype == torch.int64, f"labels are {labels.dtype} {tuple(labels.shape)}")
+        expect(int(labels.min()) >= 0 and (not k or int(labels.max()) < k), f"a label is not one of {k} classes")
+    elif labels is not None:
+        expect(labels.shape == (n, k), f"labels have shape {tuple(labels.shape)}, for {n} images and {k} classes")
+        expect(bool(((labels == 0) | (labels == 1)).all()), "labels of several classes are not zeros and ones")
+    if batch.regions is not None:
+        several = labels is not None and labels.ndim == 2
+        wanted = (n, k, *size) if several else (n, *size)
+        expect(batch.regions.shape == wanted, f"regions have shape {tuple(batch.regions.shape)}, not {wanted}")
+        expect(batch.regions.dtype == torch.bool, f"regions are {batch.regions.dtype}, not bool")
+        if several and labels is not None:
+            expect(not batch.regions.flatten(2).any(2)[labels == 0].any(), "a class that is absent has a region")
+    if batch.boxes is not None:
+        expect(len(batch.boxes) == n, f"there are boxes of {len(batch.boxes)} images, not of {n}")
+        for boxes in batch.boxes:
+            expect(boxes.ndim == 2 and boxes.shape[1] == 4, f"boxes have shape {tuple(boxes.shape)}, not (m, 4)")
+            left, top, right, bottom = boxes.T
+            inside = (left >= 0) & (left < right) & (right <= size[1]) & (top >= 0) & (top < bottom) & (bottom <= size[0])
+            expect(bool(inside.all()), "a box is empty, or leaves the image")
+
+
+def check_any_order(dataset: Dataset) -> None:
+    """An image is the same alone, in a batch, in another order, and twice in a batch."""
+    indices = _some(dataset)
+    together = dataset.batch(indices)
+    for place, index in enumerate(indices):
+        _same(dataset.batch([index]), _rows(together, [place]), "an image alone")
+    backwards = list(reversed(range(len(indices))))
+    _same(dataset.batch(indices[::-1]), _rows(together, backwards), "images in another order")
+    _same(dataset.batch([indices[0]] * 2), _rows(together, [0, 0]), "an image twice")
+
+
+def check_same_again(dataset: Dataset) -> None:
+    """A second call, and the dataset made anew, give the same, whatever the global random generator does."""
+    indices = _some(dataset)
+    first = dataset.batch(indices)
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    _same(dataset.batch(indices), first, "a second call")
+    expect(torch.equal(torch.get_rng_state(), state), "the global random generator was used")
+    anew = _anew(dataset)
+    expect(list(anew.ids) == list(dataset.ids), "the dataset made anew has other ids")
+    _same(anew.batch(indices), first, "the dataset made anew")
+
+
+def check_digest(dataset: Dataset) -> None:
+    """The digest is that of the images asked for, whatever their order and whatever was asked for before."""
+    indices = _some(dataset)
+    whole = dataset.digest(indices)
+    expect(isinstance(whole, str) and bool(whole), "the digest is no text, or is empty")
+    dataset.batch(indices[:1])
+    expect(dataset.digest(indices) == whole, "the digest differs when it is asked for again")
+    expect(dataset.digest(indices[::-1]) == whole, "the digest depends on the order of the indices")
+    expect(_anew(dataset).digest(indices) == whole, "the dataset made anew has another digest")
+    each = [dataset.digest([index]) for index in indices]
+    expect(len({*each, whole}) == len(indices) + 1, "different images have the same digest")
+
+
+def check_broken_picture(dataset: Dataset, spare: Path) -> None:
+    """A picture that cannot be read is one line that names its file, its digest changes, and the others can be read."""
+    before = [dataset.digest([index]) for index in range(len(dataset))]
+    with broken(spare):
+        failures = {}
+        for index in range(len(dataset)):
+            try:
+                dataset.batch([index])
+            except SeewhyError as error:
+                failures[index] = str(error)
+        expect(bool(failures), f"{spare.name} is broken, and no image raises SeewhyError")
+        expect(len(failures) < len(dataset), f"{spare.name} is broken, and no image at all can be read")
+        for index, said in failures.items():
+            expect(spare.name in said and "\n" not in said, f"the error is not one line that names {spare.name}: {said}")
+            expect(dataset.digest([index]) != before[index], "a file has changed, and the digest has not")
+    expect([dataset.digest([index]) for index in range(len(dataset))] == before, "a file was restored, the digest was not")
+
+
+CHECKS: tuple[Check, ...] = (check_names, check_batch, check_any_order, check_same_again, check_digest)
+
+
+def check_dataset(dataset: Dataset, spare: str | Path | None = None) -> None:
+    """Run every check; the first promise that is broken raises AssertionError and says which.
+
+    Args:
+        dataset: at least two different images.
+        spare: the file of one picture; it is overwritten for a moment, and then restored. Without it, or in a dataset
+            without files, the check of a broken picture is left out.
+    """
+    for check in CHECKS:
+        check(dataset)
+    if spare is not None:
+        check_broken_picture(dataset, Path(spare))
+
+
+@contextmanager
+def broken(file: Path) -> Iterator[None]:
+    """The file with content that is no picture; restored at the end."""
+    content = file.read_bytes()
+    file.write_bytes(b"no picture")
+    try:
+        yield
+    finally:
+        file.write_bytes(content)
+
+
+def _some(dataset: Dataset) -> list[int]:
+    n = len(dataset)
+    return list(range(n)) if n <= MAX_IMAGES else [i * n // MAX_IMAGES for i in range(MAX_IMAGES)]
+
+
+def _anew(dataset: Dataset) -> Dataset:
+    """The dataset made again from its options; a copy of it if it is no dataclass."""
+    return replace(dataset) if is_dataclass(dataset) and not isinstance(dataset, type) else deepcopy(dataset)
+
+
+def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
+    labels, regions = (None if t is None else t[list(rows)] for t in (batch.labels, batch.regions))
+    boxes = None if batch.boxes is None else tuple(batch.boxes[i] for i in rows)
+    return Batch([batch.ids[i] for i in rows], batch.images[list(rows)], labels, regions, boxes)
+
+
+def _same(found: Batch, wanted: Batch, what: str) -> None:
+    expect(found.ids == wanted.ids, f"{what} has another id")
+    for name in ("images", "labels", "regions", "boxes"):
+        one, other = _tensors(getattr(found, name)), _tensors(getattr(wanted, name))
+        equal = len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        expect(equal, f"{what} gives other {name}")
+
+
+def _tensors(value: Tensor | tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
+    return () if value is None else value if isinstance(value, tuple) else (value,)
