@@ -22,7 +22,7 @@ from seewhy.evaluation.run import open_run
 from seewhy.evaluation.scoreboard import interval
 from seewhy.evaluation.statistics import figure_interval, mean_interval
 from seewhy.metrics import METRICS, Case, metric
-from seewhy.metrics.base import metric_options
+from seewhy.options import described
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def test_list_metrics(capfd: pytest.CaptureFixture[str]) -> None:
     assert [e["name"] for e in entries] == list(METRICS)
     for entry in entries:
         assert {"range", "better", "needs", "paper", "explains", "reads", "summary"} <= set(entry)
-        assert set(entry["options"]) == set(metric_options(METRICS[entry["name"]]))
+        assert set(entry["options"]) == {option.name for option in described(METRICS[entry["name"]])}
     shown = run(capfd, "list", "metrics").out
     assert all(name in shown for name in METRICS)
 
