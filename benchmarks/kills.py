@@ -20,7 +20,7 @@ from pathlib import Path
 EXPLAINERS = ["grad_cam", "saliency", "lime"]
 METRICS = ["deletion", "average_drop", "relevance_mass", "sparseness"]
 LIMITS = {"deletion": 11, "lime/sparseness": 7}
-N, SIZE, BATCH = 40, 64, 4
+N, SIZE, BATCH = 20, 48, 4
 
 
 def evaluation(folder: str, keep_maps: bool, shard: tuple[int, int] | None = None, join: bool = False) -> None:
@@ -33,7 +33,7 @@ def evaluation(folder: str, keep_maps: bool, shard: tuple[int, int] | None = Non
     torch.set_num_threads(1)
     classifier = seewhy.load("shapes")
     explainers = {name: seewhy.explainer(name, classifier) for name in EXPLAINERS}
-    explainers["lime"] = seewhy.explainer("lime", classifier, samples=32)
+    explainers["lime"] = seewhy.explainer("lime", classifier, samples=16)
     seewhy.evaluate(
         classifier,
         explainers,
@@ -53,9 +53,9 @@ def command(folder: Path, devices: int) -> list[str]:
     """The same on the command line, in several processes."""
     script = folder.parent / "command.py"  # Lightning starts it again for the other processes
     script.write_text("from seewhy.app.cli.main import main\nif __name__ == '__main__':\n    main()\n")
-    options = [f"--explainer={name}" for name in ("grad_cam", "saliency", "lime:samples=32")]
+    options = [f"--explainer={name}" for name in ("grad_cam", "saliency", "lime:samples=16")]
     options += [f"--metric={name}" for name in METRICS] + [f"--data-option=size={SIZE}", f"--data-option=n={N}"]
-    options += ["--limit=deletion=11", "--limit=lime:samples=32/sparseness=7", f"--batch-size={BATCH}", "--pictures=12"]
+    options += ["--limit=deletion=11", "--limit=lime:samples=16/sparseness=7", f"--batch-size={BATCH}", "--pictures=12"]
     start = [sys.executable, str(script), "evaluate", "--model=shapes", "--data=shapes", "--quiet"]
     return [*start, *options, f"--devices={devices}", f"--out={folder}"]
 
@@ -149,7 +149,7 @@ class Trials:
 def main(kills: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trials = Trials(Path(folder), seed)
-        for kind in ("one process", "keep maps", "two processes", "four shards"):
+        for kind in ("one process", "keep maps", "four shards", "two processes"):
             same = trials.run(kind, kills // 4)
             verdict = "the same" if same else "DIFFERENT"
             print(f"{kind}: {kills // 4} kills, {trials.hit} in the middle of the work: {verdict}", flush=True)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from seewhy.data import Dataset
 from seewhy.errors import SeewhyError, cause
@@ -93,19 +94,23 @@ class Measuring:
             return unit
         self.store.begin()
         if maps is not None:
-            shown = [i for i, index in enumerate(rows.index) if self.plan.ranks[index] < self.n_pictures]
-            if shown and self.pictures is not None:
-                self.pictures.add(batch.number, explainer, rows.select(shown), maps[shown])
-            if self.keep_maps and self.maps is not None and kept is None:
-                who: dict[str, Sequence[object]] = {
-                    "index": rows.index,
-                    "image_id": rows.ids,
-                    "explained": rows.explained.tolist(),
-                }
-                with safely(self.maps.folder.parent):
-                    self.maps.keep(explainer, batch.key, keys, maps, who)
+            self._show(batch, explainer, rows, maps)
+            if self.keep_maps and kept is None:
+                self._keep(batch, explainer, rows, maps, keys)
         self.store.write(batch.key, name, unit.frame())
         return unit
+
+    def _show(self, batch: PlannedBatch, explainer: str, rows: Rows, maps: Tensor) -> None:
+        """Pictures and small maps, for the report."""
+        shown = [i for i, index in enumerate(rows.index) if self.plan.ranks[index] < self.n_pictures]
+        if shown and self.pictures is not None:
+            self.pictures.add(batch.number, explainer, rows.select(shown), maps[shown])
+
+    def _keep(self, batch: PlannedBatch, explainer: str, rows: Rows, maps: Tensor, keys: list[str]) -> None:
+        if self.maps is not None:
+            who = {"index": rows.index, "image_id": rows.ids, "explained": rows.explained.tolist()}
+            with safely(self.maps.folder.parent):
+                self.maps.keep(explainer, batch.key, keys, maps, who)
 
 
 def keys_of(rows: Rows) -> list[str]:

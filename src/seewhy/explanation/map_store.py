@@ -58,7 +58,7 @@ class MapStore:
         name: str,
         keys: Sequence[str],
         maps: Tensor,
-        about: Mapping[str, Sequence[object]] | None = None,
+        about: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         """Write maps (r, h, w) with their keys; ``about`` has more arrays (r,), for readers of the file."""
         file = self._file(explainer, name)
