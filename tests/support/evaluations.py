@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from support.tiny_models import TINY
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.data import Batch
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.evaluate import Evaluation, evaluate
 from seewhy.explainers import explainer
@@ -86,6 +88,7 @@ def bytes_of(folder: Path) -> list[bytes]:
 
 SCRIPT = """
 import sys, time
+from collections.abc import Sequence
 from pathlib import Path
 import torch
 from support.evaluations import METRICS, Pictures, Watched
