@@ -2,6 +2,7 @@
 
 python benchmarks/evaluation.py overhead [--rounds 3]     CPU seconds, interleaved, as a ratio
 python benchmarks/evaluation.py memory [--images 2000]    resident memory along the way
+python benchmarks/evaluation.py found [--units 15600]     seconds to find out what is done in a folder of so many units
 """
 
 import argparse
@@ -10,14 +11,19 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 
+import polars as pl
 import timm
 import torch
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.data import Shapes, batches
+from seewhy.evaluation.plan import Plan
+from seewhy.evaluation.rows import FACTS_SCHEMA
+from seewhy.evaluation.store import Store, UnitFiles
+from seewhy.evaluation.unit import UNIT_SCHEMA
 from seewhy.metrics import Case, metric
 from seewhy.metrics.base import score
 
@@ -126,14 +132,57 @@ def memory(images: int) -> None:
     print(f"from a tenth of the images on: {min(rest):.1f} to {max(rest):.1f} MiB")
 
 
+class Names:
+    """A dataset of names alone."""
+
+    def __init__(self, n: int) -> None:
+        self.ids = [f"val/ILSVRC2012_val_{i:08d}.JPEG" for i in range(n)]
+
+
+def found(units: int) -> None:
+    """Batches of 32 images, ten explainers, ten metrics; the same command, and one with a metric more."""
+    explainers, metrics = [f"explainer {i}" for i in range(10)], [f"metric {i}" for i in range(10)]
+    n = units // 10 * 32
+    plan = Plan(Names(n), list(range(n)), 32, explainers, metrics, {"metric 3": n // 2})
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(UnitFiles(Path(folder)))
+        for batch in plan.batches:
+            ids = [plan.dataset.ids[i] for i in batch.images]
+            facts = pl.DataFrame({"index": batch.images, "image_id": ids, "explained": [[i % 1000] for i in batch.images]})
+            empty = [pl.lit(None, kind).alias(name) for name, kind in FACTS_SCHEMA.items() if name not in facts.columns]
+            store.hold(
+                batch.key, "facts", facts.with_columns(empty).select(pl.col(k).cast(v) for k, v in FACTS_SCHEMA.items())
+            )
+            for explainer in explainers:
+                lines = [
+                    (i, name, i % 1000, i % 1000, explainer, metric, None, i / 7, None, None, None, None)
+                    for metric in metrics
+                    for i, name in zip(batch.images, ids, strict=True)
+                    if plan.wants(explainer, metric, i)
+                ]
+                name = plan.unit_name(batch, explainer, metrics, "facts")
+                store.write(batch.key, str(name), pl.DataFrame(lines, UNIT_SCHEMA, orient="row"))
+        for more in ([], ["one more"]):
+            start, cpu = perf_counter(), process_time()
+            again = Plan(Names(n), list(range(n)), 32, explainers, [*metrics, *more], {"metric 3": n // 2})
+            store = Store(UnitFiles(Path(folder)))
+            left = [batch for batch in again.batches if not again.is_done(batch, store)]
+            what = "with a metric more" if more else "the same command"
+            seconds_of_cpu, wall = process_time() - cpu, perf_counter() - start
+            print(f"{units} units, {what}: {wall:.2f} s ({seconds_of_cpu:.2f} of CPU), {len(left)} batches are left")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", choices=["overhead", "memory"])
+    parser.add_argument("case", choices=["overhead", "memory", "found"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--units", type=int, default=15600)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.case == "overhead":
         overhead(asked.rounds)
-    else:
+    elif asked.case == "memory":
         memory(asked.images)
+    else:
+        found(asked.units)

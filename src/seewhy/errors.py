@@ -20,6 +20,8 @@ class UnsuitedError(SeewhyError):
 
 
 def cause(error: BaseException) -> str:
-    """A foreign exception in one line: its kind and the first line of its message."""
+    """An error in one line: the message of a SeewhyError; of any other error its kind and the first line of its message."""
+    if isinstance(error, SeewhyError):
+        return " ".join(str(error).split())
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:MAX_CAUSE_LENGTH]}" if lines else type(error).__name__

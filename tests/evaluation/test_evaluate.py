@@ -17,7 +17,7 @@ from seewhy import evaluate
 from seewhy.app.choose import choose_metrics
 from seewhy.data import Batch, Shapes, batches
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.question import box_around
+from seewhy.evaluation.rows import box_around
 from seewhy.evaluation.run import open_run
 from seewhy.evaluation.scoreboard import interval
 from seewhy.evaluation.statistics import figure_interval, mean_interval
@@ -41,7 +41,7 @@ class Fixed:
         return [f"image {i}" for i in range(7)]
 
     def digest(self, indices: Sequence[int]) -> str:
-        return " ".join(self.ids[i] for i in indices)
+        return str(list(indices))
 
     def batch(self, indices: Sequence[int]) -> Batch:
         images, rows = torch.rand(7, 3, 16, 16, generator=torch.Generator().manual_seed(0)), list(indices)
@@ -279,11 +279,11 @@ def test_evaluate_on_shapes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert found.scores.columns == ["index", "image_id", "explainer", "explained", "scored", "metric", "value"]
     assert len(found.scores) == 6 * 2 * 3
     assert found.images["index"].to_list() == list(range(6))
-    assert found.manifest["asked"]["target"] == "label"
-    assert found.manifest["asked"]["seed"] == 3
-    assert found.manifest["metrics"]["aopc:regions=2"]["options"]["regions"] == 2
-    assert found.manifest["metrics"]["average_drop"]["class in the paper"] == "label"
-    assert found.manifest["command"][0] == "evaluate"
+    assert found.manifest.asked.target == "label"
+    assert found.manifest.asked.seed == 3
+    assert found.manifest.metrics["aopc:regions=2"].options["regions"] == 2
+    assert found.manifest.metrics["average_drop"].explains == "label"
+    assert found.manifest.details["command"][0] == "evaluate"
 
 
 def test_list_metrics(capfd: pytest.CaptureFixture[str]) -> None:

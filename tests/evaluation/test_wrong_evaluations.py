@@ -85,7 +85,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     written(path / "nofile.csv", [["picture", "index"], ["plain/0.png", "1"]])
     written(path / "boxes.csv", [["file", "index", "boxes"], ["plain/0.png", "1", "3 4 5"]])
     (path / "explained" / "manifest.json").write_text(json.dumps({"schema": 1, "explanations": []}))
-    (path / "unfinished" / "manifest.json").write_text(json.dumps({"schema": 2, "asked": {}, "complete": False}))
+    (path / "unfinished" / "manifest.json").write_text(json.dumps({"schema": 3, "asked": {}, "complete": False}))
     return path
 
 

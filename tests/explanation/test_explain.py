@@ -15,8 +15,9 @@ import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import GradCAM, explainer
-from seewhy.explanation.explain import Explanation, explain_targets, parse_targets, percent, predict
+from seewhy.explanation.explain import Explanation, explain_targets, percent, predict
 from seewhy.explanation.prepare import prepare
+from seewhy.explanation.targets import classes_of_targets
 
 
 @pytest.fixture
@@ -113,13 +114,13 @@ def test_an_explainer_with_options_is_called_what_the_registry_calls_it(small: C
 )
 def test_targets_as_they_are_written(small: Classifier, text: str, expected: list[int]) -> None:
     probabilities = torch.tensor([0.2, 0.4, 0.05, 0.1, 0.25])
-    assert parse_targets(text, small, probabilities) == expected
+    assert classes_of_targets(text, small, probabilities) == expected
 
 
 def test_a_name_with_a_comma_is_one_class(small: Classifier) -> None:
     names = replace(small, classes=("tench, Tinca tinca", "bee", "cat", "dog", "elk"))
-    assert parse_targets("tench, tinca tinca", names, torch.zeros(5)) == [0]
-    assert parse_targets("bee,cat", names, torch.zeros(5)) == [1, 2]
+    assert classes_of_targets("tench, tinca tinca", names, torch.zeros(5)) == [0]
+    assert classes_of_targets("bee,cat", names, torch.zeros(5)) == [1, 2]
 
 
 def test_an_explanation_saves_itself(tmp_path: Path) -> None:

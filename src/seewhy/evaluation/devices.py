@@ -1,6 +1,8 @@
 """Several processes for one evaluation: Lightning Fabric starts them, or finds those that torchrun or SLURM started."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +45,23 @@ def processes(devices: int, nodes: int, device: str, out: Path | None) -> "Fabri
     return fabric
 
 
-def leave_group() -> None:
-    """Take this process out of the group while Python still runs: at the exit, gloo's threads may abort it.
+class ExchangeError(RuntimeError):
+    """Another process of the group has ended during an exchange."""
 
-    Not for a process with an exchange under way, which would wait for the others.
+
+@contextmanager
+def exchange() -> Iterator[None]:
+    """A block in which processes wait for each other, and nothing else is done."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ExchangeError(str(error)) from error
+
+
+def leave_group() -> None:
+    """Destroy the process group before exit, where gloo's threads could abort the process.
+
+    Do not call it during an exchange: it would wait for the others.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -4,9 +4,8 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import polars as pl
@@ -15,17 +14,14 @@ from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.data import Dataset
-from seewhy.describe import environment
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.identity import about_metrics, about_question, files_but_for
-from seewhy.evaluation.plan import Progress, Work
-from seewhy.evaluation.question import Failure, Question
-from seewhy.evaluation.run import open_run
-from seewhy.evaluation.store import RunFolder
-from seewhy.evaluation.tables import Record, Tables, tables, told
+from seewhy.evaluation.job import Job
+from seewhy.evaluation.manifest import Failure
+from seewhy.evaluation.measure import Progress
+from seewhy.evaluation.plan import Plan
+from seewhy.evaluation.question import Question
 from seewhy.explainers import Explainer
 from seewhy.explainers import explainer as build_explainer
-from seewhy.explainers.describe import about_explainers
 from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
 from seewhy.registry import did_you_mean
@@ -144,6 +140,8 @@ def evaluate(
     pictures: int = 200,
     threads: int = 1,
     fabric: "Fabric | None" = None,
+    shard: tuple[int, int] | None = None,
+    join: bool = False,
     details: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -177,64 +175,40 @@ def evaluate(
         threads: of PyTorch on the CPU. More are faster and round otherwise, which changes numbers where pixels are close to
             tied; several processes are faster still, and change nothing.
         fabric: Lightning Fabric, launched: the batches are shared out over its processes.
+        shard: (i, n), with i from 1: measure the i-th of n shares and write no tables. Shares need no communication; each
+            may run on a machine of its own. What is returned has the numbers of the share.
+        join: measure nothing, and write the tables of what the shards have measured.
         details: more for the manifest, such as the command.
         progress: is called with images done, images in all, failures.
 
     Raises:
         SeewhyError: a metric needs what the dataset does not have; labels that the classifier does not know; every image
-            fails; ``out`` belongs to another question, version or process, or cannot be written; no image is left.
+            fails; ``out`` belongs to another question or version, or cannot be written; no image is left; a
+            shard is missing.
     """
     must_be_classifier(classifier)
-    if not isinstance(dataset, Dataset):
+    if not all(hasattr(dataset, name) for name in ("classes", "ids", "batch", "__len__")):
         what = repr(dataset) if isinstance(dataset, str | Path) else type(dataset).__name__
         raise SeewhyError(f'{what} is no dataset: give seewhy.dataset("folder", classifier), or an object like data.Dataset')
     methods = _by_name("explainer", explainers, lambda name: build_explainer(name, classifier))
     measures = _by_name("metric", metrics, metric)
-    if not methods or not measures:
-        raise SeewhyError("give at least one explainer and one metric")
-    if only not in ("all", "correct", "wrong"):
-        raise SeewhyError(f"only is all, correct or wrong; not {only!r}")
-    for what, number in {"limit": limit, "batch_size": batch_size, "threads": threads, **(limits or {})}.items():
-        if number is not None and number < (0 if "/" in what else 1):
-            raise SeewhyError(f"{'limit of ' if what in (limits or {}) else ''}{what} is {number}; give at least 1")
-    for name in methods:  # each has a folder of its own
-        if name in ("", ".", "..") or any(letter in "/\\" or not letter.isprintable() for letter in name):
-            raise SeewhyError(f"an explainer cannot be called {name!r}: its maps could not be written")
-    for name in measures:
-        if name.endswith("]") and name.rpartition("[")[0] in measures:
-            raise SeewhyError(f"a metric cannot be called {name!r} beside one with numbers")
-    for name in limits or {}:
-        if name not in {*methods, *measures, *(f"{e}/{m}" for e in methods for m in measures)}:
-            hint = did_you_mean(name, [*methods, *measures])
-            raise SeewhyError(
-                f"a limit for {name}, which is no explainer, metric or EXPLAINER/METRIC of this evaluation.{hint}"
-            )
-    study = tuple(classifier.class_index(c) for c in map_classes) or None
-    question = Question(classifier, dataset, methods, target, scored, only, study, batch_size, seed)
+    _check_names(methods, measures, limits or {})
+    _check_numbers(only, limit, limits or {}, batch_size, threads)
+    _check_shards(shard, join, out)
+    compared = tuple(classifier.class_index(c) for c in map_classes) or None
+    question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed)
     n = len(dataset)
     images = [i * n // limit for i in range(limit)] if limit and limit < n else list(range(n))
-    work = Work(question, measures, images, limits or {}, pictures if out else 0, keep_maps, threads, progress)
-    rank, world = (fabric.global_rank, fabric.world_size) if fabric else (0, 1)
-    if out is None:
-        records: list[Record] = []
-        work.run(records.append, None, rank, world)
-        found = tables(records, list(methods), list(measures), None)
-    else:
-        found = _into_folder(out, work, fabric, rank, world, details or {})
-    if not len(found.scores):
+    plan = Plan(dataset, images, batch_size, list(methods), list(measures), limits or {})
+    job = Job(question, measures, plan, pictures, keep_maps, threads, progress, fabric, shard)
+    found = job.in_memory() if out is None else job.in_folder(Path(out), join, details or {})
+    if not len(found.scores) and shard is None:
         if found.failures:
             first = found.failures[0]
-            told = f"{len(found.failures)} failures, the first of {first.image_id}: {first.error}"
-            raise SeewhyError(f"nothing could be evaluated: {told}")
+            failed = f"{len(found.failures)} failures, the first of {first.image_id}: {first.error}"
+            raise SeewhyError(f"nothing could be evaluated: {failed}")
         raise SeewhyError(f"nothing to evaluate: none of {len(images)} images is classified {only}, or none has a label")
     return Evaluation(measures, found.scores, found.curves, found.images, found.failures)
-
-
-About = tuple[dict[str, object], dict[str, dict[str, object]], dict[str, dict[str, object]]]
-
-
-class ShareError(SeewhyError):
-    """What one process of several met in its own share: the first does not know of it."""
 
 
 def _by_name(kind: str, given: Mapping[str, T] | Sequence[str], build: Callable[[str], T]) -> Mapping[str, T]:
@@ -248,51 +222,36 @@ def _by_name(kind: str, given: Mapping[str, T] | Sequence[str], build: Callable[
     return {name: build(name) for name in given}
 
 
-def _opened(out: str | Path, about: About, fabric: "Fabric | None", rank: int, dataset: Dataset) -> RunFolder:
-    """The first process opens the folder before the others; if it cannot, all stop with what it says."""
-    folder, error, but_for = None, "", partial(files_but_for, dataset)
-    try:
-        folder = RunFolder(out, *about, files_but_for=but_for) if rank == 0 else None
-    except SeewhyError as mistake:
-        error = str(mistake)
-    if fabric:
-        error = fabric.broadcast(error)
-    if error:
-        raise SeewhyError(error)
-    return folder or RunFolder(out, *about, rank=rank, files_but_for=but_for)
+def _check_names(methods: Mapping[str, Explainer], metrics: Mapping[str, Metric], limits: Mapping[str, int]) -> None:
+    """SeewhyError for a name that cannot stand in a run folder, and for a limit of nothing that is asked for."""
+    if not methods or not metrics:
+        raise SeewhyError("give at least one explainer and one metric")
+    for name in methods:  # it becomes the name of files
+        if name in ("", ".", "..") or any(letter in "/\\" or not letter.isprintable() for letter in name):
+            raise SeewhyError(f"an explainer cannot be called {name!r}: its maps could not be written")
+    for name in metrics:
+        if name.endswith("]") and name.rpartition("[")[0] in metrics:
+            raise SeewhyError(f"a metric cannot be called {name!r} beside one with numbers")
+    for name in limits:
+        if name not in {*methods, *metrics, *(f"{e}/{m}" for e in methods for m in metrics)}:
+            hint = did_you_mean(name, [*methods, *metrics])
+            raise SeewhyError(
+                f"a limit for {name}, which is no explainer, metric or EXPLAINER/METRIC of this evaluation.{hint}"
+            )
 
 
-def _into_folder(
-    out: str | Path, work: Work, fabric: "Fabric | None", rank: int, world: int, details: Mapping[str, object]
-) -> Tables:
-    """Every process does its share; the first opens the folder before the others and closes it after them."""
-    start = time()
-    about = (
-        about_question(work.question, work.images, work.threads),
-        about_explainers(work.question.methods, work.limits),
-        about_metrics(work.metrics, work.limits),
-    )
-    folder = _opened(out, about, fabric, rank, work.question.dataset)
-    with folder:
-        try:
-            work.run(folder.append, folder, rank, world)
-        except SeewhyError as error:
-            if rank:
-                raise ShareError(f"process {rank}: {error}") from None
-            raise
-        if fabric:
-            fabric.barrier()
-        if rank == 0:
-            known = {
-                "classes": list(work.question.classifier.classes),
-                "images": len(work.images),
-                **details,
-                **environment(),
-            }
-            found = folder.finish({**known, "wall seconds": time() - start, "processes": world})
-    if fabric:
-        fabric.barrier()
-    if rank:
-        run = open_run(out)
-        found = Tables(run.scores, run.curves, run.images, *told(run.manifest))
-    return found
+def _check_numbers(only: str, limit: int | None, limits: Mapping[str, int], batch_size: int, threads: int) -> None:
+    if only not in ("all", "correct", "wrong"):
+        raise SeewhyError(f"only is all, correct or wrong; not {only!r}")
+    for what, number in {"limit": limit, "batch_size": batch_size, "threads": threads, **limits}.items():
+        if number is not None and number < (0 if "/" in what else 1):
+            raise SeewhyError(f"{'limit of ' if what in limits else ''}{what} is {number}; give at least 1")
+
+
+def _check_shards(shard: tuple[int, int] | None, join: bool, out: str | Path | None) -> None:
+    if shard is not None and not 1 <= shard[0] <= shard[1]:
+        raise SeewhyError(f"shard {shard[0]}/{shard[1]}: give I/N with I from 1 to N")
+    if shard is not None and join:
+        raise SeewhyError("a shard measures and join writes the tables: give one of them")
+    if (shard is not None or join) and out is None:
+        raise SeewhyError("shards meet in a run folder: give out")

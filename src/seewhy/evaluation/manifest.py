@@ -1,63 +1,212 @@
-"""What was asked of a run before, and what is asked of it now: one manifest of both, or the reason why there is none."""
+"""The manifest of a run folder, and what makes two evaluations comparable."""
 
 import json
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.run import SCHEMA
+from seewhy.files import write_json
+
+SCHEMA = 3
+"""Version of the run folder. A folder of another version is neither read nor changed."""
+MANIFEST = "manifest.json"
 
 
-def joined_manifest(
-    folder: Path,
-    old: dict[str, Any] | None,
-    asked: Mapping[str, Any],
-    explainers: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    asking: Mapping[str, list[str]],
-) -> dict[str, Any]:
-    """The manifest of what was asked before and is asked now; SeewhyError where these do not go together."""
-    new = json.loads(json.dumps({"asked": asked, "explainers": explainers, "metrics": metrics}, default=str))
-    begun = {"schema": SCHEMA, "complete": False, "asking": asking}
-    if old is None:
-        return {**begun, **new, "done": {}, "history": [], "failures": [], "curves": {}, "seconds": {}}
-    for key, before in old["asked"].items():
-        if before != new["asked"].get(key):
-            change = _change(key, before, new["asked"].get(key))
+@dataclass(frozen=True, order=True)
+class Failure:
+    """One image that failed. No explainer: it could not be read or classified; no metric: it could not be explained."""
+
+    index: int
+    image_id: str
+    explainer: str
+    metric: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes the numbers of two evaluations comparable. A run folder has the numbers of one identity.
+
+    classifier   its kind, its preprocessing and its classes
+    weights      digest of its weights and buffers
+    dataset      its name and its options, but for its path
+    images       how many, and a digest of their names
+    device       "cpu", "cuda"
+    the others   as in ``seewhy.evaluate``
+    """
+
+    classifier: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    images: str = ""
+    device: str = ""
+    target: str = ""
+    scored: str = ""
+    only: str = "all"
+    map_classes: list[int] | None = None
+    batch_size: int | None = None
+    threads: int | None = None
+    seed: int | None = None
+
+    def difference(self, now: "Identity") -> str | None:
+        """The first field in which the two differ, with both values; None if they are the same."""
+        for f in fields(self):
+            before, after = getattr(self, f.name), getattr(now, f.name)
+            if before != after:
+                return _difference(f.name, before, after)
+        return None
+
+
+@dataclass(frozen=True)
+class AboutExplainer:
+    """An explainer of a run. ``limit``: images, if not all; ``limits``: images of single metrics."""
+
+    method: str
+    family: str
+    options: dict[str, Any]
+    class_specific: bool = True
+    paper: str = ""
+    limit: int | None = None
+    limits: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AboutMetric:
+    """A metric of a run. ``range``: None for no end; ``axes``: None for no curve; ``explains``: the class in its paper."""
+
+    metric: str
+    family: str
+    higher_is_better: bool | None
+    options: dict[str, Any]
+    range: list[float | None] = field(default_factory=list)
+    reads: str = ""
+    explains: str = ""
+    paper: str = ""
+    axes: list[str] | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Seconds of work, summed over all processes and commands: maps by explainer, scores by metric."""
+
+    explainers: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run folder says of itself: see docs/reference/run-folder.md.
+
+    images   how many images were asked for
+    limits   for each explainer and metric the number of images that were asked for
+    shards   the number of shares into which the last command with ``shard`` has cut the work
+    curves   for each metric with curves the places of their values
+    rows     lines of scores.parquet
+    details  what the caller of ``seewhy.evaluate`` has added
+    history  a line for each command that has finished the folder
+    """
+
+    schema: int
+    complete: bool
+    asked: Identity
+    explainers: dict[str, AboutExplainer] = field(default_factory=dict)
+    metrics: dict[str, AboutMetric] = field(default_factory=dict)
+    limits: dict[str, dict[str, int]] = field(default_factory=dict)
+    images: int | None = None
+    classes: list[str] = field(default_factory=list)
+    shards: int = 1
+    rows: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=Seconds)
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: str = ""
+    wall_seconds: float | None = None
+    processes: int = 1
+    details: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def extended(self, now: "Manifest", folder: Path) -> "Manifest":
+        """The manifest of what was asked before and is asked now; SeewhyError where these do not go together."""
+        if (change := self.asked.difference(now.asked)) is not None:
             raise SeewhyError(f"{folder} has a run of another question ({change}): give another folder")
-    for name in old["explainers"].keys() & new["explainers"].keys():
-        before, now = (about["explainers"][name]["limits"] for about in (old, new))
-        for pair in [m for m in new["metrics"] if m in _pairs(old, name)]:
-            if before.get(pair) != now.get(pair):
-                raise SeewhyError(f"{folder} has {name}/{pair} with another limit: give the same, or another folder")
-        old["explainers"][name]["limits"] = new["explainers"][name]["limits"] = {**before, **now}
-    for kind in ("explainers", "metrics"):
-        for name in old[kind].keys() & new[kind].keys():
-            if old[kind][name] != new[kind][name]:
-                raise SeewhyError(f"{folder} has {name} with other options: give another folder, or {name} another name")
-        missing = [name for name in old.get("asking", {}).get(kind, []) if name not in new[kind]]
-        if missing:
-            raise SeewhyError(
-                f"{folder} has a run that was interrupted, with the {kind} {', '.join(missing)}: ask for them too"
-            )
-    return {**old, **begun, "explainers": old["explainers"] | new["explainers"], "metrics": old["metrics"] | new["metrics"]}
+        for before, after in ((self.explainers, now.explainers), (self.metrics, now.metrics)):
+            for name in before.keys() & after.keys():
+                if _without_limits(before[name]) != _without_limits(after[name]):
+                    raise SeewhyError(f"{folder} has {name} with other options: give another folder, or {name} another name")
+        explainers = {**self.explainers, **now.explainers}
+        for name in self.explainers.keys() & now.explainers.keys():
+            limits = self.explainers[name].limits | now.explainers[name].limits
+            explainers[name] = replace(now.explainers[name], limits=limits)
+        return replace(
+            self,
+            explainers=explainers,
+            metrics={**self.metrics, **now.metrics},
+            limits={e: self.limits.get(e, {}) | now.limits.get(e, {}) for e in explainers},
+            classes=now.classes,
+            images=now.images,
+            shards=now.shards,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of manifest.json."""
+        return asdict(self)
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / MANIFEST, self.as_json())
 
 
-def _change(name: str, before: Any, now: Any) -> str:
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a run folder; None if there is none, SeewhyError if it is damaged or of another version."""
+    file = folder / MANIFEST
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        schema = found.get("schema") if isinstance(found, dict) else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SeewhyError(f"{file} cannot be read ({error}): give another folder") from None
+    if schema != SCHEMA or "asked" not in found:
+        what = f"schema {schema}, this version reads {SCHEMA}" if schema != SCHEMA else "it is no evaluation"
+        raise SeewhyError(f"{folder} was written by another version or command ({what}): give another folder")
+    try:
+        manifest: Manifest = _typed(Manifest, found)
+    except (TypeError, ValueError) as error:
+        raise SeewhyError(f"{file} is damaged ({error}): give another folder") from None
+    return manifest
+
+
+def _without_limits(about: AboutExplainer | AboutMetric) -> AboutExplainer | AboutMetric:
+    if isinstance(about, AboutExplainer):
+        return replace(about, limit=None, limits={})
+    return replace(about, limit=None)
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
     """What differs; of two mappings the first entry that does."""
     if isinstance(before, dict) and isinstance(now, dict):
         part = next(key for key in {**before, **now} if before.get(key) != now.get(key))
-        return _change(f"{name}'s {part}", before.get(part), now.get(part))
+        return _difference(f"{name}'s {part}", before.get(part), now.get(part))
     return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")
 
 
-def _pairs(old: Mapping[str, Any], explainer: str) -> set[str]:
-    """The metrics that an explainer was asked for, whether or not that is done."""
-    asking = old.get("asking", {})
-    return {*old["done"].get(explainer, ()), *(asking["metrics"] if explainer in asking.get("explainers", ()) else ())}
-
-
-def all_done(done: Mapping[str, list[str]], asking: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """For each explainer the metrics that it has, once what is asked for is done too."""
-    return {**done, **{e: sorted({*done.get(e, ()), *asking["metrics"]}) for e in asking["explainers"]}}
+def _typed(hint: Any, value: Any, name: str = "the manifest") -> Any:
+    """JSON as the type ``hint``: a dataclass, list, dict, optional or plain type. TypeError names what does not fit."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        return kind(**{f.name: _typed(hints[f.name], value[f.name], f.name) for f in fields(kind) if f.name in value})  # type: ignore[operator]
+    if kind is UnionType:
+        kind, parts = (NoneType, ()) if value is None else next((get_origin(p) or p, get_args(p)) for p in parts)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is Any or (isinstance(value, kind) and not parts):
+        return value
+    if kind is list and isinstance(value, list):
+        return [_typed(parts[0], part, name) for part in value]
+    if kind is dict and isinstance(value, dict):
+        return {key: _typed(parts[1], part, f"{name}'s {key}") for key, part in value.items()}
+    raise TypeError(f"{name} is {value!r}")

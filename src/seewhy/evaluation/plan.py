@@ -1,158 +1,143 @@
-"""All the work of an evaluation, in pieces that do not depend on who does them: resumed, shared out, or in one go."""
+"""Which units an evaluation wants, and which of them are missing: resuming, sharing out and adding are one thing."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-import torch
+import polars as pl
 
-from seewhy.errors import SeewhyError
-from seewhy.evaluation.question import Asked, Facts, Failure, Question
-from seewhy.evaluation.store import RunFolder
-from seewhy.evaluation.tables import Record
-from seewhy.evaluation.unit import Unit, measured, said
-from seewhy.metrics import Metric
-
-MANY = 16
-"""So many failures of one method, without a success, are no longer the fault of images."""
-Progress = Callable[[float, int, int], None]
-"""Is told how many images are done, of how many, and how many failed."""
+from seewhy.describe import digest_of
+from seewhy.evaluation.manifest import Failure
+from seewhy.evaluation.store import Store
+from seewhy.evaluation.tables import Tables, joined_facts, joined_units, tables
 
 
 @dataclass(frozen=True)
-class Work:
-    """All that is to be done, in batches of images that are always the same: see ``evaluate``.
+class PlannedBatch:
+    """Images that are measured together, whoever does it. ``key``: a digest of the images; ``images``: their places."""
 
-    images   places in the dataset
+    number: int
+    key: str
+    images: list[int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The images, explainers, metrics and limits of an evaluation, cut into batches that are always the same.
+
+    dataset     has the images
+    images      places in the dataset
+    explainers, metrics  their names
+    limits      images of an explainer, of a metric, or of "EXPLAINER/METRIC"
     """
 
-    question: Question
-    metrics: Mapping[str, Metric]
+    dataset: Any
     images: list[int]
+    batch_size: int
+    explainers: Sequence[str]
+    metrics: Sequence[str]
     limits: Mapping[str, int]
-    pictures: int
-    keep_maps: bool
-    threads: int
-    progress: Progress | None
 
-    def run(self, append: Callable[[Record], None], folder: RunFolder | None, rank: int, world: int) -> None:
-        """Do the share of one process: of the batches that are not done yet."""
-        size, order = self.question.batch_size, spread_order(len(self.images))
-        place = {index: order[i] for i, index in enumerate(self.images)}
-        n_batches = -(-len(self.images) // size)
-        numbers = range(rank * n_batches // world, (rank + 1) * n_batches // world)  # in one piece: limits are spread evenly
-        share = {number: self.images[number * size : (number + 1) * size] for number in numbers}
-        missing = {number: self._missing(number, images, place, folder) for number, images in share.items()}
-        left = [n for n in share if any(missing[n].values()) or (folder and folder.unsettled(n, share[n]))]
-        total, failed = sum(map(len, share.values())), 0
-        before = float(total - sum(len(share[number]) for number in left))
-        luck: dict[bool, Counter[tuple[str, str]]] = {True: Counter(), False: Counter()}
-        self._tell(before, total, failed)
-        with _threads(self.threads):
-            for number in left:
-                images = share[number]
-                for i, record in enumerate(self._batch(number, images, place, missing[number], folder)):
-                    append(record)
-                    failed += len(record.content.failures)
-                    self._tell(before + len(images) * i / len(self.question.methods), total, failed)
-                    _give_up(record.content, luck)
-                before += len(images)
-                self._tell(before, total, failed)
+    @cached_property
+    def ranks(self) -> dict[int, int]:
+        """The rank of each image: a limit of n takes the images whose rank is below n."""
+        return dict(zip(self.images, spread_order(len(self.images)), strict=True))
 
-    def _missing(
-        self,
-        number: int,
-        images: list[int],
-        place: Mapping[int, int],
-        folder: RunFolder | None,
-        mended: Collection[int] = (),
-    ) -> dict[str, dict[str, Metric]]:
-        """For each explainer the metrics that are asked for an image of the batch and that it does not have yet.
+    @cached_property
+    def batches(self) -> list[PlannedBatch]:
+        size = self.batch_size
+        cut = [self.images[start : start + size] for start in range(0, len(self.images), size)]
+        return [PlannedBatch(i, batch_key(self.dataset, images), images) for i, images in enumerate(cut)]
 
-        Of a batch with images that are ``mended`` it has those that these images were there for.
-        """
-        found = {}
-        for name in self.question.methods:
-            has, wanted = folder.has(number, name) if folder else set(), self._wanted(place, name)
-            rows = folder.done.get((number, name), {}) if folder else {}
-            asking = (m for m in self.metrics if any(wanted(m, index) for index in images))
-            found[name] = {
-                m: self.metrics[m]
-                for m in asking
-                if m not in has or any(index not in rows.get(m, ()) for index in mended if wanted(m, index))
-            }
+    def share(self, i: int, n: int) -> list[PlannedBatch]:
+        """The batches of share i, from 0, of n: in one piece, so that limits are spread evenly."""
+        return self.batches[i * len(self.batches) // n : (i + 1) * len(self.batches) // n]
+
+    @cached_property
+    def pair_limits(self) -> dict[str, dict[str, int]]:
+        """For each explainer and metric the number of images that are wanted."""
+        n, limits = len(self.images), self.limits
+        return {
+            e: {m: min(limits.get(key, n) for key in (e, m, f"{e}/{m}", "")) for m in self.metrics} for e in self.explainers
+        }
+
+    def wants(self, explainer: str, metric: str, index: int) -> bool:
+        """Is the image within the limits?"""
+        return self.ranks[index] < self.pair_limits[explainer][metric]
+
+    def unit_name(self, batch: PlannedBatch, explainer: str, metrics: Sequence[str], facts: str) -> str | None:
+        """A name for the answer to these metrics on a batch with these facts; None if no image is wanted."""
+        limits = {m: self.pair_limits[explainer][m] for m in metrics}
+        ranks, everything = self.ranks, len(self.images)
+        counts = {
+            most: len(batch.images) if most >= everything else sum(ranks[i] < most for i in batch.images)
+            for most in {*limits.values()}
+        }
+        wanted = sorted((m, counts[most]) for m, most in limits.items() if counts[most])
+        return f"{explainer}.{digest_of(json.dumps([explainer, facts, wanted]).encode())}" if wanted else None
+
+    def missing(self, batch: PlannedBatch, facts: pl.DataFrame, store: Store) -> dict[str, list[str]]:
+        """For each explainer the metrics of which a wanted row is not there: an image and a class that is explained."""
+        rows = facts.select("index", "explained").explode("explained").drop_nulls().rows()
+        units, found = store.units(batch.key, self.explainers), {}
+        for e in self.explainers:
+            there = {row for unit in units[e] for row in unit.select("index", "explained", "metric").iter_rows()}
+            found[e] = [m for m in self.metrics if any((*r, m) not in there for r in rows if self.wants(e, m, r[0]))]
         return found
 
-    def _tell(self, done: float, total: int, failed: int) -> None:
-        if self.progress:
-            self.progress(done, total, failed)
+    def is_done(self, batch: PlannedBatch, store: Store, unread_too: bool = False) -> bool:
+        """Is all there that can be there? Images that could not be read are tried again, unless ``unread_too``."""
+        if store.has(batch.key, "facts"):
+            names = [self.unit_name(batch, e, self.metrics, "facts") for e in self.explainers]
+            if all(name is None or store.has(batch.key, name) for name in names):
+                return True
+        facts = store.facts(batch.key)
+        if facts is None or (facts["error"].is_not_null().any() and not unread_too):
+            return False
+        return not any(self.missing(batch, facts, store).values())
 
-    def _batch(
-        self,
-        number: int,
-        images: list[int],
-        place: Mapping[int, int],
-        missing: Mapping[str, dict[str, Metric]],
-        folder: RunFolder | None,
-    ) -> Iterator[Record]:
-        """The records that a batch lacks: what is known of its images, and a unit for each explainer."""
-        facts, asked = self._asked_of(images)
-        unread = folder.unread.intersection(images) if folder else set()
-        mended = unread - {failure.index for failure in facts.failures}
-        if mended:  # the whole batch again: its numbers are those of a folder in which nothing ever failed
-            missing = self._missing(number, images, place, folder, mended.intersection(asked.index if asked else ()))
-        elif unread and not any(missing.values()):
-            return
-        news = [] if folder and folder.knows(number) and not mended else [Record(number, facts)]
-        for name, metrics in missing.items():
-            mine = self._within(asked, name, metrics, place) if asked and metrics else None
-            if mine is None or not mine.index:
-                continue
-            kept = folder.kept(number, name, mine) if folder else None
-            unit, maps = measured(self.question, mine, name, metrics, self._wanted(place, name), kept)
-            if folder and maps is not None:
-                shown = [i for i, index in enumerate(mine.index) if place[index] < self.pictures]
-                if shown:
-                    folder.picture(number, name, mine.rows(shown), maps[shown])
-                if self.keep_maps and kept is None:
-                    folder.keep(number, name, mine, maps)
-            yield from news  # not before something was measured: a mistake in what was asked leaves nothing behind
-            news = []
-            yield Record(number, unit)
-        yield from news
+    def lacking(self, batches: Sequence[PlannedBatch], store: Store) -> int:
+        """The number of units that are missing."""
+        n = 0
+        for batch in batches:
+            if not self.is_done(batch, store, unread_too=True):
+                facts = store.facts(batch.key)
+                n += len(self.explainers) if facts is None else sum(map(bool, self.missing(batch, facts, store).values()))
+        return n
 
-    def _asked_of(self, images: list[int]) -> tuple[Facts, Asked | None]:
-        """Read and classify; where the batch cannot be read, each image that can."""
-        dataset, unread = self.question.dataset, list[Failure]()
-        try:
-            found = dataset.batch(images)
-        except Exception:
-            for index in images:
-                try:
-                    dataset.batch([index])
-                except Exception as error:
-                    unread.append(Failure(index, dataset.ids[index], "", "", said(error)))
-            bad = {failure.index for failure in unread}
-            images = [index for index in images if index not in bad]
-            if not images:
-                return Facts([], [], [], [], [], [], unread), None
-            found = dataset.batch(images)
-        facts, asked = self.question.ask(found, images)
-        return replace(facts, failures=[*unread, *facts.failures]), asked
+    def tables(self, store: Store, limits: Mapping[str, Mapping[str, int]], batches: Sequence[PlannedBatch]) -> Tables:
+        """The tables of some batches, of the explainers and metrics that ``limits`` names."""
+        facts = [(batch, found) for batch in batches if (found := store.facts(batch.key)) is not None]
+        units = joined_units(of for batch in batches for of in store.units(batch.key, limits).values())
+        unread = [failure for batch, found in facts for failure in self._unread(batch, found, store, limits)]
+        return tables(units, joined_facts(found for _, found in facts), unread, limits, self.ranks)
 
-    def _within(self, asked: Asked, name: str, metrics: Mapping[str, Metric], place: Mapping[int, int]) -> Asked:
-        """The rows that a metric is asked for, or all within the explainer's limit if the maps are kept."""
-        wanted, limit = self._wanted(place, name), self.limits.get(name, len(place))
-        whole = self.keep_maps
-        keep = [(whole and place[i] < limit) or any(wanted(metric, i) for metric in metrics) for i in asked.index]
-        return asked if all(keep) else asked.rows([i for i, fine in enumerate(keep) if fine])
+    def _unread(
+        self, batch: PlannedBatch, facts: pl.DataFrame, store: Store, limits: Mapping[str, Mapping[str, int]]
+    ) -> list[Failure]:
+        """Images of a batch that failed; a mended one as long as the folder has numbers that lack it."""
+        failed = store.failed_facts(batch.key)
+        if not len(failed):
+            return []
+        known = dict(facts.filter(pl.col("error").is_null()).select("index", "explained").rows())
+        units = {e: [u.select("index", "metric") for u in of] for e, of in store.units(batch.key, limits).items()}
+        rows = {(e, *row) for e, of in units.items() for unit in of for row in unit.iter_rows()}
+        found = []
+        for index, image_id, error in failed.select("index", "image_id", "error").unique(maintain_order=True).rows():
+            wanted = {(e, m) for e, of in limits.items() for m, most in of.items() if self.ranks[index] < most}
+            lacking = known.get(index) and any((e, index, m) not in rows for e, m in wanted)
+            if index not in known or lacking:
+                found.append(Failure(index, image_id, "", "", error))
+        return found
 
-    def _wanted(self, place: Mapping[int, int], explainer: str) -> Callable[[str, int], bool]:
-        """Is an image within the limits of an explainer and a metric?"""
-        most = min(len(place), self.limits.get(explainer, len(place)))
-        limits = {m: min(most, *(self.limits.get(key, most) for key in (m, f"{explainer}/{m}"))) for m in self.metrics}
-        return lambda name, index: place[index] < limits[name]
+
+def batch_key(dataset: Any, images: Sequence[int]) -> str:
+    """A digest of images: of their names, file sizes and labels where the dataset has a ``digest``, else of their names."""
+    digest = getattr(dataset, "digest", None)
+    content = digest(images) if callable(digest) else [dataset.ids[i] for i in images]
+    return digest_of(json.dumps([list(images), content]).encode())
 
 
 def spread_order(n: int) -> list[int]:
@@ -163,32 +148,3 @@ def spread_order(n: int) -> list[int]:
     for rank, i in enumerate(order):
         ranks[i] = rank
     return ranks
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """Sums are rounded by how they are shared out: with as many threads everywhere the numbers are the same everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _give_up(content: Facts | Unit, luck: Mapping[bool, Counter[tuple[str, str]]]) -> None:
-    """Stop where a method has failed on many images, and on no image succeeded."""
-    good, bad = luck[True], luck[False]
-    if isinstance(content, Unit):
-        good.update((content.explainer, name) for name, rows in content.values.items() for row in rows if row is not None)
-        good[content.explainer, ""] += sum(
-            any(rows[i] for rows in content.values.values()) for i in range(len(content.index))
-        )
-    else:
-        good["", ""] += len(content.index)
-    for failure in content.failures:
-        key = failure.explainer, failure.metric
-        bad[key] += 1
-        if bad[key] >= MANY and not good[key]:
-            what = " of ".join(part for part in reversed(key) if part) or "reading"
-            raise SeewhyError(f"{what} failed on {bad[key]} images and worked on none; {failure.image_id}: {failure.error}")

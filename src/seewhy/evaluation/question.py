@@ -1,93 +1,30 @@
-"""From a batch of a dataset to cases: which class is explained, which is scored, and the maps."""
+"""What is asked of every image: which class is explained, which is scored, and what the metrics get to see."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.identity import classifier_identity
 from seewhy.data import Batch, Dataset
+from seewhy.describe import digest_of, fields_as_json, weights_digest
 from seewhy.errors import ImageError, SeewhyError
+from seewhy.evaluation.manifest import Failure, Identity
+from seewhy.evaluation.rows import ImageFacts, Rows, box_around, correct, present_classes
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes
+from seewhy.explanation.targets import class_of_target, need_labels
 from seewhy.maps import min_max
 from seewhy.metrics import Case
 from seewhy.metrics.base import Need
 from seewhy.metrics.cost import measure
-from seewhy.registry import did_you_mean
-from seewhy.types import Attribution, Classes, Images, Logits, Targets
+from seewhy.types import Attribution, Classes, Logits
 
-TARGETS = ("label", "predicted", "second", "least", "present")
-"""Targets by name; any other is a class."""
-MOST_CLASSES = 20
-"""Whose maps are compared unless it is said which."""
-
-
-@dataclass(frozen=True, order=True)
-class Failure:
-    """What went wrong with one image. No explainer: it could not be read or classified; no metric: not explained."""
-
-    index: int
-    image_id: str
-    explainer: str
-    metric: str
-    error: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the classifier says of the images of a batch, and the truth: no labels where nobody has said them.
-
-    index, image_id   their places in the dataset, and their names
-    predicted         the likeliest class, and its probability
-    labels            the classes that are present
-    correct           is the prediction right?
-    failures          images that could not be read or classified, and are missing above
-    """
-
-    index: list[int]
-    image_id: list[str]
-    predicted: list[int]
-    probability: list[float]
-    labels: list[list[int]]
-    correct: list[bool | None]
-    failures: list[Failure]
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Some images of a batch and the class that is explained for each: an image with several labels has several rows.
-
-    index, ids         the image of each row: its place in the dataset, its name
-    explained, scored  (r,) classes
-    logits             (r, k)
-    labels, regions, boxes  as in ``Case``
-    present            the classes whose maps are merged, if they are
-    """
-
-    index: list[int]
-    ids: list[str]
-    images: Images
-    explained: Targets
-    scored: Targets
-    logits: Logits
-    labels: Tensor | None
-    regions: Tensor | None
-    boxes: tuple[Tensor, ...] | None
-    present: tuple[Tensor, ...] | None
-
-    def rows(self, rows: Sequence[int]) -> "Asked":
-        """Some of the rows."""
-
-        def pick(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value[list(rows)]
-            return None if value is None else type(value)(value[i] for i in rows)
-
-        return Asked(*(pick(getattr(self, f.name)) for f in fields(self)))
+MAX_COMPARED_CLASSES = 20
+"""Up to this many classes, metrics that compare the maps of classes compare all of them by default."""
 
 
 @dataclass(frozen=True)
@@ -103,107 +40,130 @@ class Question:
     map_classes: tuple[int, ...] | None
     batch_size: int
     seed: int
-    _begun: set[str] = field(default_factory=set, init=False, repr=False)
-    """Methods that were timed before: what happens the first time only is no cost of a map."""
+    _timed: set[str] = field(default_factory=set, init=False, repr=False)
+    """Explainers that were timed before: what happens the first time only is no cost of a map."""
 
-    def ask(self, batch: Batch, index: Sequence[int]) -> tuple[Facts, Asked]:
-        """What the classifier says of a batch, whose images stand at ``index`` in the dataset, and what is asked of it."""
+    def identity(self, images: Sequence[int], threads: int) -> Identity:
+        """What makes the numbers of two evaluations comparable. ``images`` are places in the dataset."""
+        ids = [self.dataset.ids[i] for i in images]
+        dataset = fields_as_json(self.dataset, ("path", "classes", "view"))
+        return Identity(
+            classifier=classifier_identity(self.classifier),
+            weights=weights_digest(self.classifier.module),
+            dataset={"name": type(self.dataset).__name__.lower(), **dataset},
+            images=f"{len(ids)} with the names {digest_of(chr(10).join(ids).encode())}",
+            device=str(next((p.device.type for p in self.classifier.module.parameters()), "cpu")),
+            target=self.target,
+            scored=self.scored,
+            only=self.only,
+            map_classes=None if self.map_classes is None else list(self.map_classes),
+            batch_size=self.batch_size,
+            threads=threads,
+            seed=self.seed,
+        )
+
+    def rows_of(self, batch: Batch, index: Sequence[int]) -> tuple[ImageFacts, Rows]:
+        """What the classifier says of a batch, and the rows to explain; ``index`` are places of its images."""
         images = self.classifier.to_device(batch.images)
         logits = torch.cat([self._logits(part) for part in images.split(self.batch_size)])
         labels = None if batch.labels is None else batch.labels.to(images.device)
         self._check(labels)
-        sound = torch.isfinite(logits).all(1)
-        kind = type(self.classifier.module).__name__
-        error = f"{kind} returns NaN or infinite logits: check its weights and its preprocessing"
-        failures = [Failure(index[i], batch.ids[i], "", "", error) for i in (~sound).nonzero()[:, 0].tolist()]
-        rows, explained = self._asked(logits, labels, sound.nonzero()[:, 0])
+        rows, explained = self._rows(logits, labels, torch.isfinite(logits).all(1).nonzero()[:, 0])
         known = None if labels is None else labels[rows]
-        goal = explained if self.scored == "explained" else self._one_class(logits[rows], known, self.scored)
+        scored = explained if self.scored == "explained" else self._one_class(logits[rows], known, self.scored)
         regions = None if batch.regions is None else self._regions(batch.regions.to(images.device), rows, explained)
         boxes = None if batch.boxes is None else tuple(batch.boxes[i].to(images) for i in rows.tolist())
         if boxes is None and regions is not None:
             boxes = tuple(box_around(region).to(images) for region in regions)
         of = rows.tolist()
-        asked = Asked(
+        found = Rows(
             [index[i] for i in of],
             [batch.ids[i] for i in of],
             images[rows],
             explained,
-            goal,
+            scored,
             logits[rows],
             known,
             regions,
             boxes,
             tuple(present_classes(labels, i) for i in of) if self.target == "present" and labels is not None else None,
         )
-        return self._facts(batch, index, logits, labels, sound.tolist(), failures), asked
+        return self._facts(batch, index, logits, labels, found), found
 
-    def case(self, asked: Asked, name: str, needs: frozenset[Need], kept: Attribution | None = None) -> Case:
-        """The case of an explainer: its maps, unless they are ``kept`` from before, and all that is known of them.
+    def case_of(self, rows: Rows, name: str, needs: frozenset[Need], kept: Attribution | None = None) -> Case:
+        """The case of an explainer: its maps and all that is known of them.
 
-        needs: what the metrics need beside images and maps.
+        Args:
+            rows: the images, and the class that is explained for each.
+            name: of the explainer.
+            needs: what the metrics need beside images and maps.
+            kept: maps that were made before.
         """
         explainer, cost = self.methods[name], None
-        if "cost" in needs and asked.present is None:  # merged maps have no cost, and the metric says so
-            if "forward_passes" not in needs and name not in self._begun:  # counting them is a first run already
-                explainer.explain(asked.images[:1], asked.explained[:1])
-            maps, cost = measure(explainer, asked.images, asked.explained, count_flops="forward_passes" in needs)
-            self._begun.add(name)
+        if "cost" in needs and rows.present is None:  # merged maps have no cost, and the metric says so
+            if "forward_passes" not in needs and name not in self._timed:  # counting them is a first run already
+                explainer.explain(rows.images[:1], rows.explained[:1])
+            maps, cost = measure(explainer, rows.images, rows.explained, count_flops="forward_passes" in needs)
+            self._timed.add(name)
         elif kept is not None:
-            maps = kept.to(asked.images.device)
-        elif asked.present is not None:
-            images = asked.images.split(1)
-            maps = torch.cat([merged_map(explainer, i, c) for i, c in zip(images, asked.present, strict=True)])
+            maps = kept.to(rows.images.device)
+        elif rows.present is not None:
+            images = rows.images.split(1)
+            maps = torch.cat([merged_map(explainer, i, c) for i, c in zip(images, rows.present, strict=True)])
         else:
-            maps = explainer.explain(asked.images, asked.explained)
+            maps = explainer.explain(rows.images, rows.explained)
         if not torch.isfinite(maps).all():
             raise ImageError(f"{name} gives NaN or infinite values: leave the method out")
-        classes = self._studied(maps.device) if "class_maps" in needs else None
-        merged = asked.present is not None  # where a metric can have the explainer, it asks for the images that it needs
+        classes = self._compared_classes(maps.device) if "class_maps" in needs else None
+        merged = rows.present is not None  # where a metric can have the explainer, it asks for the images that it needs
         return Case(
             self.classifier,
-            asked.images,
-            asked.explained,
-            asked.scored,
+            rows.images,
+            rows.explained,
+            rows.scored,
             maps,
-            labels=asked.labels,
-            regions=asked.regions,
-            boxes=asked.boxes,
+            labels=rows.labels,
+            regions=rows.regions,
+            boxes=rows.boxes,
             explainer=None if merged else explainer,  # it makes no merged maps
             cost=cost,
-            class_maps=maps_of_classes(explainer, asked.images, classes) if classes is not None and merged else None,
+            class_maps=maps_of_classes(explainer, rows.images, classes) if classes is not None and merged else None,
             map_classes=classes,
-            image_logits=asked.logits,
+            image_logits=rows.logits,
             seed=self.seed,
             batch_size=self.batch_size,
-            data_name=self.source,
+            data_name=self.data_name,
         )
+
+    @property
+    def data_name(self) -> str:
+        """What an error calls the data."""
+        merged = ", with maps of all present classes merged," if self.target == "present" else ""
+        return f"the dataset {type(self.dataset).__name__.lower()}{merged}"
 
     def _logits(self, images: Tensor) -> Logits:
         with self.classifier.running():
             return self.classifier.logits(self.classifier.fast_layout(images))
 
-    def _facts(
-        self,
-        batch: Batch,
-        index: Sequence[int],
-        logits: Logits,
-        labels: Tensor | None,
-        sound: list[bool],
-        failures: list[Failure],
-    ) -> Facts:
-        some = [i for i, fine in enumerate(sound) if fine]
+    def _facts(self, batch: Batch, index: Sequence[int], logits: Logits, labels: Tensor | None, rows: Rows) -> ImageFacts:
+        finite = torch.isfinite(logits).all(1).tolist()
+        some = [i for i, fine in enumerate(finite) if fine]
         top = self.classifier.to_probabilities(logits.float()).max(1)
-        present = [[] if labels is None else present_classes(labels, i).tolist() for i in some]
-        right = [None] * len(sound) if labels is None else correct(logits, labels).tolist()
-        return Facts(
+        right = [None] * len(finite) if labels is None else correct(logits, labels).tolist()
+        explained: dict[int, list[int]] = {index[i]: [] for i in some}
+        for place, label in zip(rows.index, rows.explained.tolist(), strict=True):
+            explained[place].append(label)
+        kind = type(self.classifier.module).__name__
+        error = f"{kind} returns NaN or infinite logits: check its weights and its preprocessing"
+        return ImageFacts(
             [index[i] for i in some],
             [batch.ids[i] for i in some],
             top.indices[some].tolist(),
             top.values[some].tolist(),
-            present,
+            [[] if labels is None else present_classes(labels, i).tolist() for i in some],
             [right[i] for i in some],
-            failures,
+            list(explained.values()),
+            [Failure(index[i], batch.ids[i], "", "", error) for i, fine in enumerate(finite) if not fine],
         )
 
     def _check(self, labels: Tensor | None) -> None:
@@ -211,17 +171,17 @@ class Question:
         if labels is not None and len(labels):
             found = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
             if found > k or (labels.ndim == 2 and found != k):
-                raise SeewhyError(f"{self.source} has a class {found - 1}, and the classifier only classes 0 to {k - 1}")
+                raise SeewhyError(f"{self.data_name} has a class {found - 1}, and the classifier only classes 0 to {k - 1}")
 
-    def _asked(
+    def _rows(
         self, logits: Logits, labels: Tensor | None, rows: Int[Tensor, "s"]
     ) -> tuple[Int[Tensor, "r"], Int[Tensor, "r"]]:
-        """Which of the rows are asked for, each with the class to explain; several labels make several rows."""
+        """Those of the images that are explained, each with its class; an image with several labels comes several times."""
         if self.only != "all":
-            right = correct(logits, self._labels(labels, f"only {self.only}"))[rows]
+            right = correct(logits, need_labels(labels, f"only {self.only}", self.data_name))[rows]
             rows = rows[right == (self.only == "correct")]
         if self.target in ("label", "present"):
-            known = self._labels(labels, f"target {self.target}")[rows]
+            known = need_labels(labels, f"target {self.target}", self.data_name)[rows]
             if known.ndim == 2 and self.target == "label":
                 found_rows, classes = (known > 0).nonzero().unbind(1)
                 return rows[found_rows], classes
@@ -229,28 +189,8 @@ class Question:
                 rows = rows[(known > 0).any(1)]
         return rows, self._one_class(logits[rows], None if labels is None else labels[rows], self.target)
 
-    def _one_class(self, logits: Logits, labels: Tensor | None, target: str) -> Targets:
-        """(n,) the class that ``target`` means for each image; of several labels the one that is most likely."""
-        match target:
-            case "predicted":
-                return logits.argmax(1)
-            case "second":
-                return logits.topk(2, dim=1).indices[:, 1]
-            case "least":
-                return logits.argmin(1)
-            case "label" | "present":
-                known = self._labels(labels, f"target {target}")
-                return known if known.ndim == 1 else logits.masked_fill(known <= 0, -torch.inf).argmax(1)
-        try:
-            return torch.full((len(logits),), self.classifier.class_index(target), device=logits.device)
-        except SeewhyError as error:
-            hint = did_you_mean(target, list(TARGETS))
-            raise SeewhyError(f"target {target!r} is none of {', '.join(TARGETS)}, and no class.{hint} {error}") from None
-
-    def _labels(self, labels: Tensor | None, what: str) -> Tensor:
-        if labels is None:
-            raise SeewhyError(f"{what} needs the true classes, which {self.source} does not have")
-        return labels
+    def _one_class(self, logits: Logits, labels: Tensor | None, target: str) -> Tensor:
+        return class_of_target(target, logits, labels, self.classifier, self.data_name)
 
     def _regions(self, regions: Tensor, rows: Tensor, explained: Tensor) -> Tensor:
         """(r, h, w): of the class explained where each class has its own, of all that are present for "present"."""
@@ -258,38 +198,40 @@ class Question:
             return regions[rows]
         return regions[rows].any(1) if self.target == "present" else regions[rows, explained]
 
-    def _studied(self, device: torch.device) -> Classes:
+    def _compared_classes(self, device: torch.device) -> Classes:
         k = self.classifier.n_classes
-        if self.map_classes is None and k > MOST_CLASSES:
+        if self.map_classes is None and k > MAX_COMPARED_CLASSES:
             raise SeewhyError(f"the classifier has {k} classes: say whose maps to compare (map_classes, --map-class)")
         return torch.tensor(range(k) if self.map_classes is None else self.map_classes, device=device)
-
-    @property
-    def source(self) -> str:
-        merged = ", with maps of all present classes merged," if self.target == "present" else ""
-        return f"the dataset {type(self.dataset).__name__.lower()}{merged}"
-
-
-def box_around(region: Tensor) -> Tensor:
-    """(1, 4) left, top, right, bottom of the smallest box that holds the region; (0, 4) for an empty one."""
-    rows, columns = region.any(1).nonzero()[:, 0], region.any(0).nonzero()[:, 0]
-    if not len(rows):
-        return torch.zeros(0, 4)
-    ends = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-    return torch.tensor([[float(end) for end in ends]])
-
-
-def correct(logits: Logits, labels: Tensor) -> Tensor:
-    """(n,) is the prediction right? Every class of a multi-label image at once, at a probability of one half."""
-    return logits.argmax(1) == labels if labels.ndim == 1 else ((logits > 0) == (labels > 0)).all(1)
-
-
-def present_classes(labels: Tensor | None, row: int) -> Classes:
-    """(m,) the classes of one image."""
-    assert labels is not None  # the door has checked
-    return labels[row : row + 1] if labels.ndim == 1 else (labels[row] > 0).nonzero()[:, 0]
 
 
 def merged_map(explainer: Explainer, image: Tensor, classes: Classes) -> Attribution:
     """(1, h, w): the maximum of the min-max maps of several classes."""
     return min_max(maps_of_classes(explainer, image, classes)[0]).amax(0, keepdim=True)
+
+
+def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, target: str = "predicted") -> set[Need]:
+    """What metrics can have of a dataset, judged by its first readable image.
+
+    Merged maps (target "present") have no explainer and no cost.
+    """
+    first = _first_readable(dataset)
+    found: set[Need] = set() if target == "present" else {"explainer", "cost", "forward_passes"}
+    if first.labels is not None:
+        found.add("labels")
+    if first.regions is not None:
+        found |= {"regions", "boxes"}
+    if map_classes or classifier.n_classes <= MAX_COMPARED_CLASSES:
+        found.add("class_maps")
+    return found
+
+
+def _first_readable(dataset: Dataset) -> Batch:
+    """The first image that can be read; SeewhyError, that of the first image, if none can."""
+    broken: SeewhyError | None = None
+    for index in range(len(dataset)):
+        try:
+            return dataset.batch([index])
+        except SeewhyError as error:
+            broken = broken or error
+    raise broken or SeewhyError("the dataset is empty")

@@ -1,13 +1,9 @@
 """A finished run folder, and how to read it."""
 
-import json
-import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
@@ -15,12 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.manifest import MANIFEST, Manifest, read_manifest
+from seewhy.explanation.map_store import read_maps
 
-SCHEMA = 2
-"""Of the run folder; a folder of another is neither read nor changed."""
-
-
-MANIFEST, SCORES, CURVES, IMAGES = "manifest.json", "scores.parquet", "curves.parquet", "images.parquet"
+SCORES, CURVES, IMAGES = "scores.parquet", "curves.parquet", "images.parquet"
 
 
 SCORES_SCHEMA: dict[str, Any] = {
@@ -65,12 +59,13 @@ class Run:
     images.parquet            index, image_id, predicted, probability, labels, correct
     pictures/INDEX.jpg        ``pictures`` images, spread evenly, as the network saw them
     pictures/EXPLAINER/*.npz  their maps, raw, at most 112 pixels wide: index, explained, maps
-    maps/EXPLAINER/*.npz      with --keep-maps: all maps, as they are
+    maps/METHOD-DIGEST/*.npz  with --keep-maps: all maps, as they are: index, explained, maps
+    units/                    what was measured, from which the tables are made
     ========================  =========================================================================================
     """
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @cached_property
     def scores(self) -> pl.DataFrame:
@@ -109,38 +104,14 @@ def open_run(folder: str | Path) -> Run:
     manifest = read_manifest(folder)
     if manifest is None:
         raise SeewhyError(f"{folder} is no run folder, it has no {MANIFEST}: seewhy evaluate --out writes one")
-    if not manifest["complete"]:
+    if not manifest.complete:
         raise SeewhyError(f"the run in {folder} is not finished: give its seewhy evaluate command again, it goes on there")
     return Run(folder, manifest)
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What the folder says of itself; None if it says nothing, SeewhyError where it cannot be understood."""
-    file = folder / MANIFEST
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        schema = found.get("schema") if isinstance(found, dict) else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise SeewhyError(f"{file} cannot be read ({error}): give another folder") from None
-    if schema != SCHEMA or "asked" not in found:
-        what = f"schema {schema}, this version reads {SCHEMA}" if schema != SCHEMA else "it is no evaluation"
-        raise SeewhyError(f"{folder} was written by another version or command ({what}): give another folder")
-    return found
-
-
-def read_parquet(file: Path) -> pl.DataFrame:
+def read_parquet(file: Path, remedy: str = "give its seewhy evaluate command again, it is made anew") -> pl.DataFrame:
+    """A table; SeewhyError, which ends with ``remedy``, if it is damaged."""
     try:
         return pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise SeewhyError(f"{file} cannot be read ({str(error).splitlines()[0]}): evaluate into another folder") from None
-
-
-def read_maps(file: Path) -> dict[str, NDArray[Any]]:
-    """The arrays index, explained and maps of one file; SeewhyError if it is damaged."""
-    try:
-        with np.load(file, allow_pickle=False) as opened:
-            return {name: opened[name] for name in ("index", "explained", "maps")}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise SeewhyError(f"{file} cannot be read ({error}): delete it, its maps are then made again") from None
+        raise SeewhyError(f"{file} cannot be read ({str(error).splitlines()[0]}): {remedy}") from None

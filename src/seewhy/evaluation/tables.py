@@ -1,154 +1,114 @@
-"""From the records of an evaluation to its tables, in an order that images, explainers and metrics alone decide."""
+"""The tables of an evaluation: selections of its units, in the order of images, classes, explainers and metrics."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from seewhy.evaluation.question import Facts, Failure
+from seewhy.evaluation.manifest import Failure, Seconds
+from seewhy.evaluation.rows import FACTS_SCHEMA
 from seewhy.evaluation.run import CURVES_SCHEMA, IMAGES_SCHEMA, SCORES_SCHEMA
-from seewhy.evaluation.unit import Unit
+from seewhy.evaluation.unit import UNIT_SCHEMA
 
-
-class Record(NamedTuple):
-    """A line of the journal."""
-
-    batch: int
-    content: Facts | Unit
+LINE = ["index", "explained", "explainer", "metric"]
 
 
 class Tables(NamedTuple):
-    """What the records say, in the order of images, explainers and metrics.
-
-    places   for each metric that has curves, where they are known
-    seconds  {"explainers": for its maps, by name; "metrics": by name}
-    """
+    """What the units say. ``places``: those of the curves, by metric."""
 
     scores: pl.DataFrame
     curves: pl.DataFrame
     images: pl.DataFrame
     failures: list[Failure]
     places: dict[str, list[float]]
-    seconds: dict[str, dict[str, float]]
-
-
-def told(manifest: Mapping[str, Any]) -> tuple[list[Failure], dict[str, list[float]], dict[str, dict[str, float]]]:
-    """What the manifest of a finished run says of failures, the places of curves, and seconds."""
-    return [Failure(**failure) for failure in manifest["failures"]], manifest["curves"], manifest["seconds"]
+    seconds: Seconds
 
 
 def tables(
-    records: Iterable[Record],
-    explainers: Sequence[str],
-    metrics: Sequence[str],
-    earlier: Tables | None,
-    again: bool = True,
-) -> Tables:
-    """What the records and earlier evaluations say, each thing once. The records are not held, only their numbers.
+    units: pl.DataFrame, facts: pl.DataFrame, unread: Iterable[Failure], limits: Mapping[str, Mapping[str, int]],
+    ranks: Mapping[int, int],
+) -> Tables:  # fmt: skip
+    """The tables of all units.
 
-    An image that could not be read, and now can, is no failure any more, if all that was asked ``earlier`` was asked
-    ``again``: until then it lacks numbers.
+    Args:
+        units: lines of units, see ``joined_units``.
+        facts: of the images.
+        unread: images that could not be read or classified.
+        limits: for each explainer and metric the number of images that are asked for, in the order of the tables.
+        ranks: of each image; an image is within a limit if its rank is below.
     """
-    scores, curves, images = _Column(SCORES_SCHEMA), _Column(CURVES_SCHEMA), _Column(IMAGES_SCHEMA)
-    failures, places, lacking = list[Failure](), dict[str, list[float]](), set[int]()
-    seconds: dict[str, dict[str, float]] = {"explainers": {}, "metrics": {}}
-    if earlier is not None:
-        for column, frame in ((scores, earlier.scores), (curves, earlier.curves), (images, earlier.images)):
-            column.add(frame)
-        failures, places = [*earlier.failures], {**earlier.places}
-        lacking = set() if again else {failure.index for failure in failures if not failure.explainer}
-        seconds = {kind: dict(spent) for kind, spent in earlier.seconds.items()}
-    for _, content in records:
-        failures += content.failures
-        if isinstance(content, Facts):
-            columns = {key: value for key, value in vars(content).items() if key != "failures"}
-            images.add(pl.DataFrame(columns, schema=IMAGES_SCHEMA))
-            continue
-        scores.add(_scores(content))
-        curves.add(_curves(content))
-        places |= {name: at for name, (at, _) in content.curves.items()}
-        for name, spent in content.seconds.items():
-            kind, key = ("metrics", name) if name else ("explainers", content.explainer)
-            seconds[kind][key] = seconds[kind].get(key, 0.0) + spent
-    known = images.frame().unique("index", keep="last").sort("index")
-    mended = {*known["index"]} - lacking
-    unread = {failure.index: failure for failure in failures if not failure.explainer and failure.index not in mended}
+    explainers, metrics = list(limits), list(dict.fromkeys(m for of in limits.values() for m in of))
+    pairs = [(e, m, most, i, metrics.index(m)) for i, (e, of) in enumerate(limits.items()) for m, most in of.items()]
+    schema = {"explainer": pl.String, "metric": pl.String, "most": pl.Int64, "e": pl.Int64, "m": pl.Int64}
+    rank = pl.DataFrame({"index": list(ranks), "rank": list(ranks.values())}, {"index": pl.Int32, "rank": pl.Int64})
+    lines = (
+        units.filter(pl.col("index").is_not_null(), pl.col("metric") != "")
+        .join(pl.DataFrame(pairs, schema, orient="row"), on=["explainer", "metric"])
+        .join(rank, on="index")
+        .filter(pl.col("rank") < pl.col("most"))
+        .sort("index", "explained", "e", "m", "part")
+    )
+    several = pl.col("metric") + "[" + pl.col("part").cast(pl.String) + "]"
+    named = pl.when(pl.col("part").is_null()).then("metric").otherwise(several).alias("metric")
+    times = units.filter(pl.col("index").is_null())
+    places = times.filter(pl.col("places").is_not_null()).unique("metric", maintain_order=True)
     return Tables(
-        _ordered(scores.frame(), explainers, metrics),
-        _ordered(curves.frame(), explainers, metrics),
-        known,
-        sorted({*unread.values(), *(failure for failure in failures if failure.explainer)}),
-        places,
-        seconds,
+        lines.filter(pl.col("value").is_not_null()).with_columns(named).select(*SCORES_SCHEMA),
+        lines.filter(pl.col("curve").is_not_null()).rename({"curve": "values"}).select(*CURVES_SCHEMA),
+        facts.filter(pl.col("error").is_null()).unique("index").sort("index").select(*IMAGES_SCHEMA),
+        sorted({*unread, *_failures(lines, units)}),
+        dict(places.select("metric", "places").iter_rows()),
+        Seconds(_summed(times.filter(pl.col("metric") == ""), "explainer", explainers),
+                _summed(times.filter(pl.col("metric") != ""), "metric", metrics)),
+    )  # fmt: skip
+
+
+def joined_units(units: Iterable[list[pl.DataFrame]]) -> pl.DataFrame:
+    """All units as one frame, each number once. Units come by batch and explainer.
+
+    Where two units have the same row of a metric, that of the unit with more rows of this metric counts: its batch is the
+    one in which an undisturbed evaluation measures the row.
+    """
+    return _joined((_largest(several) if len(several) > 1 else several[0] for several in units if several), UNIT_SCHEMA)
+
+
+def joined_facts(facts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    return _joined(facts, FACTS_SCHEMA)
+
+
+def _joined(frames: Iterable[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
+    """Many small frames as one; put together now and then, for each costs thousands of bytes beside its numbers."""
+    parts = [pl.DataFrame(schema=schema)]
+    for frame in frames:
+        parts.append(frame)
+        if len(parts) > 256:
+            parts = [pl.concat(parts, rechunk=True)]
+    return pl.concat(parts, rechunk=True)
+
+
+def _largest(units: list[pl.DataFrame]) -> pl.DataFrame:
+    """The lines of several units of a batch and an explainer, each row of a metric from the unit that has most of them."""
+    whole = pl.concat([unit.with_columns(unit=i) for i, unit in enumerate(units)])
+    sizes = whole.filter(pl.col("index").is_not_null()).group_by("unit", "metric").agg(
+        pl.struct("index", "explained").n_unique().alias("size")
+    )  # fmt: skip
+    sized = whole.join(sizes, on=["unit", "metric"], how="left").sort("size", "unit", descending=True, maintain_order=True)
+    best = sized.filter(pl.col("index").is_not_null()).unique(["index", "explained", "metric"], keep="first")
+    of_best = sized.join(best.select("unit", "index", "explained", "metric"), on=["unit", "index", "explained", "metric"])
+    return pl.concat([of_best, sized.filter(pl.col("index").is_null())]).select(*UNIT_SCHEMA)
+
+
+def _failures(lines: pl.DataFrame, units: pl.DataFrame) -> list[Failure]:
+    """Rows that could not be scored, and those that could not be explained: some metric has a line without a value."""
+    scored = lines.filter(pl.col("error").is_not_null())
+    lacking = lines.filter(pl.all_horizontal(pl.col("value", "curve", "error").is_null()))
+    explained = units.filter(pl.col("index").is_not_null(), pl.col("metric") == "").join(
+        lacking, on=["index", "explained", "explainer"], how="semi"
     )
+    names = ["index", "image_id", "explainer", "metric", "error"]
+    return [Failure(*row) for frame in (scored, explained) for row in frame.select(names).iter_rows()]
 
 
-class _Column:
-    """Many small frames, put together now and then: each costs thousands of bytes beside its numbers."""
-
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self.frames = [pl.DataFrame(schema=schema)]
-
-    def add(self, frame: pl.DataFrame) -> None:
-        self.frames.append(frame)
-        if len(self.frames) > 256:
-            self.frames = [self.frame()]
-
-    def frame(self) -> pl.DataFrame:
-        return pl.concat(self.frames, rechunk=True)
-
-
-def _scores(unit: Unit) -> pl.DataFrame:
-    """A line for each number; where a metric has several for an image they are called name[0], name[1], ..."""
-    lines = []
-    for name, rows in unit.values.items():
-        several = any(numbers is not None and len(numbers) > 1 for numbers in rows)
-        for i, numbers in enumerate(rows):
-            lines += [(i, f"{name}[{j}]" if several else name, value) for j, value in enumerate(numbers or ())]
-    columns = {
-        **_who(unit, [i for i, _, _ in lines]),
-        "scored": [unit.scored[i] for i, _, _ in lines],
-        "metric": [name for _, name, _ in lines],
-        "value": [value for _, _, value in lines],
-    }
-    return pl.DataFrame(columns, schema_overrides=SCORES_SCHEMA).select(*SCORES_SCHEMA)
-
-
-def _curves(unit: Unit) -> pl.DataFrame:
-    lines = [
-        (i, name, values) for name, (_, rows) in unit.curves.items() for i, values in enumerate(rows) if values is not None
-    ]
-    columns = {
-        **_who(unit, [i for i, _, _ in lines]),
-        "metric": [name for _, name, _ in lines],
-        "values": [values for _, _, values in lines],
-    }
-    return pl.DataFrame(columns, schema_overrides=CURVES_SCHEMA).select(*CURVES_SCHEMA)
-
-
-def _who(unit: Unit, rows: Sequence[int]) -> dict[str, Any]:
-    return {
-        "index": [unit.index[i] for i in rows],
-        "image_id": [unit.image_id[i] for i in rows],
-        "explainer": [unit.explainer] * len(rows),
-        "explained": [unit.explained[i] for i in rows],
-    }
-
-
-def _ordered(frame: pl.DataFrame, explainers: Sequence[str], metrics: Sequence[str]) -> pl.DataFrame:
-    """By image, class, explainer and metric; of equal keys the last."""
-    parts = frame["metric"].unique().to_list()
-    order = sorted(parts, key=lambda text: (metrics.index(_whole(text, metrics)), len(text), text))
-    ranks = {"explainer": {e: i for i, e in enumerate(explainers)}, "metric": {m: i for i, m in enumerate(order)}}
-    places = [pl.col(c).replace_strict(r, return_dtype=pl.Int32).alias(f"{c} place") for c, r in ranks.items()]
-    return (
-        frame.unique(["index", "explained", "explainer", "metric"], keep="last", maintain_order=True)
-        .with_columns(places)
-        .sort("index", "explained", "explainer place", "metric place")
-        .drop("explainer place", "metric place")
-    )
-
-
-def _whole(text: str, metrics: Sequence[str]) -> str:
-    """The metric that a row belongs to: "class_masks" of "class_masks[3]"."""
-    return text if text in metrics else text.rpartition("[")[0]
+def _summed(times: pl.DataFrame, by: str, names: list[str]) -> dict[str, float]:
+    found = dict(times.group_by(by).agg(pl.col("seconds").sum()).iter_rows())
+    return {name: found[name] for name in names if name in found}

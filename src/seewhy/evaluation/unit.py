@@ -1,145 +1,193 @@
-"""One unit of an evaluation: the maps of a batch by one explainer, scored by every metric."""
+"""One unit of an evaluation: the maps of a batch by one explainer, scored by every metric that it lacks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
+import polars as pl
 import torch
 from torch import Tensor
 
 from seewhy.errors import ImageError, SeewhyError, cause
-from seewhy.evaluation.question import Asked, Failure, Question
+from seewhy.evaluation.manifest import Failure
+from seewhy.evaluation.question import Question
+from seewhy.evaluation.rows import Rows
 from seewhy.metrics import Case, HasCurve, Metric
 from seewhy.metrics.base import Need, score
+
+UNIT_SCHEMA: dict[str, Any] = {
+    "index": pl.Int32,
+    "image_id": pl.String,
+    "explained": pl.Int32,
+    "scored": pl.Int32,
+    "explainer": pl.String,
+    "metric": pl.String,
+    "part": pl.Int32,
+    "value": pl.Float64,
+    "places": pl.List(pl.Float64),
+    "curve": pl.List(pl.Float64),
+    "error": pl.String,
+    "seconds": pl.Float64,
+}
+"""A line says one thing of one row, and leaves other columns empty.
+
+A number     has ``value``; ``part`` counts the numbers of a metric that has several for an image.
+A curve      has ``curve``.
+A failure    has ``error``. No metric: the explainer failed, and each metric has a line without a value.
+The time     of the maps (no metric), or of a metric, has ``seconds`` and no image; its ``places`` are those of the curves.
+"""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What the maps of a batch by one explainer are worth. A row is an image and the class explained.
+    """What the maps of a batch by one explainer are worth.
 
-    index      the place of each row's image in the dataset
-    values     for each metric the numbers of each row; None where it was not asked for, or failed
-    curves     for each metric that has one: the places, and the values of each row
-    seconds    for each metric, and for "" the making of the maps
+    values    for each metric the numbers of each row; None where it was not asked for, or failed
+    wanted    for each metric the rows for which it was asked for
+    curves    for each metric that has one: the places, and the values of each row
+    failures  the row, the metric or "" for the explainer, and the error
+    seconds   for each metric, and for "" the making of the maps
     """
 
     explainer: str
-    index: list[int]
-    image_id: list[str]
-    explained: list[int]
-    scored: list[int]
+    rows: Rows
+    wanted: dict[str, list[int]]
     values: dict[str, list[list[float] | None]]
-    curves: dict[str, tuple[list[float], list[list[float] | None]]]
-    failures: list[Failure]
-    seconds: dict[str, float]
+    curves: dict[str, tuple[list[float], list[list[float] | None]]] = field(default_factory=dict)
+    failures: list[tuple[int, str, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def has_numbers(self) -> bool:
+        return any(numbers is not None for values in self.values.values() for numbers in values)
+
+    def failed(self) -> list[Failure]:
+        ids = self.rows.ids
+        return [Failure(self.rows.index[row], ids[row], self.explainer, name, error) for row, name, error in self.failures]
+
+    def frame(self) -> pl.DataFrame:
+        """A line for each thing that is known: see ``UNIT_SCHEMA``."""
+        explained, scored = self.rows.explained.tolist(), self.rows.scored.tolist()
+        who = [(*row, self.explainer) for row in zip(self.rows.index, self.rows.ids, explained, scored, strict=True)]
+        nobody = (None, None, None, None, self.explainer)
+        lines: list[tuple[Any, ...]] = []
+        lines += [(*who[row], "", None, None, None, None, error, None) for row, name, error in self.failures if not name]
+        lines.append((*nobody, "", None, None, None, None, None, self.seconds[""]))
+        for name in self.wanted:
+            lines += [(*who[row], name, *what, None) for row, *what in self._lines_of(name)]
+            places = self.curves[name][0] if name in self.curves else None
+            lines.append((*nobody, name, None, None, places, None, None, self.seconds[name]))
+        return pl.DataFrame(lines, UNIT_SCHEMA, orient="row")
+
+    def _lines_of(self, name: str) -> Iterator[tuple[Any, ...]]:
+        """Row, part, value, places, curve and error of the numbers and curves of a metric."""
+        values, errors = self.values[name], {row: error for row, of, error in self.failures if of == name}
+        several = any(numbers is not None and len(numbers) > 1 for numbers in values)
+        for row in self.wanted[name]:
+            for part, value in enumerate(values[row] or [None]):
+                yield row, part if several else None, value, None, None, errors.get(row)
+        if name in self.curves:
+            curves = self.curves[name][1]
+            yield from ((row, None, None, None, curves[row], None) for row in self.wanted[name] if curves[row] is not None)
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class CasePart:
     """Some rows of a unit, and their case."""
 
     rows: list[int]
     case: Case
 
+    def select(self, places: Sequence[int]) -> "CasePart":
+        """Some rows, made once: metrics that are asked for the same few images share their curves too."""
+        if len(places) == len(self.rows):
+            return self
+        device = self.case.images.device
+        case = self.case.share(("rows", *places), lambda: self.case.rows(torch.tensor(places, device=device)))
+        return CasePart([self.rows[i] for i in places], case)
 
-def measured(
+
+def measure_unit(
     question: Question,
-    asked: Asked,
+    rows: Rows,
     explainer: str,
     metrics: Mapping[str, Metric],
     wanted: Callable[[str, int], bool],
     kept: Tensor | None = None,
 ) -> tuple[Unit, Tensor | None]:
-    """The unit of one explainer, and its maps (r, h, w), or None if one of them failed.
+    """Explain the rows and score the maps by every metric. Returns the unit and the maps (r, h, w), None if a map failed.
 
     Where a batch fails as a whole each of its images is tried alone, so that a bad image costs itself and no other.
 
     Args:
         question: what is asked.
-        asked: the images, and the class that is explained for each.
-        explainer: which.
-        metrics: by the name that the rows get.
+        rows: the images, and the class that is explained for each.
+        explainer: its name.
+        metrics: by the name that the lines get.
         wanted: is this metric asked for the image at this place of the dataset?
         kept: (r, h, w) maps that were made before.
 
     Raises:
-        SeewhyError: what was asked cannot be had, whatever the image.
+        SeewhyError: a mistake in the question, which every image would meet.
     """
-    n = len(asked.index)
-    classes = asked.explained.tolist(), asked.scored.tolist()
-    unit = Unit(explainer, asked.index, asked.ids, *classes, {name: [None] * n for name in metrics}, {}, [], {})
-    asking = [metric for name, metric in metrics.items() if any(wanted(name, index) for index in asked.index)]
-    needs = frozenset(need for metric in asking for need in metric.needs)
+    n = len(rows.index)
+    asked = {name: [i for i, index in enumerate(rows.index) if wanted(name, index)] for name in metrics}
+    unit = Unit(explainer, rows, asked, {name: [None] * n for name in metrics})
+    needs = frozenset(need for name, metric in metrics.items() if asked[name] for need in metric.needs)
     start = perf_counter()
-    parts = list(_parts(question, asked, explainer, kept, needs, unit))
+    parts = list(_parts(question, unit, kept, needs))
     unit.seconds[""] = perf_counter() - start
     for name, metric in metrics.items():
-        start = perf_counter()
+        start, mine = perf_counter(), {*asked[name]}
         for part in parts:
-            places = [i for i, row in enumerate(part.rows) if wanted(name, asked.index[row])]
+            places = [i for i, row in enumerate(part.rows) if row in mine]
             if places:
-                _score(name, metric, _some(part, places), unit)
+                _score(name, metric, part.select(places), unit)
         unit.seconds[name] = perf_counter() - start
     whole = len(parts) == 1 and len(parts[0].rows) == n
     return unit, parts[0].case.attributions if whole else None
 
 
-def _parts(
-    question: Question, asked: Asked, explainer: str, kept: Tensor | None, needs: frozenset[Need], unit: Unit
-) -> Iterator[Part]:
+def _parts(question: Question, unit: Unit, kept: Tensor | None, needs: frozenset[Need]) -> Iterator[CasePart]:
     """The case of all rows; if it cannot be made, one for each row for which it can."""
-    n = len(asked.index)
+    n = len(unit.rows.index)
     try:
-        yield Part(list(range(n)), question.case(asked, explainer, needs, kept))
+        yield CasePart(list(range(n)), question.case_of(unit.rows, unit.explainer, needs, kept))
     except Exception as error:
-        if _of_the_question(error):
+        if is_users_mistake(error):
             raise
         for row in range(n):
             try:
-                yield Part([row], question.case(asked.rows([row]), explainer, needs))
+                yield CasePart([row], question.case_of(unit.rows.select([row]), unit.explainer, needs))
             except Exception as own:
-                if _of_the_question(own):
+                if is_users_mistake(own):
                     raise
-                unit.failures.append(Failure(asked.index[row], asked.ids[row], explainer, "", said(own)))
+                unit.failures.append((row, "", cause(own)))
 
 
-def _some(part: Part, places: Sequence[int]) -> Part:
-    """Some rows of a part, made once: metrics that are asked for the same few images share their curves too."""
-    if len(places) == len(part.rows):
-        return part
-    case = part.case.share(("rows", *places), lambda: part.case.rows(torch.tensor(places, device=part.case.images.device)))
-    return Part([part.rows[i] for i in places], case)
-
-
-def _score(name: str, metric: Metric, part: Part, unit: Unit) -> None:
+def _score(name: str, metric: Metric, part: CasePart, unit: Unit) -> None:
     """Score a part; if it fails, each of its rows alone."""
     try:
         found = score(name, metric, part.case).detach().cpu().double()
-        drawn = metric.curve(part.case) if isinstance(metric, HasCurve) else None
+        curve = metric.curve(part.case) if isinstance(metric, HasCurve) else None
     except Exception as error:
-        if _of_the_question(error):
+        if is_users_mistake(error):
             raise
         if len(part.rows) > 1:
             for i in range(len(part.rows)):
-                _score(name, metric, _some(part, [i]), unit)
+                _score(name, metric, part.select([i]), unit)
         else:
-            row = part.rows[0]
-            unit.failures.append(Failure(unit.index[row], unit.image_id[row], unit.explainer, name, said(error)))
+            unit.failures.append((part.rows[0], name, cause(error)))
         return
     for row, numbers in zip(part.rows, found.reshape(len(found), -1).tolist(), strict=True):
         unit.values[name][row] = numbers
-    if drawn is not None:
-        places, values = list(drawn[0]), drawn[1].detach().cpu().double().tolist()
-        _, curves = unit.curves.setdefault(name, (places, [None] * len(unit.index)))
-        for row, curve in zip(part.rows, values, strict=True):
-            curves[row] = curve
+    if curve is not None:
+        _, curves = unit.curves.setdefault(name, (list(curve[0]), [None] * len(unit.rows.index)))
+        for row, values in zip(part.rows, curve[1].detach().cpu().double().tolist(), strict=True):
+            curves[row] = values
 
 
-def _of_the_question(error: Exception) -> bool:
+def is_users_mistake(error: Exception) -> bool:
     """Is it a mistake in what was asked, that every image would meet?"""
     return isinstance(error, SeewhyError) and not isinstance(error, ImageError)
-
-
-def said(error: Exception) -> str:
-    """The error in one line."""
-    return " ".join(str(error).split()) if isinstance(error, SeewhyError) else cause(error)

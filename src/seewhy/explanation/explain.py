@@ -143,24 +143,6 @@ def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
         return classifier.to_probabilities(logits)[0].cpu()
 
 
-def parse_targets(text: str, classifier: Classifier, probabilities: Tensor) -> list[int]:
-    """The classes that a command line names: an index, a name, "top:K", "all", "predicted", or several with commas."""
-    if text == "predicted":
-        return [int(probabilities.argmax())]
-    if text == "all":
-        return list(range(len(probabilities)))
-    if text.startswith("top:"):
-        if not text[4:].isdecimal() or not 1 <= int(text[4:]) <= len(probabilities):
-            raise SeewhyError(f"target {text!r}: write top:K with K from 1 to {len(probabilities)}")
-        return probabilities.topk(int(text[4:])).indices.tolist()
-    try:
-        return [classifier.class_index(text)]
-    except SeewhyError:
-        if "," not in text:
-            raise
-        return list(dict.fromkeys(classifier.class_index(part) for part in text.split(",")))
-
-
 def percent(probability: float) -> str:
     """The probability in percent; ">99.9 %" and "<0.1 %" near the ends, so that 99.98 % is not 100 %."""
     text = f"{100 * probability:.1f}"

@@ -15,9 +15,10 @@ from seewhy.data.pictures import list_pictures, network_input, read_picture, to_
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
 from seewhy.explanation import overlay
-from seewhy.explanation.explain import Explanation, explain_targets, parse_targets, predict
+from seewhy.explanation.explain import Explanation, explain_targets, predict
 from seewhy.explanation.prepare import prepare
 from seewhy.explanation.sheet import Panel, sheet
+from seewhy.explanation.targets import classes_of_targets
 from seewhy.files import staged
 
 
@@ -49,10 +50,10 @@ def read_pictures(files: Iterable[Path], classifier: Classifier) -> list[Seen]:
 def explain_seen(
     seen: Seen, classifier: Classifier, explainers: Mapping[str, Explainer], target: str
 ) -> list[Explanation]:  # fmt: skip
-    """One picture, explained by every method; ``target`` is written as in ``parse_targets``."""
+    """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``."""
     image, name = prepare(seen.pixels.float() / 255, classifier)[0], seen.file.name
     probabilities = predict(image, classifier, name)
-    targets = parse_targets(target, classifier, probabilities)
+    targets = classes_of_targets(target, classifier, probabilities)
     return explain_targets(image, classifier, explainers, targets, probabilities, name)
 
 

@@ -59,7 +59,7 @@ class Scatter(NamedTuple):
 
 def seconds_each(run: Run) -> dict[str, float]:
     """Seconds for a map, by explainer; explainers whose time is not known are left out."""
-    spent: Mapping[str, float] = run.manifest.get("seconds", {}).get("explainers", {})
+    spent = run.manifest.seconds.explainers
     rows = run.scores.select("explainer", "index", "explained").unique().group_by("explainer").len()
     counts: dict[str, int] = dict(rows.iter_rows())
     return {name: spent[name] / counts[name] for name in explainers_of(run) if spent.get(name, 0) > 0 and counts.get(name)}
@@ -80,7 +80,7 @@ def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
 def scatters(run: Run, rankings: list[Ranking]) -> list[Scatter]:
     """A chart for each metric by which one figure is better than another."""
     each, names = seconds_each(run), explainers_of(run)
-    reference = {name for name, about in run.manifest["explainers"].items() if about.get("family") == "reference"}
+    reference = {name for name, about in run.manifest.explainers.items() if about.family == "reference"}
     charts = []
     for ranking in rankings:
         better = ranking.metric.higher_is_better

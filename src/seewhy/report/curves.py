@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from seewhy.evaluation.bootstrap import Array
+from seewhy.evaluation.manifest import AboutMetric
 from seewhy.evaluation.run import Run
 from seewhy.evaluation.statistics import Estimate, mean_intervals
 from seewhy.report.charts import Axis, Style, Tick, axis, band, line, spread_labels, style
@@ -57,13 +58,11 @@ class CurveChart(NamedTuple):
 
 def curve_charts(run: Run) -> list[CurveChart]:
     """A chart for each metric whose curves are known."""
-    metrics: Mapping[str, Mapping[str, object]] = run.manifest.get("metrics", {})
-    places: Mapping[str, Sequence[float]] = run.manifest.get("curves", {})
     grouped = run.curves.partition_by("metric", "explainer", as_dict=True, maintain_order=True)
     charts = []
-    for name, about in metrics.items():
+    for name, about in run.manifest.metrics.items():
         frames = {e: grouped[name, e] for e in explainers_of(run) if (name, e) in grouped}
-        at = [float(place) for place in places.get(name, [])]
+        at = [float(place) for place in run.manifest.curves.get(name, [])]
         found = _mean_curves(frames, at)
         if found:
             charts.append(_chart(name, about, at, found, explainers_of(run)))
@@ -97,7 +96,7 @@ def drawn_places(n: int) -> list[int]:
 
 def _chart(
     name: str,
-    about: Mapping[str, object],
+    about: AboutMetric,
     places: Sequence[float],
     found: Mapping[str, list[Estimate]],
     explainers: list[str],
@@ -122,13 +121,11 @@ def _chart(
         summary = f"{explainer}: from {points[0].value:.3g} to {points[-1].value:.3g}"
         around = band(at, lows, highs) if known else ""
         series.append(Series(explainer, number, style(number), line(at, ys), around, label, end, summary))
-    axes = about.get("axes")
-    x_label, y_label = axes if isinstance(axes, (list, tuple)) and len(axes) == 2 else ("", "")
-    better = about.get("higher_is_better")
+    x_label, y_label = about.axes if about.axes and len(about.axes) == 2 else ("", "")
     return CurveChart(
         metric=name,
-        higher_is_better=better if isinstance(better, bool) else None,
-        axes=(str(x_label), str(y_label)),
+        higher_is_better=about.higher_is_better,
+        axes=(x_label, y_label),
         width=CHART_WIDTH,
         height=height,
         left=LEFT_MARGIN,

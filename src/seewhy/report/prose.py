@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from seewhy.describe import first_sentence
+from seewhy.evaluation.manifest import AboutExplainer, AboutMetric, Manifest
 from seewhy.evaluation.run import Run
 from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
@@ -66,55 +67,56 @@ class FailureKind(NamedTuple):
 
 def facts(run: Run) -> list[Fact]:
     """What was measured and how. A line is left out if the manifest does not say it."""
-    m, asked = run.manifest, run.manifest.get("asked", {})
-    classifier, dataset = asked.get("classifier", {}), dict(asked.get("dataset", {}))
-    kind = classifier.get("module") if isinstance(classifier, Mapping) else classifier
-    size = classifier.get("input_size") if isinstance(classifier, Mapping) else None
-    model = " ".join(str(part) for part in (m.get("model"), f"({kind})" if kind and m.get("model") else kind) if part)
-    network = [model, f"{len(m['classes'])} classes" if m.get("classes") else "", _size(size)]
-    name = dataset.pop("name", None) or m.get("data")
+    m, asked = run.manifest, run.manifest.asked
+    dataset, kind, model = dict(asked.dataset), asked.classifier.get("module"), m.details.get("model")
+    named = " ".join(str(part) for part in (model, f"({kind})" if kind and model else kind) if part)
+    network = [named, f"{len(m.classes)} classes" if m.classes else "", _size(asked.classifier.get("input_size"))]
+    name = dataset.pop("name", None) or m.details.get("data")
     found = {
         "Classifier": ", ".join(part for part in network if part),
-        "Weights": f"fingerprint {asked['weights']}" if asked.get("weights") else "",
+        "Weights": f"fingerprint {asked.weights}" if asked.weights else "",
         "Dataset": ", ".join(part for part in (str(name or ""), _options(dataset)) if part),
         "Images": _images(run),
-        "Class explained": _class(asked.get("target"), EXPLAINED),
-        "Class scored": _class(asked.get("scored"), SCORED),
+        "Class explained": _class(asked.target, EXPLAINED),
+        "Class scored": _class(asked.scored, SCORED),
         "Rows": f"{len(run.scores):,} numbers, in scores.parquet and in the csv beside this page",
-        "Random seed": str(asked.get("seed", "")),
-        "Batch size": str(asked.get("batch_size", "")),
+        "Random seed": "" if asked.seed is None else str(asked.seed),
+        "Batch size": str(asked.batch_size or ""),
         "Time": _time(m),
-        "Machine": ", ".join(str(m[key]) for key in ("hardware", "device") if m.get(key)),
-        "Software": ", ".join(f"{package} {version}" for package, version in m.get("versions", {}).items()),
+        "Machine": ", ".join(str(part) for part in (m.hardware, m.details.get("device")) if part),
+        "Software": ", ".join(f"{package} {version}" for package, version in m.versions.items()),
     }
     return [Fact(what, value) for what, value in found.items() if value]
 
 
 def explainer_glossary(run: Run) -> list[GlossaryLine]:
     return [
-        _line_about(run, "explainers", name, about, EXPLAINERS, "method")
-        for name, about in run.manifest["explainers"].items()
+        _line_about(name, about, about.method, EXPLAINERS, run.manifest.seconds.explainers.get(name))
+        for name, about in run.manifest.explainers.items()
     ]
 
 
 def metric_glossary(run: Run) -> list[GlossaryLine]:
-    return [_line_about(run, "metrics", name, about, METRICS, "metric") for name, about in run.manifest["metrics"].items()]
+    return [
+        _line_about(name, about, about.metric, METRICS, run.manifest.seconds.metrics.get(name))
+        for name, about in run.manifest.metrics.items()
+    ]
 
 
 def failures(run: Run) -> list[FailureKind]:
     """The failures by kind, the most frequent first."""
     found: dict[tuple[str, str], list[str]] = {}
-    for failure in run.manifest.get("failures", []):
-        explainer, metric = failure.get("explainer", ""), failure.get("metric", "")
+    for failure in run.manifest.failures:
+        explainer, metric = failure.explainer, failure.metric
         what = f"{metric} of {explainer}" if metric and explainer else explainer or metric or "reading the image"
-        found.setdefault((what, failure.get("error", "")), []).append(str(failure.get("image_id", "")))
+        found.setdefault((what, failure.error), []).append(failure.image_id)
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
     return [FailureKind(what, error, len(images), images[:20]) for (what, error), images in ordered]
 
 
 def class_name(run: Run, index: int) -> str:
     """The name of a class, or its number if the name is not known."""
-    names = run.manifest.get("classes", [])
+    names = run.manifest.classes
     return str(names[index]) if 0 <= index < len(names) else f"class {index}"
 
 
@@ -126,24 +128,24 @@ def and_list(names: Sequence[str], most: int = 6) -> str:
 
 def _images(run: Run) -> str:
     """How many images, and how many the classifier gets right."""
-    n, asked = run.scores["index"].n_unique(), run.manifest.get("asked", {})
-    only = {"correct": "only those classified correctly", "wrong": "only those classified wrong"}.get(asked.get("only", ""))
-    said = [f"{n:,}" + (f" of {total:,}" if (total := run.manifest.get("images", n)) != n else ""), only or ""]
+    n, total = run.scores["index"].n_unique(), run.manifest.images
+    words = {"correct": "only those classified correctly", "wrong": "only those classified wrong"}
+    only = words.get(run.manifest.asked.only)
+    said = [f"{n:,}" + (f" of {total:,}" if total not in (None, n) else ""), only or ""]
     known = run.images.filter(pl.col("correct").is_not_null())["correct"]
     if len(known) and not only:
         said.append(f"the classifier is right on {int(known.sum()):,} of {len(known):,} ({100 * float(known.mean()):.0f} %)")  # type: ignore[arg-type]
     return "; ".join(part for part in said if part)
 
 
-def _class(asked: object, known: Mapping[str, str]) -> str:
-    return known.get(str(asked), f"always {asked}") if asked is not None else ""
+def _class(asked: str, known: Mapping[str, str]) -> str:
+    return known.get(asked, f"always {asked}") if asked else ""
 
 
-def _time(manifest: Mapping[str, Any]) -> str:
+def _time(manifest: Manifest) -> str:
     """The wall time, and the sums over maps and metrics. They differ if a run was resumed or shared between processes."""
-    spent = {kind: sum(times.values()) for kind, times in manifest.get("seconds", {}).items() if times}
-    processes = manifest.get("processes", 1)
-    wall = manifest.get("wall seconds")
+    spent = {kind: sum(times.values()) for kind, times in vars(manifest.seconds).items() if times}
+    processes, wall = manifest.processes, manifest.wall_seconds
     several = f", {processes} processes" if processes > 1 else ""
     resumed = " since it was resumed" if wall and sum(spent.values()) > 1.05 * wall * processes else ""
     said = [f"{seconds(float(wall))} on the clock{resumed}{several}"] if wall else []
@@ -151,20 +153,20 @@ def _time(manifest: Mapping[str, Any]) -> str:
     return "; ".join(said)
 
 
-def _line_about(run: Run, kind: str, name: str, about: Mapping[str, Any], registry: Any, key: str) -> GlossaryLine:
-    known = about.get(key)
+def _line_about(
+    name: str, about: AboutExplainer | AboutMetric, known: str, registry: Any, took: float | None
+) -> GlossaryLine:
     summary = first_sentence(registry[known]) if known in set(registry) else ""
-    better = about.get("higher_is_better", "")
-    took = run.manifest.get("seconds", {}).get(kind, {}).get(name)
+    words = {True: "higher", False: "lower", None: "neither"}
     return GlossaryLine(
         name,
-        str(about.get("family", "")),
+        about.family,
         summary if known == name or not summary else f"{known}: {summary}",
-        {True: "higher", False: "lower", None: "neither"}.get(better, ""),
-        str(about.get("reads") or ""),
-        _options(about.get("options", {})),
-        f"{about['limit']} images" if about.get("limit") else "",
-        "" if took is None else seconds(float(took)),
+        words[about.higher_is_better] if isinstance(about, AboutMetric) else "",
+        about.reads if isinstance(about, AboutMetric) else "",
+        _options(about.options),
+        f"{about.limit} images" if about.limit else "",
+        "" if took is None else seconds(took),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from torch import from_numpy
 
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.bootstrap import Array
+from seewhy.evaluation.manifest import AboutMetric
 from seewhy.evaluation.run import Run
 from seewhy.metrics import metric
 from seewhy.metrics.base import Reduces
@@ -60,18 +61,17 @@ class MetricOfRun:
     """
 
     name: str
-    about: Mapping[str, Any]
+    about: AboutMetric
     values: Mapping[str, MetricValues]
     reduce: Reduce | None
 
     @property
     def family(self) -> str:
-        return str(self.about.get("family") or "other")
+        return self.about.family or "other"
 
     @property
     def higher_is_better(self) -> bool | None:
-        better: bool | None = self.about.get("higher_is_better")
-        return better
+        return self.about.higher_is_better
 
     @property
     def has_ranks(self) -> bool:
@@ -109,7 +109,7 @@ class Unread(NamedTuple):
 
 def read_metrics(run: Run) -> tuple[list[MetricOfRun], list[Unread]]:
     """The metrics of a run in the order of its manifest, and those that have no figure."""
-    names: Mapping[str, Any] = run.manifest.get("metrics", {})
+    names = run.manifest.metrics
     parts = {text: text if text in names else text.rpartition("[")[0] for text in run.scores["metric"].unique()}
     frame = run.scores.with_columns(pl.col("metric").replace_strict(parts, return_dtype=pl.String).alias("whole"))
     grouped = frame.partition_by("whole", "explainer", as_dict=True, maintain_order=True)
@@ -131,7 +131,7 @@ def read_metrics(run: Run) -> tuple[list[MetricOfRun], list[Unread]]:
 
 def explainers_of(run: Run) -> list[str]:
     """The explainers in the order of the manifest, with those that never succeeded."""
-    return list(run.manifest.get("explainers", {}))
+    return list(run.manifest.explainers)
 
 
 def _read_values(frame: pl.DataFrame) -> MetricValues:
@@ -144,10 +144,10 @@ def _read_values(frame: pl.DataFrame) -> MetricValues:
     return MetricValues(keys, values[finite], len(rows) - len(keys))
 
 
-def _reduce(about: Mapping[str, Any]) -> Reduce | None:
+def _reduce(about: AboutMetric) -> Reduce | None:
     """How the metric makes one figure of all rows; None if it is not registered here, or takes other options by now."""
     try:
-        found = metric(about["metric"], **about.get("options", {}))
-    except (SeewhyError, KeyError):
+        found = metric(about.metric, **about.options)
+    except SeewhyError:
         return None
     return (lambda rows: found.reduce(from_numpy(rows))) if isinstance(found, Reduces) else None

@@ -57,12 +57,12 @@ class Section(NamedTuple):
 def section(run: Run, title: str, number: int) -> Section:
     """Read a run, and compute how sure its figures are."""
     metrics, unread = read_metrics(run)
-    seed = int(run.manifest.get("asked", {}).get("seed", 0))
+    seed = run.manifest.asked.seed or 0
     rankings = [rank_explainers(metric) for metric in metrics]
     headlines, gallery, names = headlines_of(rankings), Gallery(run), explainers_of(run)
     similarity = map_similarity(gallery.maps)
-    about = run.manifest.get("explainers", {})
-    looking = [name for name in names if about[name].get("family") != "reference"]
+    about = run.manifest.explainers
+    looking = [name for name in names if about[name].family != "reference"]
     return Section(
         title=title,
         number=number,

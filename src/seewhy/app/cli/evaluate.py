@@ -60,6 +60,11 @@ def evaluate(
     devices: Annotated[int, typer.Option(min=1, help="Processes, each with a device of its own; the results are one.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of each process on a CPU; more change numbers by rounding.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command on each, as Lightning Fabric says.")] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="I/N: measure the I-th of N shares, which need no communication; write no tables."),
+    ] = None,
+    join: Annotated[bool, typer.Option("--join", help="Measure nothing: write the tables of all shares.")] = False,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
@@ -69,9 +74,10 @@ def evaluate(
     from seewhy.evaluation import scoreboard
     from seewhy.evaluation.devices import processes
     from seewhy.evaluation.evaluate import evaluate as run
-    from seewhy.evaluation.offers import offers
+    from seewhy.evaluation.question import offers
 
     images, limits = _limits(limit or [])
+    share = _shard(shard)
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
     with _one_voice(fabric, out):
@@ -112,10 +118,16 @@ def evaluate(
                 pictures=pictures,
                 threads=threads,
                 fabric=fabric,
+                shard=share,
+                join=join,
                 details=details,
                 progress=EvaluationBar(bar),
             )
     if not first:
+        return
+    if share:
+        if not quiet:
+            typer.echo(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
         return
     print_table(scoreboard.figures_table(result))
     for line in scoreboard.failed(result):
@@ -127,8 +139,8 @@ def evaluate(
 @contextmanager
 def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
     """Of several processes that stop for the same reason one says it, the first of each machine."""
-    from seewhy.evaluation.devices import leave_group
-    from seewhy.evaluation.evaluate import ShareError
+    from seewhy.evaluation.devices import ExchangeError, leave_group
+    from seewhy.evaluation.job import ShareError
 
     first = fabric is None or fabric.local_rank == 0
     try:
@@ -137,9 +149,7 @@ def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
         if first:
             typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
         raise typer.Exit(130) from None
-    except RuntimeError as error:
-        if fabric is None or ("gloo" not in str(error).lower() and "connection" not in str(error).lower()):
-            raise
+    except ExchangeError:
         raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
     except SeewhyError as error:
         leave_group()
@@ -147,6 +157,16 @@ def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
             raise
         raise typer.Exit(2) from None
     leave_group()
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """``"2/8"``: the second of eight shares."""
+    if text is None:
+        return None
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise SeewhyError(f"--shard takes I/N with I from 1 to N, such as 2/8; not {text}")
+    return int(i), int(n)
 
 
 def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:

@@ -1,0 +1,193 @@
+"""An evaluation as one process sees it: it measures its share, and the first process writes the tables."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from math import isfinite
+from os import W_OK, access
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, cast
+
+from seewhy.describe import environment, fields_as_json
+from seewhy.errors import SeewhyError
+from seewhy.evaluation.devices import exchange
+from seewhy.evaluation.manifest import SCHEMA, AboutExplainer, AboutMetric, Manifest, read_manifest
+from seewhy.evaluation.measure import Measuring, Progress
+from seewhy.evaluation.pictures import Pictures
+from seewhy.evaluation.plan import Plan, PlannedBatch
+from seewhy.evaluation.question import Question
+from seewhy.evaluation.run import open_run
+from seewhy.evaluation.store import Store, UnitFiles, begin, finish, safely
+from seewhy.evaluation.tables import Tables
+from seewhy.explainers import Explainer
+from seewhy.explainers.describe import about_explainers
+from seewhy.explanation.map_store import MapStore
+from seewhy.metrics import METRICS, HasCurve, Metric
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+class ShareError(SeewhyError):
+    """A process other than the first has failed in its own share; the first process does not know of it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An evaluation whose options have been checked, as one process sees it."""
+
+    question: Question
+    metrics: Mapping[str, Metric]
+    plan: Plan
+    pictures: int
+    keep_maps: bool
+    threads: int
+    progress: Progress | None
+    fabric: "Fabric | None"
+    shard: tuple[int, int] | None
+
+    @property
+    def rank(self) -> int:
+        return self.fabric.global_rank if self.fabric else 0
+
+    @property
+    def world(self) -> int:
+        return self.fabric.world_size if self.fabric else 1
+
+    @property
+    def share(self) -> list[PlannedBatch]:
+        """The batches of this process: its part of the shard, or of all batches."""
+        i, n = self.shard or (1, 1)
+        return self.plan.share((i - 1) * self.world + self.rank, n * self.world)
+
+    def in_memory(self) -> Tables:
+        store = Store({})
+        Measuring(self.question, self.metrics, self.plan, store).run(self.share, self.threads, self.progress)
+        return self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
+
+    def in_folder(self, folder: Path, join: bool, details: Mapping[str, object]) -> Tables:
+        """Every process measures its share; the first writes the tables after the others."""
+        start = time()
+        manifest = self._opened(folder, details)
+        store = self._joined(folder) if join else self._measure(folder, manifest)
+        if self.shard:
+            return self.plan.tables(Store(UnitFiles(folder)), self.plan.pair_limits, self.share)
+        self._wait()
+        if self.rank == 0:
+            store = store if self.world == 1 else Store(UnitFiles(folder))
+            found = self._finish(folder, replace(manifest, wall_seconds=time() - start), store)
+        self._wait()
+        if self.rank:
+            run = open_run(folder)
+            manifest = run.manifest
+            found = Tables(run.scores, run.curves, run.images, manifest.failures, manifest.curves, manifest.seconds)
+        return found
+
+    def _wait(self) -> None:
+        """Until all processes are here."""
+        if self.fabric:
+            with exchange():
+                self.fabric.barrier()
+
+    def _opened(self, folder: Path, details: Mapping[str, object]) -> Manifest:
+        """The manifest of this command. The first process compares it with the folder's; if it must stop, all stop."""
+        manifest, error = self._manifest(details), ""
+        if self.rank == 0:
+            try:
+                _check_folder(folder)
+                if (before := read_manifest(folder)) is not None:
+                    before.extended(manifest, folder)
+            except SeewhyError as mistake:
+                error = str(mistake)
+        if self.fabric:
+            with exchange():
+                error = self.fabric.broadcast(error)
+        if error:
+            raise SeewhyError(error)
+        return manifest
+
+    def _measure(self, folder: Path, manifest: Manifest) -> Store:
+        """Measure the share of this process."""
+        store = Store(UnitFiles(folder), partial(begin, folder, manifest))
+        network = [manifest.asked.classifier, manifest.asked.weights]
+        maps = MapStore(folder / "maps", network, {name: asdict(about) for name, about in manifest.explainers.items()})
+        kept = (Pictures(folder), self.pictures, maps, self.keep_maps)
+        try:
+            Measuring(self.question, self.metrics, self.plan, store, *kept).run(self.share, self.threads, self.progress)
+        except SeewhyError as error:
+            if self.rank:
+                raise ShareError(f"process {self.rank}: {error}") from None
+            raise
+        if store.has_units or self.world > 1 or self.shard:
+            store.flush()
+        return store
+
+    def _finish(self, folder: Path, manifest: Manifest, store: Store) -> Tables:
+        """Write the tables of the folder; where nothing could be measured, nothing is written."""
+        if not store.has_units:
+            return self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
+        with safely(folder):
+            return finish(folder, manifest, lambda now: self.plan.tables(store, now.limits, self.plan.batches))
+
+    def _joined(self, folder: Path) -> Store:
+        """What the shards have measured; SeewhyError where units are missing: how many, and of which shards."""
+        store, manifest = Store(UnitFiles(folder)), read_manifest(folder)
+        shards = manifest.shards if manifest else 1
+        lacking = {i + 1: self.plan.lacking(self.plan.share(i, shards), store) for i in range(shards)}
+        if n := sum(lacking.values()):
+            which = ", ".join(f"{i}/{shards}" for i, missing in lacking.items() if missing)
+            raise SeewhyError(f"{folder} lacks {n} units, of shard {which}: run that, or give the command without join")
+        return store
+
+    def _manifest(self, details: Mapping[str, object]) -> Manifest:
+        around = environment()
+        return Manifest(
+            schema=SCHEMA,
+            complete=False,
+            asked=self.question.identity(self.plan.images, self.threads),
+            explainers=describe_explainers(self.question.methods, self.plan.limits),
+            metrics={name: describe_metric(m, self.plan.limits.get(name)) for name, m in self.metrics.items()},
+            limits=self.plan.pair_limits,
+            images=len(self.plan.images),
+            classes=list(self.question.classifier.classes),
+            shards=self.shard[1] if self.shard else 1,
+            processes=self.world,
+            details=dict(details),
+            versions=cast(dict[str, str], around["versions"]),
+            hardware=str(around["hardware"]),
+        )
+
+
+def describe_explainers(methods: Mapping[str, Explainer], limits: Mapping[str, int]) -> dict[str, AboutExplainer]:
+    """What the manifest says of explainers."""
+    found = {}
+    for name, about in about_explainers(methods).items():
+        own = {key.partition("/")[2]: n for key, n in limits.items() if key.startswith(f"{name}/")}
+        found[name] = AboutExplainer(**about, limit=limits.get(name), limits=own)  # type: ignore[arg-type]
+    return found
+
+
+def describe_metric(metric: Metric, limit: int | None) -> AboutMetric:
+    """What the manifest says of a metric."""
+    return AboutMetric(
+        metric=METRICS.name_of(type(metric)),
+        family=metric.family,
+        higher_is_better=metric.higher_is_better,
+        options=fields_as_json(metric, ()),
+        range=[float(end) if isfinite(end) else None for end in metric.range],
+        reads=metric.reads,
+        explains=metric.target,
+        paper=metric.paper,
+        axes=list(metric.axes) if isinstance(metric, HasCurve) else None,
+        limit=limit,
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    """SeewhyError, before anything is measured, where nothing can be written."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise SeewhyError(f"cannot write to {folder}: {existing} is a file")
+    if not access(existing, W_OK):
+        raise SeewhyError(f"cannot write to {folder}: no permission for {existing}")

@@ -1,0 +1,182 @@
+"""The loop of an evaluation: batch after batch, what is missing is measured and stored."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seewhy.data import Dataset
+from seewhy.errors import SeewhyError, cause
+from seewhy.evaluation.manifest import Failure
+from seewhy.evaluation.pictures import Pictures
+from seewhy.evaluation.plan import Plan, PlannedBatch
+from seewhy.evaluation.question import Question
+from seewhy.evaluation.rows import ImageFacts, Rows
+from seewhy.evaluation.store import Store, safely
+from seewhy.evaluation.unit import Unit, measure_unit
+from seewhy.explanation.map_store import MapStore, map_keys
+from seewhy.metrics import Metric
+
+MAX_FAILURES = 16
+"""A method that failed this often and never succeeded stops the run."""
+Progress = Callable[[float, int, int], None]
+"""Called with the number of images done, the number of all images, and the number of failures."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What the loop needs.
+
+    pictures    of so many images the run folder gets pictures and small maps
+    keep_maps   write the maps to the run folder
+    """
+
+    question: Question
+    metrics: Mapping[str, Metric]
+    plan: Plan
+    store: Store
+    pictures: Pictures | None = None
+    n_pictures: int = 0
+    maps: MapStore | None = None
+    keep_maps: bool = False
+    successes: "Successes" = field(default_factory=lambda: Successes())  # noqa: PLW0108 (it is defined below)
+
+    def run(self, share: Sequence[PlannedBatch], threads: int, progress: Progress | None) -> None:
+        """Measure what is missing of some batches."""
+        tell: Progress = progress or (lambda *_: None)
+        left = [batch for batch in share if not self.plan.is_done(batch, self.store)]
+        total, failed = sum(len(batch.images) for batch in share), 0
+        before = float(total - sum(len(batch.images) for batch in left))
+        tell(before, total, failed)
+        with _threads(threads):
+            for batch in left:
+                for part, failures in self._measure(batch):
+                    failed += len(failures)
+                    tell(before + len(batch.images) * part, total, failed)
+                before += len(batch.images)
+                tell(before, total, failed)
+
+    def _measure(self, batch: PlannedBatch) -> Iterator[tuple[float, list[Failure]]]:
+        """What a batch lacks. Yields the part of it that was done before each step, and the failures of the step."""
+        facts, rows = read_batch(self.question, batch.images)
+        frame = facts.frame()
+        if not self.store.has(batch.key, facts.name):
+            self.store.hold(batch.key, facts.name, frame)
+            yield 0, facts.failures
+            self.successes.count_facts(facts)
+        missing = self.plan.missing(batch, frame, self.store)
+        for i, (explainer, names) in enumerate(missing.items()):
+            if rows is not None and names:
+                unit = self._unit(batch, explainer, names, facts, rows)
+                yield i / len(missing), unit.failed()
+                self.successes.count_unit(unit)
+
+    def _unit(self, batch: PlannedBatch, explainer: str, names: list[str], facts: ImageFacts, rows: Rows) -> Unit:
+        """Measure one unit, and store it with its maps and pictures."""
+
+        def wanted(metric: str, index: int) -> bool:
+            return self.plan.wants(explainer, metric, index)
+
+        most = self.plan.limits.get(explainer, len(self.plan.images)) if self.keep_maps else 0
+        mine = [i for i, x in enumerate(rows.index) if self.plan.ranks[x] < most or any(wanted(m, x) for m in names)]
+        rows = rows if len(mine) == len(rows.index) else rows.select(mine)
+        kept, keys = None, []
+        if self.maps is not None and (self.keep_maps or self.maps.has(explainer, batch.key)):
+            keys = keys_of(rows)
+            kept = self.maps.find(explainer, batch.key, keys)
+        unit, maps = measure_unit(self.question, rows, explainer, {m: self.metrics[m] for m in names}, wanted, kept)
+        name = str(self.plan.unit_name(batch, explainer, names, facts.name))
+        if not unit.has_numbers and not self.store.has_units:
+            self.store.hold(batch.key, name, unit.frame())
+            return unit
+        self.store.begin()
+        if maps is not None:
+            self._show(batch, explainer, rows, maps)
+            if self.keep_maps and kept is None:
+                self._keep(batch, explainer, rows, maps, keys)
+        self.store.write(batch.key, name, unit.frame())
+        return unit
+
+    def _show(self, batch: PlannedBatch, explainer: str, rows: Rows, maps: Tensor) -> None:
+        """Pictures and small maps, for the report."""
+        shown = [i for i, index in enumerate(rows.index) if self.plan.ranks[index] < self.n_pictures]
+        if shown and self.pictures is not None:
+            self.pictures.add(batch.number, explainer, rows.select(shown), maps[shown])
+
+    def _keep(self, batch: PlannedBatch, explainer: str, rows: Rows, maps: Tensor, keys: list[str]) -> None:
+        if self.maps is not None:
+            who: dict[str, list[Any]] = {"index": rows.index, "image_id": rows.ids, "explained": rows.explained.tolist()}
+            with safely(self.maps.folder.parent):
+                self.maps.keep(explainer, batch.key, keys, maps, who)
+
+
+def keys_of(rows: Rows) -> list[str]:
+    """The key of each row's map: its image, the name of the image, and the class or the classes that are explained."""
+    present = rows.present
+    what = rows.explained.tolist() if present is None else [["present", *classes.tolist()] for classes in present]
+    return map_keys(rows.images, list(zip(rows.ids, what, strict=True)))
+
+
+def read_batch(question: Question, images: Sequence[int]) -> tuple[ImageFacts, Rows | None]:
+    """Read and classify a batch; where it cannot be read as a whole, each image that can."""
+    dataset: Dataset = question.dataset
+    unread, images = list[Failure](), list(images)
+    try:
+        found = dataset.batch(images)
+    except Exception:
+        for index in images:
+            try:
+                dataset.batch([index])
+            except Exception as error:
+                unread.append(Failure(index, dataset.ids[index], "", "", cause(error)))
+        bad = {failure.index for failure in unread}
+        images = [index for index in images if index not in bad]
+        if not images:
+            return ImageFacts([], [], [], [], [], [], [], unread), None
+        found = dataset.batch(images)
+    facts, rows = question.rows_of(found, images)
+    return replace(facts, failures=[*unread, *facts.failures]), rows
+
+
+class Successes:
+    """How often each method has worked and failed; a method that never works stops the run."""
+
+    def __init__(self) -> None:
+        self._good: Counter[tuple[str, str]] = Counter()
+        self._bad: Counter[tuple[str, str]] = Counter()
+
+    def count_facts(self, facts: ImageFacts) -> None:
+        self._good["", ""] += len(facts.index)
+        self._count(facts.failures)
+
+    def count_unit(self, unit: Unit) -> None:
+        for name, values in unit.values.items():
+            good = sum(numbers is not None for numbers in values)
+            self._good[unit.explainer, name] += good
+            self._good[unit.explainer, ""] += good
+        self._count(unit.failed())
+
+    def _count(self, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            key = failure.explainer, failure.metric
+            self._bad[key] += 1
+            if self._bad[key] >= MAX_FAILURES and not self._good[key]:
+                what = " of ".join(part for part in reversed(key) if part) or "reading"
+                raise SeewhyError(
+                    f"{what} failed on {self._bad[key]} images and worked on none; {failure.image_id}: {failure.error}"
+                )
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """PyTorch on n threads: how a sum is shared out changes how it is rounded."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

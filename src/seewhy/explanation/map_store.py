@@ -1,0 +1,105 @@
+"""Maps on disk, found again by what they answer: the network, the options of the explainer, the image and the class."""
+
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seewhy.describe import digest_of, tensor_bytes
+from seewhy.errors import SeewhyError
+from seewhy.explainers import EXPLAINERS
+from seewhy.files import write_atomically
+
+
+class MapStore:
+    """Maps in a folder: ``EXPLAINER-DIGEST/NAME.npz`` has the maps of some images, and a key for each.
+
+    The digest in the name of a subfolder is that of the network and the explainer's options. A map is found again only if
+    these, the image and the class are the same. The name under which an explainer of this library is given does not matter.
+
+    Args:
+        folder: where; it is made with the first map.
+        network: the identity of the network as JSON, or a function that gives it when a first map is asked for.
+        explainers: what ``about_explainers`` says of each explainer, by the name under which it is given.
+    """
+
+    def __init__(
+        self, folder: Path, network: Callable[[], object] | object, explainers: Mapping[str, Mapping[str, object]]
+    ) -> None:
+        self.folder, self._network, self._explainers = folder, network, explainers
+
+    def has(self, explainer: str, name: str) -> bool:
+        """Is there a file ``name`` with maps of the explainer?"""
+        return self._file(explainer, name).is_file()
+
+    def find(self, explainer: str, name: str, keys: Sequence[str]) -> Tensor | None:
+        """(len(keys), h, w) the maps with these keys in the file ``name``; None where one is missing.
+
+        SeewhyError if the file is damaged.
+        """
+        if not self.has(explainer, name):
+            return None
+        found = read_maps(self._file(explainer, name))
+        place = {key: i for i, key in enumerate(found["key"].tolist())}
+        rows = [place.get(key, -1) for key in keys]
+        return None if -1 in rows else torch.from_numpy(found["maps"][rows])
+
+    def keep(
+        self,
+        explainer: str,
+        name: str,
+        keys: Sequence[str],
+        maps: Tensor,
+        about: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        """Write maps (r, h, w) with their keys; ``about`` has more arrays (r,), for readers of the file."""
+        file = self._file(explainer, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        wide = maps.detach().cpu()
+        values = (wide.float() if wide.dtype == torch.bfloat16 else wide).numpy()  # NumPy knows no bfloat16
+        more = {column: np.array(of) for column, of in (about or {}).items()}
+        save_maps(file, maps=values, key=np.array(keys), **more)
+
+    def _file(self, explainer: str, name: str) -> Path:
+        about = self._explainers[explainer]
+        network = self._network() if callable(self._network) else self._network
+        known = about["method"] in EXPLAINERS  # the options of a user's own class may say less than its name
+        asked = [network, about["method"], about["options"], None if known else explainer]
+        digest = digest_of(json.dumps(asked, default=str, sort_keys=True).encode())
+        return self.folder / f"{about['method']}-{digest}" / f"{name}.npz"
+
+
+def map_keys(images: Tensor, classes: Sequence[object]) -> list[str]:
+    """A key for each image (n, c, h, w) and what is explained in it: a class, or several."""
+    about = f"{list(images.shape[1:])} {images.dtype} {images.device.type}"
+    return [
+        sha256(json.dumps([about, which]).encode() + tensor_bytes(image)).hexdigest()[:32]
+        for image, which in zip(images, classes, strict=True)
+    ]
+
+
+def save_maps(file: Path, **arrays: NDArray[Any]) -> None:
+    """Write the array ``maps`` (r, h, w), and arrays that belong to it, in one step."""
+
+    def write(part: Path) -> None:
+        with part.open("wb") as opened:
+            np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
+
+    write_atomically(file, write)
+
+
+def read_maps(file: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of one file of maps; SeewhyError if it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as opened:
+            return {"maps": opened["maps"], **opened}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise SeewhyError(f"{file} cannot be read ({error}): delete it, its maps are then made again") from None

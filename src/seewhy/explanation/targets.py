@@ -1,0 +1,86 @@
+"""The grammar of targets: which class of an image is explained, or scored."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seewhy.classifier.classifier import Classifier
+from seewhy.errors import SeewhyError
+from seewhy.registry import did_you_mean
+from seewhy.types import Logits, Targets
+
+TARGETS = ("label", "predicted", "second", "least", "present")
+"""Targets by name. Any other target is a class, by its index or name."""
+
+
+def class_of_target(
+    target: str, logits: Logits, labels: Tensor | None, classifier: Classifier, data_name: str = "the data"
+) -> Targets:
+    """(n,) the class that ``target`` means for each image; of several labels the likeliest.
+
+    Args:
+        target: one of ``TARGETS``, or a class.
+        logits: (n, k) of the images.
+        labels: (n,) class indices, or (n, k) zeros and ones; None where they are unknown.
+        classifier: knows the names of the classes.
+        data_name: what an error calls the data.
+
+    Raises:
+        SeewhyError: the target needs labels that are unknown; there is no such target or class.
+    """
+    match target:
+        case "predicted":
+            return logits.argmax(1)
+        case "second":
+            return logits.topk(2, dim=1).indices[:, 1]
+        case "least":
+            return logits.argmin(1)
+        case "label" | "present":
+            known = need_labels(labels, f"target {target}", data_name)
+            return known if known.ndim == 1 else logits.masked_fill(known <= 0, -torch.inf).argmax(1)
+    try:
+        return torch.full((len(logits),), classifier.class_index(target), device=logits.device)
+    except SeewhyError as error:
+        hint = did_you_mean(target, list(TARGETS))
+        raise SeewhyError(f"target {target!r} is none of {', '.join(TARGETS)}, and no class.{hint} {error}") from None
+
+
+def need_labels(labels: Tensor | None, what: str, data_name: str) -> Tensor:
+    """The labels; SeewhyError where they are unknown. ``what`` is what needs them."""
+    if labels is None:
+        raise SeewhyError(f"{what} needs the true classes, which {data_name} does not have")
+    return labels
+
+
+def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor) -> list[int]:
+    """The classes of one image that the command line names.
+
+    Args:
+        text: "predicted", "second", "least", "top:K", "all", or a class by index or name, or several with commas.
+        classifier: knows the names of the classes.
+        probabilities: (k,) of the image.
+
+    Raises:
+        SeewhyError: there is no such target or class.
+    """
+    if text == "all":
+        return list(range(len(probabilities)))
+    if text.startswith("top:"):
+        if not text[4:].isdecimal() or not 1 <= int(text[4:]) <= len(probabilities):
+            raise SeewhyError(f"target {text!r}: write top:K with K from 1 to {len(probabilities)}")
+        return probabilities.topk(int(text[4:])).indices.tolist()
+    if text in ("predicted", "second", "least"):
+        return class_of_target(text, probabilities[None], None, classifier).tolist()
+    return _named_classes(text, classifier)
+
+
+def _named_classes(text: str, classifier: Classifier) -> list[int]:
+    """A name with commas is one class if there is such a class, otherwise several."""
+    try:
+        return [classifier.class_index(text)]
+    except SeewhyError:
+        if "," not in text:
+            raise
+        names: Sequence[str] = text.split(",")
+        return list(dict.fromkeys(classifier.class_index(name) for name in names))

@@ -1,0 +1,33 @@
+"""What makes two evaluations comparable, and a run of another question."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.evaluations import CNN, METRICS, Pictures, measured
+from support.tiny_models import TINY
+
+from seewhy.errors import SeewhyError
+from seewhy.evaluation.evaluate import evaluate
+from seewhy.explainers import explainer
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": 1}, r"another question \(seed is 0 there and 1 now\): give another folder"),
+        ({"batch_size": 4}, r"batch_size is 3 there and 4 now"),
+        ({"target": "second"}, r"target is predicted there and second now"),
+        ({"limit": 5}, "images is 11 with the names"),
+        ({"methods": {"grad_cam": explainer("grad_cam", CNN, layer="0")}}, "has grad_cam with other options: give another"),
+        ({"classifier": TINY["cnn_multilabel"]()}, r"\(classifier's multilabel is False there and True now\)"),
+    ],
+)
+def test_a_run_of_another_question_is_refused_and_left_alone(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    measured(tmp_path / "run")
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    asked = {"metrics": METRICS, **change}
+    classifier, methods = asked.pop("classifier", CNN), asked.pop("methods", ["grad_cam"])
+    with pytest.raises(SeewhyError, match=says):
+        evaluate(classifier, methods, asked.pop("metrics"), Pictures(), out=tmp_path / "run", **{"batch_size": 3, **asked})
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
