@@ -89,7 +89,7 @@ class AboutMetric:
 
 
 @dataclass(frozen=True)
-class Seconds:
+class WorkTime:
     """Seconds of work, summed over all processes and commands: maps by explainer, scores by metric."""
 
     explainers: dict[str, float] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Manifest:
     rows: int = 0
     failures: list[Failure] = field(default_factory=list)
     curves: dict[str, list[float]] = field(default_factory=dict)
-    seconds: Seconds = field(default_factory=Seconds)
+    seconds: WorkTime = field(default_factory=WorkTime)
     versions: dict[str, str] = field(default_factory=dict)
     hardware: str = ""
     wall_seconds: float | None = None

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from seewhy.evaluation.manifest import Failure, Seconds
+from seewhy.evaluation.manifest import Failure, WorkTime
 from seewhy.evaluation.rows import FACTS_SCHEMA
 from seewhy.evaluation.run import CURVES_SCHEMA, IMAGES_SCHEMA, SCORES_SCHEMA
 from seewhy.evaluation.unit import UNIT_SCHEMA
@@ -21,7 +21,7 @@ class Tables(NamedTuple):
     images: pl.DataFrame
     failures: list[Failure]
     places: dict[str, list[float]]
-    seconds: Seconds
+    seconds: WorkTime
 
 
 def tables(
@@ -58,7 +58,7 @@ def tables(
         facts.filter(pl.col("error").is_null()).unique("index").sort("index").select(*IMAGES_SCHEMA),
         sorted({*unread, *_failures(lines, units)}),
         dict(places.select("metric", "places").iter_rows()),
-        Seconds(_summed(times.filter(pl.col("metric") == ""), "explainer", explainers),
+        WorkTime(_summed(times.filter(pl.col("metric") == ""), "explainer", explainers),
                 _summed(times.filter(pl.col("metric") != ""), "metric", metrics)),
     )  # fmt: skip
 
