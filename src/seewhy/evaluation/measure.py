@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from seewhy.classifier.threads import threads as on_threads
 from seewhy.data import Dataset
 from seewhy.errors import SeewhyError, cause
 from seewhy.evaluation.manifest import Failure
@@ -52,7 +51,7 @@ class Measuring:
         total, failed = sum(len(batch.images) for batch in share), 0
         before = float(total - sum(len(batch.images) for batch in left))
         tell(before, total, failed)
-        with _threads(threads):
+        with on_threads(threads):
             for batch in left:
                 for part, failures in self._measure(batch):
                     failed += len(failures)
@@ -169,14 +168,3 @@ class Successes:
                 raise SeewhyError(
                     f"{what} failed on {self._bad[key]} images and worked on none; {failure.image_id}: {failure.error}"
                 )
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """PyTorch on n threads: how a sum is shared out changes how it is rounded."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
