@@ -20,6 +20,7 @@ from seewhy.evaluation.job import Job
 from seewhy.evaluation.measure import Progress
 from seewhy.evaluation.plan import Plan
 from seewhy.evaluation.question import Question
+from seewhy.evaluation.run import metric_of
 from seewhy.explainers import Explainer
 from seewhy.explainers import explainer as build_explainer
 from seewhy.metrics import Metric
@@ -72,7 +73,7 @@ class Evaluation:
     @cached_property
     def _by_name(self) -> dict[tuple[str, str], pl.DataFrame]:
         """The lines of each explainer and metric; a metric with several numbers for an image has them in a list."""
-        whole = {text: text if text in self.metrics else text.rpartition("[")[0] for text in self.frame["metric"].unique()}
+        whole = {text: metric_of(text, self.metrics) for text in self.frame["metric"].unique()}
         named = self.frame.with_columns(pl.col("metric").replace_strict(whole, return_dtype=pl.String))
         parts = named.partition_by("explainer", "metric", as_dict=True, maintain_order=True)
         who = ["index", "image_id", "explained", "scored"]

@@ -1,5 +1,6 @@
 """A finished run folder, and how to read it."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +76,11 @@ def open_run(folder: str | Path) -> Run:
     if not manifest.complete:
         raise SeewhyError(f"the run in {folder} is not finished: give its seewhy evaluate command again, it goes on there")
     return Run(folder, manifest)
+
+
+def metric_of(column: str, metrics: Container[str]) -> str:
+    """The metric to which a name in the column "metric" belongs: "class_masks[3]" belongs to "class_masks"."""
+    return column if column in metrics else column.rpartition("[")[0]
 
 
 def read_parquet(file: Path, remedy: str = "give its seewhy evaluate command again, it is made anew") -> pl.DataFrame:

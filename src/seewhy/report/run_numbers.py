@@ -11,7 +11,7 @@ from torch import from_numpy
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.bootstrap import Array
 from seewhy.evaluation.manifest import AboutMetric
-from seewhy.evaluation.run import Run
+from seewhy.evaluation.run import Run, metric_of
 from seewhy.metrics import metric
 from seewhy.metrics.base import Reduces
 
@@ -110,8 +110,8 @@ class Unread(NamedTuple):
 def read_metrics(run: Run) -> tuple[list[MetricOfRun], list[Unread]]:
     """The metrics of a run in the order of its manifest, and those that have no figure."""
     names = run.manifest.metrics
-    parts = {text: text if text in names else text.rpartition("[")[0] for text in run.scores["metric"].unique()}
-    frame = run.scores.with_columns(pl.col("metric").replace_strict(parts, return_dtype=pl.String).alias("whole"))
+    whole = {text: metric_of(text, names) for text in run.scores["metric"].unique()}
+    frame = run.scores.with_columns(pl.col("metric").replace_strict(whole, return_dtype=pl.String).alias("whole"))
     grouped = frame.partition_by("whole", "explainer", as_dict=True, maintain_order=True)
     metrics, unread = [], []
     for name, about in names.items():
