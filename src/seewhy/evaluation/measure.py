@@ -26,6 +26,35 @@ Progress = Callable[[float, int, int], None]
 """Called with the number of images done, the number of all images, and the number of failures."""
 
 
+class Successes:
+    """How often each method has worked and failed; a method that never works stops the run."""
+
+    def __init__(self) -> None:
+        self._good: Counter[tuple[str, str]] = Counter()
+        self._bad: Counter[tuple[str, str]] = Counter()
+
+    def count_facts(self, facts: ImageFacts) -> None:
+        self._good["", ""] += len(facts.index)
+        self._count(facts.failures)
+
+    def count_unit(self, unit: Unit) -> None:
+        for name, values in unit.values.items():
+            good = sum(numbers is not None for numbers in values)
+            self._good[unit.explainer, name] += good
+            self._good[unit.explainer, ""] += good
+        self._count(unit.failed())
+
+    def _count(self, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            key = failure.explainer, failure.metric
+            self._bad[key] += 1
+            if self._bad[key] >= MAX_FAILURES and not self._good[key]:
+                what = " of ".join(part for part in reversed(key) if part) or "reading"
+                raise SeewhyError(
+                    f"{what} failed on {self._bad[key]} images and worked on none; {failure.image_id}: {failure.error}"
+                )
+
+
 @dataclass(frozen=True)
 class Measuring:
     """What the loop needs.
@@ -42,7 +71,7 @@ class Measuring:
     n_pictures: int = 0
     maps: MapStore | None = None
     keep_maps: bool = False
-    successes: "Successes" = field(default_factory=lambda: Successes())  # noqa: PLW0108 (it is defined below)
+    successes: Successes = field(default_factory=Successes)
 
     def run(self, share: Sequence[PlannedBatch], threads: int, progress: Progress | None) -> None:
         """Measure what is missing of some batches."""
@@ -139,35 +168,6 @@ def read_batch(question: Question, images: Sequence[int]) -> tuple[ImageFacts, R
         found = dataset.batch(images)
     facts, rows = question.rows_of(found, images)
     return replace(facts, failures=[*unread, *facts.failures]), rows
-
-
-class Successes:
-    """How often each method has worked and failed; a method that never works stops the run."""
-
-    def __init__(self) -> None:
-        self._good: Counter[tuple[str, str]] = Counter()
-        self._bad: Counter[tuple[str, str]] = Counter()
-
-    def count_facts(self, facts: ImageFacts) -> None:
-        self._good["", ""] += len(facts.index)
-        self._count(facts.failures)
-
-    def count_unit(self, unit: Unit) -> None:
-        for name, values in unit.values.items():
-            good = sum(numbers is not None for numbers in values)
-            self._good[unit.explainer, name] += good
-            self._good[unit.explainer, ""] += good
-        self._count(unit.failed())
-
-    def _count(self, failures: Sequence[Failure]) -> None:
-        for failure in failures:
-            key = failure.explainer, failure.metric
-            self._bad[key] += 1
-            if self._bad[key] >= MAX_FAILURES and not self._good[key]:
-                what = " of ".join(part for part in reversed(key) if part) or "reading"
-                raise SeewhyError(
-                    f"{what} failed on {self._bad[key]} images and worked on none; {failure.image_id}: {failure.error}"
-                )
 
 
 @contextmanager
