@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -137,7 +138,7 @@ class Measuring:
 
     def _keep(self, batch: PlannedBatch, explainer: str, rows: Rows, maps: Tensor, keys: list[str]) -> None:
         if self.maps is not None:
-            who = {"index": rows.index, "image_id": rows.ids, "explained": rows.explained.tolist()}
+            who: dict[str, Sequence[Any]] = {"index": rows.index, "image_id": rows.ids, "explained": rows.explained.tolist()}
             with safely(self.maps.folder.parent):
                 self.maps.keep(explainer, batch.key, keys, maps, who)
 
