@@ -20,7 +20,8 @@ from pathlib import Path
 EXPLAINERS = ["grad_cam", "saliency", "lime"]
 METRICS = ["deletion", "average_drop", "relevance_mass", "sparseness"]
 LIMITS = {"deletion": 11, "lime/sparseness": 7}
-N, SIZE, BATCH = 20, 48, 4
+PRELOADED = ["seewhy.evaluation.evaluate", "seewhy.classifier.load", "seewhy.explainers", "seewhy.data", "seewhy.metrics"]
+N, SIZE, BATCH = 16, 32, 4
 
 
 def evaluation(folder: str, keep_maps: bool, shard: tuple[int, int] | None = None, join: bool = False) -> None:
@@ -81,7 +82,7 @@ class Trials:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.random = folder, random.Random(seed)
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["seewhy", "seewhy.data"])
+        self.context.set_forkserver_preload(PRELOADED)
         self.hit = 0
 
     def forked(self, *arguments: object) -> "multiprocessing.process.BaseProcess":
