@@ -14,8 +14,6 @@ STAYS = {
     "CHECKS": "the checks of each contract; a reader imports one of them with its module",
     "Check": "the type of a check of each contract",
     "Family": "each registry has families of its own",
-    "BaselineOption": "explainers and metrics say in their own words what the option does",
-    "PlayersOption": "explainers and metrics say in their own words what the option does",
     "Curves": "the curves of an image, and their picture in the report",
     "BaselineOption": "an option of explainers and one of metrics, each with its own words",
     "PlayersOption": "an option of explainers and one of metrics, each with its own words",
