@@ -80,7 +80,7 @@ def described(kind: type[Any]) -> list[Option]:
         text = own.get(f.name) or next((d.text for d in _extras(hints[f.name]) if isinstance(d, Doc)), "")
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         default = None if f.default is MISSING else f.default
-        found.append(Option(f.name, _spelled(hint, bounds or _guessed(f)), default, text, choices))
+        found.append(Option(f.name, _spelled(hint, bounds), default, text, choices))
     return found
 
 
@@ -97,7 +97,7 @@ def build(registry: Registry[Any], name: str, *given: object, **options: object)
     known = [f.name for f in fields(kind) if f.name != "classifier"]
     for option in options:
         if option not in known:
-            listed = ", ".join(option.name for option in described(kind)) or "none"
+            listed = ", ".join(o.name for o in described(kind)) or "none"
             raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, known)} Options: {listed}")
     return cast(Any, kind)(*given, **options)
 
@@ -109,23 +109,15 @@ def checked(kind: type[Any], name: str, options: Mapping[str, object]) -> dict[s
     within the bounds that ``Annotated`` adds. A list becomes a tuple, and a whole number a float, where the field is one.
     ``name`` is what the error calls the dataclass.
     """
-    hints, of = get_type_hints(kind, include_extras=True), {f.name: f for f in fields(kind)}
+    hints = get_type_hints(kind, include_extras=True)
     taken = {}
     for key, value in options.items():
         hint, bounds = _bare(hints[key])
-        bounds = bounds or _guessed(of[key])
         try:
             taken[key] = _taken(value, hint, bounds)
         except ValueError:
             raise SeewhyError(f"{name} cannot take {key}={value!r}: give {_spelled(hint, bounds)}") from None
     return taken
-
-
-def _guessed(option: Any) -> tuple[Bound, ...]:
-    """Bounds of a field whose type has none: not negative, and at least 1 where the default is."""
-    if option.metadata.get("signed"):
-        return ()
-    return (AtLeast(1 if isinstance(option.default, int) and option.default >= 1 else 0),)
 
 
 def _bare(hint: Any) -> tuple[Any, tuple[Bound, ...]]:

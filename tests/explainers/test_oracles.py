@@ -148,16 +148,15 @@ WITHOUT_EQUATION = {"random"}  # noise has no equation; its distribution is test
 ELSEWHERE = {  # written beside the other tests of the method
     "optimized/test_opti_cam.py": {"opti_cam"},
     "optimized/test_opti_cam_fast.py": {"opti_cam_fast"},
-    "cam/test_channel_cams.py": {"score_cam", "ablation_cam"},
+    "cam/test_score_cam.py": {"score_cam"},
+    "cam/test_ablation_cam.py": {"ablation_cam"},
     "perturbation/test_occlusion.py": {"occlusion"},
-    "perturbation/test_random_masks.py": {"rise", "relax", "u_relax"},
+    "perturbation/test_rise.py": {"rise"},
+    "perturbation/test_relax.py": {"relax", "u_relax"},
     "perturbation/test_regression.py": {"lime", "kernel_shap"},
-    "optimized/test_optimized_masks.py": {
-        "extremal_perturbation",
-        "smooth_pixel_mask",
-        "meaningful_perturbation",
-        "igos_pp",
-    },
+    "optimized/test_extremal_perturbation.py": {"extremal_perturbation", "smooth_pixel_mask"},
+    "optimized/test_meaningful_perturbation.py": {"meaningful_perturbation"},
+    "optimized/test_igos_pp.py": {"igos_pp"},
 }
 
 

@@ -21,35 +21,6 @@ Progress = Callable[[float, int, int], None]
 """Called with the number of images done, the number of all images, and the number of failures."""
 
 
-class Successes:
-    """How often each method has worked and failed; a method that never works stops the run."""
-
-    def __init__(self) -> None:
-        self._good: Counter[tuple[str, str]] = Counter()
-        self._bad: Counter[tuple[str, str]] = Counter()
-
-    def count_facts(self, facts: ImageFacts) -> None:
-        self._good["", ""] += len(facts.index)
-        self._count(facts.failures)
-
-    def count_unit(self, unit: Unit) -> None:
-        for name, values in unit.values.items():
-            good = sum(numbers is not None for numbers in values)
-            self._good[unit.explainer, name] += good
-            self._good[unit.explainer, ""] += good
-        self._count(unit.failed())
-
-    def _count(self, failures: Sequence[Failure]) -> None:
-        for failure in failures:
-            key = failure.explainer, failure.metric
-            self._bad[key] += 1
-            if self._bad[key] >= MAX_FAILURES and not self._good[key]:
-                what = " of ".join(part for part in reversed(key) if part) or "reading"
-                raise SeewhyError(
-                    f"{what} failed on {self._bad[key]} images and worked on none; {failure.image_id}: {failure.error}"
-                )
-
-
 @dataclass(frozen=True)
 class Measuring:
     """What the loop needs.

@@ -1,6 +1,5 @@
 """Does the classifier still know its classes through the masks? Precision, recall and F-score."""
 
-from dataclasses import field
 from typing import Annotated, Literal
 
 import torch
@@ -62,9 +61,7 @@ class MaskedClassification(
         "micro"
     )
     on: Annotated[Literal["masked", "image"], Doc('The "masked" images or the whole "image".')] = "masked"
-    threshold: Annotated[float | None, Doc("The value above which a class is predicted.")] = field(
-        default=None, metadata={"signed": True}
-    )
+    threshold: Annotated[float | None, Doc("The value above which a class is predicted.")] = None
     threshold_on: Annotated[
         Literal["probability", "logit"],
         Doc('What ``threshold`` is compared with: "probability" (softmax, or sigmoid if multi-label) or "logit".'),

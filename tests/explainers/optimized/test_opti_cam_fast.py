@@ -16,7 +16,7 @@ import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import FastOptiCAM, OptiCAM, explainer
-from seewhy.explainers.optimized.feature_masks import combination
+from seewhy.explainers.optimized.feature_masks import MaskLoss, combination
 from seewhy.explainers.optimized.opti_cam_fast import solve_damped, tilt
 from seewhy.maps import min_max
 from seewhy.masking.baselines import blend
@@ -125,11 +125,12 @@ def test_channels_or_cells_give_the_same_solution(d: int, p: int) -> None:
 def test_more_steps_are_never_worse(options: dict[str, Any]) -> None:
     """The best mask is kept, so that the loss of the map that is returned cannot rise with the steps."""
     method = FastOptiCAM(double("cnn"), **options)
-    blank, aim = torch.zeros_like(IMAGES), method._aim(IMAGES, TARGETS)
+    loss_of = MaskLoss(method.classifier, method.objective, method.selector)
+    blank, aim = torch.zeros_like(IMAGES), loss_of.aim(IMAGES, TARGETS)
     losses = []
     for steps in (1, 2, 4, 8, 16):
         maps = FastOptiCAM(method.classifier, steps=steps, **options).explain(IMAGES, TARGETS)
-        losses.append(method._loss(IMAGES, blank, maps, TARGETS, aim).detach())
+        losses.append(loss_of(IMAGES, blank, maps, TARGETS, aim).detach())
     for worse, better in pairwise(losses):
         assert (better <= worse + 1e-9).all()
     assert losses[-1].sum() < losses[0].sum()

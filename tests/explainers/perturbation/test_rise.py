@@ -160,7 +160,7 @@ def test_stopping_does_not_depend_on_the_batch_nor_on_the_other_classes() -> Non
     assert counted.tolist() == used[1:2].tolist()
     torch.testing.assert_close(alone[0], maps[1], rtol=1e-9, atol=1e-9)
     classes = torch.tensor([0, 3])
-    every, counts = method._maps(images, classes.expand(3, -1))
+    every, counts = method._counted(images, classes.expand(3, -1))
     assert torch.equal(every, method.explain_classes(images, classes))
     assert any(one != other for one, other in counts.tolist())  # else the next lines prove nothing
     for j, c in enumerate(classes):
