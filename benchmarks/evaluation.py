@@ -20,10 +20,9 @@ import torch
 import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.data import Shapes, batches
+from seewhy.evaluation.columns import FACTS_SCHEMA, UNIT_SCHEMA
 from seewhy.evaluation.plan import Plan
-from seewhy.evaluation.rows import FACTS_SCHEMA
 from seewhy.evaluation.store import Store, UnitFiles
-from seewhy.evaluation.unit import UNIT_SCHEMA
 from seewhy.metrics import Case, metric
 from seewhy.metrics.base import score
 

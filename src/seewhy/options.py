@@ -97,7 +97,7 @@ def build(registry: Registry[Any], name: str, *given: object, **options: object)
     known = [f.name for f in fields(kind) if f.name != "classifier"]
     for option in options:
         if option not in known:
-            listed = ", ".join(known) or "none"
+            listed = ", ".join(option.name for option in described(kind)) or "none"
             raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, known)} Options: {listed}")
     return cast(Any, kind)(*given, **options)
 

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from support.metric_cases import Three
 from support.tiny_models import TinyViT, cnn, tiny
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.probe import layers_top_down
 from seewhy.errors import SeewhyError
 
 
@@ -71,3 +73,28 @@ def test_channels_that_fit_the_image_better_by_chance_are_not_taken_for_a_side()
     features = torch.zeros(1, 64, 80, 99)  # 64 : 80 is nearer to 317 : 396 than 80 : 99 is
     assert classifier.as_grid(features).shape == (1, 64, 80, 99)
     assert classifier.as_grid(features.permute(0, 2, 3, 1)).shape == (1, 64, 80, 99)
+
+
+def test_layers_are_ordered_as_they_run(batch: tuple[Tensor, Tensor]) -> None:
+    module = Three().eval()
+    assert layers_top_down(module, batch[0][:1]) == ["last", "norm", "second", "first", ""]
+    assert all(not m._forward_pre_hooks for m in module.modules())
+
+
+class Attentive(nn.Module):
+    """An attention whose last linear layer is never called: PyTorch reads its weights alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 5)
+        self.patch = nn.Conv2d(3, 4, 4, 4)
+        self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        return self.head(self.attention(x, x, x)[0].mean(1))
+
+
+def test_a_layer_that_is_never_called_stays_with_its_neighbor(batch: tuple[Tensor, Tensor]) -> None:
+    found = layers_top_down(Attentive().eval(), batch[0][:1])
+    assert found == ["head", "attention.out_proj", "attention", "patch"]

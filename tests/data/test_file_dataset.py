@@ -143,6 +143,10 @@ def test_a_name_twice_is_a_mistake(tmp_path: Path) -> None:
     entries = [Entry("a", paint(tmp_path / "a.png"), place=f"{tmp_path}/list.txt, line {i}") for i in (1, 2)]
     with pytest.raises(SeewhyError, match=r"list\.txt, line 2 names the picture a, as list\.txt, line 1 does"):
         given(tmp_path, *entries)
+    with pytest.raises(SeewhyError, match="names the picture a, twice"):
+        given(tmp_path, *(entry._replace(place="") for entry in entries))
+    with pytest.raises(SeewhyError, match="lists no picture"):
+        given(tmp_path)
 
 
 def test_a_broken_picture_is_an_image_error_that_begins_with_its_place(tmp_path: Path) -> None:

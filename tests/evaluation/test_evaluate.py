@@ -17,7 +17,7 @@ from seewhy import evaluate
 from seewhy.app.choose import choose_metrics
 from seewhy.data import Batch, Shapes, batches
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.rows import box_around
+from seewhy.evaluation.batch import box_around
 from seewhy.evaluation.run import open_run
 from seewhy.evaluation.scoreboard import interval
 from seewhy.evaluation.statistics import figure_interval, mean_interval

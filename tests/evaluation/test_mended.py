@@ -61,7 +61,7 @@ def test_what_is_still_broken_costs_nothing(holed: Path, sound: Path) -> None:
 
 
 def test_a_batch_that_is_still_broken_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seewhy.evaluation.measure.MAX_FAILURES", 3)
+    monkeypatch.setattr("seewhy.evaluation.failures.MAX_FAILURES", 3)
     for _ in range(2):  # the second time no other image is read
         found = measured(tmp_path / "run", {"a": Spy()}, data=Toys(broken=(3, 4, 5)))
         assert [f.index for f in found.failures] == [3, 4, 5]

@@ -14,7 +14,7 @@ from seewhy.evaluation.statistics import figure_interval, mean_interval
 def evaluation() -> Evaluation:
     classifier = seewhy.load("shapes", options={"size": 32})
     dataset = seewhy.DATASETS["shapes"](n=5, size=32)  # type: ignore[call-arg]
-    metrics = ["complexity", "sparseness", "relevance_mass", "pixel_f1", "seconds"]
+    metrics = ["complexity", "sparseness", "relevance_mass", "class_masks", "seconds"]
     return seewhy.evaluate(classifier, ["grad_cam", "saliency"], metrics, dataset)
 
 
@@ -41,10 +41,10 @@ def test_an_interval_is_that_of_the_statistics(evaluation: Evaluation) -> None:
     scores = evaluation.scores("grad_cam", "relevance_mass")
     found = interval(evaluation, "grad_cam", "relevance_mass")
     assert found == mean_interval(scores.numpy(), images=evaluation.image_ids("grad_cam", "relevance_mass"))
-    rows = evaluation.scores("grad_cam", "pixel_f1")
-    reduce = evaluation.metrics["pixel_f1"].reduce  # type: ignore[attr-defined]
+    rows = evaluation.scores("grad_cam", "class_masks")
+    reduce = evaluation.metrics["class_masks"].reduce  # type: ignore[attr-defined]
     expected = figure_interval(rows.numpy(), lambda drawn: reduce(torch.from_numpy(drawn)))
-    assert interval(evaluation, "grad_cam", "pixel_f1") == pytest.approx(expected)
+    assert interval(evaluation, "grad_cam", "class_masks") == pytest.approx(expected)
     assert interval(evaluation, "grad_cam", "seconds") is None, "one measurement stands for a batch"
 
 

@@ -17,14 +17,15 @@ DESIGN = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8
 
 GROUPS = {"seewhy.explainers", "seewhy.metrics", "seewhy.datasets", "seewhy.models"}
 """Groups of entry points: they look like modules."""
-EXAMPLES = re.compile(r"(test_)?(my_\w+|dimmed_saliency|bright_share|pets)\.py")
-"""Files that a reader of a recipe makes."""
+EXAMPLES = re.compile(r"(test_)?(my_\w+|dimmed_saliency|bright_share|pets)(\.py)?")
+"""Files and modules that a reader of a recipe makes."""
 
 
 def dotted(text: str) -> set[str]:
     """Dotted names that begin with the package, without those in a file name or an address."""
     found = re.findall(r"(?<![\w/.-])seewhy(?:\.[A-Za-z_]\w*)+(?![\w/-])", text)
-    return {name for name in found if not name.endswith((".py", ".html"))}
+    names = {name for name in found if not name.endswith((".py", ".html"))}
+    return {name for name in names if not any(EXAMPLES.fullmatch(part) for part in name.split("."))}
 
 
 def files(text: str) -> set[str]:

@@ -11,8 +11,9 @@ from seewhy.metrics import metric
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("road", {"shares": (1.0,)}, "from 0 to below 1"),
-        ("road_least", {"shares": (-0.1, 0.5)}, "from 0 to below 1"),
+        ("road", {"shares": (1.0,)}, "at least 0 and below 1"),
+        ("road", {"shares": ()}, "at least 0 and below 1"),
+        ("road_least", {"shares": (-0.1, 0.5)}, "at least 0 and below 1"),
         ("black_deletion", {"fractions": (0.5, 0.1)}, "two or more from 0 to 1 that grow"),
         ("white_deletion", {"fractions": (0.0, 1.5)}, "two or more from 0 to 1 that grow"),
         ("white_deletion", {"amount": 3.0}, "a number above 0 and of at most 1"),

@@ -6,14 +6,13 @@ from typing import ClassVar
 import pytest
 import torch
 from safetensors import safe_open
-from support.metric_cases import noise
+from support.metric_cases import Three, noise
 from support.tiny_models import SIZE, TINY
 from torch import Tensor, nn
 from train_shapes import RECIPES, permuted_labels
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.load import load
-from seewhy.classifier.probe import layers_top_down
 from seewhy.data import Shapes, batches
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, explainer
@@ -30,22 +29,6 @@ from seewhy.metrics.randomization import (
     stages,
     with_classifier,
 )
-
-
-class Three(nn.Module):
-    """Registered in another order than they run: last, first, second. One parameter belongs to the network itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = nn.Linear(6, 5)
-        self.first = nn.Conv2d(3, 4, 3, padding=1)
-        self.second = nn.Conv2d(4, 6, 3, padding=1)
-        self.norm = nn.BatchNorm2d(6)
-        self.scale = nn.Parameter(1 + 0.1 * noise(1, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.first(x * self.scale))
-        return self.last(torch.relu(self.norm(self.second(x))).mean((2, 3)))
 
 
 @pytest.fixture
@@ -71,35 +54,6 @@ def state(classifier: Classifier) -> dict[str, Tensor]:
 def changed(classifier: Classifier, before: dict[str, Tensor]) -> set[str]:
     after = classifier.module.state_dict()
     return {k.rpartition(".")[0] for k in before if not torch.equal(after[k], before[k])}
-
-
-def test_layers_are_ordered_as_they_run(three: Classifier, batch: tuple[Tensor, Tensor]) -> None:
-    assert layers_top_down(three.module, three.normalize(batch[0][:1])) == ["last", "norm", "second", "first", ""]
-    assert all(not m._forward_pre_hooks for m in three.module.modules())
-
-
-class Attentive(nn.Module):
-    """An attention whose last linear layer is never called: PyTorch reads its weights alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(4, 5)
-        self.patch = nn.Conv2d(3, 4, 4, 4)
-        self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.patch(x).flatten(2).transpose(1, 2)
-        return self.head(self.attention(x, x, x)[0].mean(1))
-
-
-def test_a_layer_that_is_never_called_stays_with_its_neighbor(batch: tuple[Tensor, Tensor]) -> None:
-    attentive = Classifier(Attentive().eval(), input_size=(SIZE, SIZE))
-    assert layers_top_down(attentive.module, attentive.normalize(batch[0][:1])) == [
-        "head",
-        "attention.out_proj",
-        "attention",
-        "patch",
-    ]
 
 
 def test_stages_are_even_and_complete() -> None:

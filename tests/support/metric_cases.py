@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from support.tiny_models import TINY
-from torch import Tensor
+from torch import Tensor, nn
 
 from seewhy import explainer
 from seewhy.metrics import Case, Cost
@@ -63,3 +63,19 @@ def case_of(network: str, explainer_name: str = "grad_cam", n: int = 3, **change
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Three(nn.Module):
+    """Registered in another order than they run: last, first, second. One parameter belongs to the network itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(6, 5)
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+        self.scale = nn.Parameter(1 + 0.1 * noise(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x * self.scale))
+        return self.last(torch.relu(self.norm(self.second(x))).mean((2, 3)))

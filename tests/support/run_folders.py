@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from seewhy.evaluation.columns import CURVES_SCHEMA, IMAGES_SCHEMA, SCORES_SCHEMA
 from seewhy.evaluation.manifest import SCHEMA
-from seewhy.evaluation.run import CURVES_SCHEMA, IMAGES_SCHEMA, SCORES_SCHEMA
 
 CLASSES = ["cat", "dog"]
 Numbers = Mapping[str, Mapping[str, Sequence[float] | Sequence[Sequence[float]]]]

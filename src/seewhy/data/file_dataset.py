@@ -85,10 +85,13 @@ class FileDataset(ABC):
     def _list(self) -> PictureList:
         classes, entries = self.read()
         entries = self.chosen(entries)
+        if not entries:
+            raise SeewhyError(f"{self.path} lists no picture")
         known: dict[str, Entry] = {}
         for entry in entries:
             if other := known.get(entry.id):
-                raise SeewhyError(f"{entry.place} names the picture {entry.id}, as {Path(other.place).name} does")
+                again = f"as {Path(other.place).name} does" if other.place else "twice"
+                raise SeewhyError(f"{entry.place or self.path} names the picture {entry.id}, {again}")
             known[entry.id] = entry
         return PictureList(classes, entries)
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.data import Dataset
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.failures import Failure
 from seewhy.evaluation.job import Job
-from seewhy.evaluation.manifest import Failure
 from seewhy.evaluation.measure import Progress
 from seewhy.evaluation.plan import Plan
 from seewhy.evaluation.question import Question

@@ -7,22 +7,12 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.failures import Failure
 from seewhy.files import write_json
 
 SCHEMA = 3
 """Version of the run folder. A folder of another version is neither read nor changed."""
 MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, order=True)
-class Failure:
-    """One image that failed. No explainer: it could not be read or classified; no metric: it could not be explained."""
-
-    index: int
-    image_id: str
-    explainer: str
-    metric: str
-    error: str
 
 
 @dataclass(frozen=True)

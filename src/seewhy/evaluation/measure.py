@@ -1,59 +1,24 @@
 """The loop of an evaluation: batch after batch, what is missing is measured and stored."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from seewhy.data import Dataset
-from seewhy.errors import SeewhyError, cause
-from seewhy.evaluation.manifest import Failure
+from seewhy.classifier.threads import threads as on_threads
+from seewhy.evaluation.batch import ImageFacts, Rows
+from seewhy.evaluation.failures import Failure, Successes, together_or_alone
 from seewhy.evaluation.pictures import Pictures
 from seewhy.evaluation.plan import Plan, PlannedBatch
 from seewhy.evaluation.question import Question
-from seewhy.evaluation.rows import ImageFacts, Rows
 from seewhy.evaluation.store import Store, safely
 from seewhy.evaluation.unit import Unit, measure_unit
 from seewhy.explanation.map_store import MapStore, map_keys
 from seewhy.metrics import Metric
 
-MAX_FAILURES = 16
-"""A method that failed this often and never succeeded stops the run."""
 Progress = Callable[[float, int, int], None]
 """Called with the number of images done, the number of all images, and the number of failures."""
-
-
-class Successes:
-    """How often each method has worked and failed; a method that never works stops the run."""
-
-    def __init__(self) -> None:
-        self._good: Counter[tuple[str, str]] = Counter()
-        self._bad: Counter[tuple[str, str]] = Counter()
-
-    def count_facts(self, facts: ImageFacts) -> None:
-        self._good["", ""] += len(facts.index)
-        self._count(facts.failures)
-
-    def count_unit(self, unit: Unit) -> None:
-        for name, values in unit.values.items():
-            good = sum(numbers is not None for numbers in values)
-            self._good[unit.explainer, name] += good
-            self._good[unit.explainer, ""] += good
-        self._count(unit.failed())
-
-    def _count(self, failures: Sequence[Failure]) -> None:
-        for failure in failures:
-            key = failure.explainer, failure.metric
-            self._bad[key] += 1
-            if self._bad[key] >= MAX_FAILURES and not self._good[key]:
-                what = " of ".join(part for part in reversed(key) if part) or "reading"
-                raise SeewhyError(
-                    f"{what} failed on {self._bad[key]} images and worked on none; {failure.image_id}: {failure.error}"
-                )
 
 
 @dataclass(frozen=True)
@@ -81,7 +46,7 @@ class Measuring:
         total, failed = sum(len(batch.images) for batch in share), 0
         before = float(total - sum(len(batch.images) for batch in left))
         tell(before, total, failed)
-        with _threads(threads):
+        with on_threads(threads):
             for batch in left:
                 for part, failures in self._measure(batch):
                     failed += len(failures)
@@ -96,13 +61,13 @@ class Measuring:
         if not self.store.has(batch.key, facts.name):
             self.store.hold(batch.key, facts.name, frame)
             yield 0, facts.failures
-            self.successes.count_facts(facts)
+            self.successes.count({("", ""): len(facts.index)}, facts.failures)
         missing = self.plan.missing(batch, frame, self.store)
         for i, (explainer, names) in enumerate(missing.items()):
             if rows is not None and names:
                 unit = self._unit(batch, explainer, names, facts, rows)
                 yield i / len(missing), unit.failed()
-                self.successes.count_unit(unit)
+                self.successes.count(unit.worked(), unit.failed())
 
     def _unit(self, batch: PlannedBatch, explainer: str, names: list[str], facts: ImageFacts, rows: Rows) -> Unit:
         """Measure one unit, and store it with its maps and pictures."""
@@ -138,7 +103,7 @@ class Measuring:
 
     def _keep(self, batch: PlannedBatch, explainer: str, rows: Rows, maps: Tensor, keys: list[str]) -> None:
         if self.maps is not None:
-            who: dict[str, Sequence[Any]] = {"index": rows.index, "image_id": rows.ids, "explained": rows.explained.tolist()}
+            who: dict[str, list[Any]] = {"index": rows.index, "image_id": rows.ids, "explained": rows.explained.tolist()}
             with safely(self.maps.folder.parent):
                 self.maps.keep(explainer, batch.key, keys, maps, who)
 
@@ -151,32 +116,15 @@ def keys_of(rows: Rows) -> list[str]:
 
 
 def read_batch(question: Question, images: Sequence[int]) -> tuple[ImageFacts, Rows | None]:
-    """Read and classify a batch; where it cannot be read as a whole, each image that can."""
-    dataset: Dataset = question.dataset
-    unread, images = list[Failure](), list(images)
-    try:
-        found = dataset.batch(images)
-    except Exception:
-        for index in images:
-            try:
-                dataset.batch([index])
-            except Exception as error:
-                unread.append(Failure(index, dataset.ids[index], "", "", cause(error)))
-        bad = {failure.index for failure in unread}
-        images = [index for index in images if index not in bad]
-        if not images:
-            return ImageFacts([], [], [], [], [], [], [], unread), None
-        found = dataset.batch(images)
-    facts, rows = question.rows_of(found, images)
+    """Read and classify a batch; where it cannot be read as a whole, all images that can be read alone."""
+    dataset, unread = question.dataset, list[Failure]()
+
+    def failed(index: int, error: str) -> None:
+        unread.append(Failure(index, dataset.ids[index], "", "", error))
+
+    parts = list(together_or_alone(images, dataset.batch, failed, stops=lambda _: False))
+    images = [index for part, _ in parts for index in part]
+    if not images:
+        return ImageFacts([], [], [], [], [], [], [], unread), None
+    facts, rows = question.rows_of(parts[0][1] if len(parts) == 1 else dataset.batch(images), images)
     return replace(facts, failures=[*unread, *facts.failures]), rows
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """PyTorch on n threads: how a sum is shared out changes how it is rounded."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.rows import Rows
+from seewhy.evaluation.batch import Rows
 from seewhy.evaluation.store import safely
 from seewhy.explanation.map_store import read_maps, save_maps
 from seewhy.files import write_atomically

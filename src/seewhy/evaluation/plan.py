@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from seewhy.describe import digest_of
-from seewhy.evaluation.manifest import Failure
+from seewhy.evaluation.failures import Failure
 from seewhy.evaluation.store import Store
 from seewhy.evaluation.tables import Tables, joined_facts, joined_units, tables
 

@@ -12,8 +12,9 @@ from seewhy.classifier.identity import classifier_identity
 from seewhy.data import Batch, Dataset
 from seewhy.describe import digest_of, fields_as_json, weights_digest
 from seewhy.errors import ImageError, SeewhyError
-from seewhy.evaluation.manifest import Failure, Identity
-from seewhy.evaluation.rows import ImageFacts, Rows, box_around, correct, present_classes
+from seewhy.evaluation.batch import ImageFacts, Rows, box_around, correct, present_classes
+from seewhy.evaluation.failures import Failure
+from seewhy.evaluation.manifest import Identity
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes
 from seewhy.explanation.targets import class_of_target, need_labels

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,37 +14,6 @@ from seewhy.evaluation.manifest import MANIFEST, Manifest, read_manifest
 from seewhy.explanation.map_store import read_maps
 
 SCORES, CURVES, IMAGES = "scores.parquet", "curves.parquet", "images.parquet"
-
-
-SCORES_SCHEMA: dict[str, Any] = {
-    "index": pl.Int32,
-    "image_id": pl.String,
-    "explainer": pl.String,
-    "explained": pl.Int32,
-    "scored": pl.Int32,
-    "metric": pl.String,
-    "value": pl.Float64,
-}
-
-
-CURVES_SCHEMA: dict[str, Any] = {
-    "index": pl.Int32,
-    "image_id": pl.String,
-    "explainer": pl.String,
-    "explained": pl.Int32,
-    "metric": pl.String,
-    "values": pl.List(pl.Float64),
-}
-
-
-IMAGES_SCHEMA: dict[str, Any] = {
-    "index": pl.Int32,
-    "image_id": pl.String,
-    "predicted": pl.Int32,
-    "probability": pl.Float64,
-    "labels": pl.List(pl.Int32),
-    "correct": pl.Boolean,
-}
 
 
 @dataclass(frozen=True)

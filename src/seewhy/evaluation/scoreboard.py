@@ -7,7 +7,7 @@ from rich.text import Text
 from torch import from_numpy
 
 from seewhy.evaluation.evaluate import Evaluation
-from seewhy.evaluation.manifest import Failure
+from seewhy.evaluation.failures import Failure
 from seewhy.evaluation.statistics import Estimate, figure_interval, mean_interval
 from seewhy.metrics import Metric
 from seewhy.metrics.base import Reduces

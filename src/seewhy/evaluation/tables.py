@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from seewhy.evaluation.manifest import Failure, WorkTime
-from seewhy.evaluation.rows import FACTS_SCHEMA
-from seewhy.evaluation.run import CURVES_SCHEMA, IMAGES_SCHEMA, SCORES_SCHEMA
-from seewhy.evaluation.unit import UNIT_SCHEMA
+from seewhy.evaluation.columns import CURVES_SCHEMA, FACTS_SCHEMA, IMAGES_SCHEMA, SCORES_SCHEMA, UNIT_SCHEMA
+from seewhy.evaluation.failures import Failure
+from seewhy.evaluation.manifest import WorkTime
 
 LINE = ["index", "explained", "explainer", "metric"]
 

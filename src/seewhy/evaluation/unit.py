@@ -1,5 +1,6 @@
 """One unit of an evaluation: the maps of a batch by one explainer, scored by every metric that it lacks."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -9,34 +10,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from seewhy.errors import ImageError, SeewhyError, cause
-from seewhy.evaluation.manifest import Failure
+from seewhy.evaluation.batch import Rows
+from seewhy.evaluation.columns import UNIT_SCHEMA
+from seewhy.evaluation.failures import Failure, together_or_alone
 from seewhy.evaluation.question import Question
-from seewhy.evaluation.rows import Rows
 from seewhy.metrics import Case, HasCurve, Metric
 from seewhy.metrics.base import Need, score
-
-UNIT_SCHEMA: dict[str, Any] = {
-    "index": pl.Int32,
-    "image_id": pl.String,
-    "explained": pl.Int32,
-    "scored": pl.Int32,
-    "explainer": pl.String,
-    "metric": pl.String,
-    "part": pl.Int32,
-    "value": pl.Float64,
-    "places": pl.List(pl.Float64),
-    "curve": pl.List(pl.Float64),
-    "error": pl.String,
-    "seconds": pl.Float64,
-}
-"""A line says one thing of one row, and leaves other columns empty.
-
-A number     has ``value``; ``part`` counts the numbers of a metric that has several for an image.
-A curve      has ``curve``.
-A failure    has ``error``. No metric: the explainer failed, and each metric has a line without a value.
-The time     of the maps (no metric), or of a metric, has ``seconds`` and no image; its ``places`` are those of the curves.
-"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +44,14 @@ class Unit:
     def failed(self) -> list[Failure]:
         ids = self.rows.ids
         return [Failure(self.rows.index[row], ids[row], self.explainer, name, error) for row, name, error in self.failures]
+
+    def worked(self) -> Counter[tuple[str, str]]:
+        """On how many rows the explainer, with and without each metric, has worked."""
+        found: Counter[tuple[str, str]] = Counter()
+        for name, values in self.values.items():
+            good = sum(numbers is not None for numbers in values)
+            found.update({(self.explainer, name): good, (self.explainer, ""): good})
+        return found
 
     def frame(self) -> pl.DataFrame:
         """A line for each thing that is known: see ``UNIT_SCHEMA``."""
@@ -151,43 +138,33 @@ def measure_unit(
 
 def _parts(question: Question, unit: Unit, kept: Tensor | None, needs: frozenset[Need]) -> Iterator[CasePart]:
     """The case of all rows; if it cannot be made, one for each row for which it can."""
-    n = len(unit.rows.index)
-    try:
-        yield CasePart(list(range(n)), question.case_of(unit.rows, unit.explainer, needs, kept))
-    except Exception as error:
-        if is_users_mistake(error):
-            raise
-        for row in range(n):
-            try:
-                yield CasePart([row], question.case_of(unit.rows.select([row]), unit.explainer, needs))
-            except Exception as own:
-                if is_users_mistake(own):
-                    raise
-                unit.failures.append((row, "", cause(own)))
+    everything = list(range(len(unit.rows.index)))
+
+    def make(rows: Sequence[int]) -> Case:
+        mine, maps = (unit.rows, kept) if len(rows) == len(everything) else (unit.rows.select(rows), None)
+        return question.case_of(mine, unit.explainer, needs, maps)
+
+    for rows, case in together_or_alone(everything, make, lambda row, error: unit.failures.append((row, "", error))):
+        yield CasePart(list(rows), case)
 
 
 def _score(name: str, metric: Metric, part: CasePart, unit: Unit) -> None:
     """Score a part; if it fails, each of its rows alone."""
-    try:
-        found = score(name, metric, part.case).detach().cpu().double()
-        curve = metric.curve(part.case) if isinstance(metric, HasCurve) else None
-    except Exception as error:
-        if is_users_mistake(error):
-            raise
-        if len(part.rows) > 1:
-            for i in range(len(part.rows)):
-                _score(name, metric, part.select([i]), unit)
-        else:
-            unit.failures.append((part.rows[0], name, cause(error)))
-        return
-    for row, numbers in zip(part.rows, found.reshape(len(found), -1).tolist(), strict=True):
-        unit.values[name][row] = numbers
-    if curve is not None:
-        _, curves = unit.curves.setdefault(name, (list(curve[0]), [None] * len(unit.rows.index)))
-        for row, values in zip(part.rows, curve[1].detach().cpu().double().tolist(), strict=True):
-            curves[row] = values
 
+    def measure(places: Sequence[int]) -> tuple[Tensor, tuple[Sequence[float], Tensor] | None]:
+        case = part.select(places).case
+        return score(name, metric, case).detach().cpu().double(), metric.curve(case) if isinstance(
+            metric, HasCurve
+        ) else None
 
-def is_users_mistake(error: Exception) -> bool:
-    """Is it a mistake in what was asked, that every image would meet?"""
-    return isinstance(error, SeewhyError) and not isinstance(error, ImageError)
+    def failed(place: int, error: str) -> None:
+        unit.failures.append((part.rows[place], name, error))
+
+    for places, (found, curve) in together_or_alone(range(len(part.rows)), measure, failed):
+        rows = [part.rows[place] for place in places]
+        for row, numbers in zip(rows, found.reshape(len(found), -1).tolist(), strict=True):
+            unit.values[name][row] = numbers
+        if curve is not None:
+            _, curves = unit.curves.setdefault(name, (list(curve[0]), [None] * len(unit.rows.index)))
+            for row, values in zip(rows, curve[1].detach().cpu().double().tolist(), strict=True):
+                curves[row] = values

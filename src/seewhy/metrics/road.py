@@ -12,12 +12,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
-from seewhy.errors import SeewhyError
-from seewhy.metrics.base import METRICS, Measure
+from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.curves import ranked
 from seewhy.metrics.options import Ties, TiesOption
-from seewhy.options import AtLeast, Doc
+from seewhy.options import AtLeast, Below, Doc
 from seewhy.types import Attribution, Scores
 
 NEIGHBORS = {(dy, dx): 1 / 6 if dy == 0 or dx == 0 else 1 / 12 for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx}
@@ -30,14 +29,11 @@ class FilledPixels(
 ):
     """Base of both ROADs: on how many images the class stays, in the mean over the shares of pixels that are filled in."""
 
-    shares: Annotated[tuple[float, ...], Doc("The shares of the pixels that are removed.")] = SHARES
+    shares: Annotated[
+        tuple[Annotated[float, AtLeast(0), Below(1)], ...], Doc("The shares of the pixels that are removed.")
+    ] = SHARES
     noise: Annotated[float, AtLeast(0), Doc("Standard deviation of the noise, in units of the normalized image.")] = 0.01
     ties: TiesOption = "random"
-
-    def __post_init__(self) -> None:
-        if not self.shares or not all(0 <= share < 1 for share in self.shares):
-            name = METRICS.name_of(type(self))
-            raise SeewhyError(f"{name} cannot take shares={self.shares}: give numbers from 0 to below 1")
 
     @abstractmethod
     def worth(self, maps: Attribution) -> Attribution:

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from seewhy.describe import digest_of
-from seewhy.evaluation.manifest import Failure
-from seewhy.evaluation.run import IMAGES_SCHEMA
+from seewhy.evaluation.columns import FACTS_SCHEMA
+from seewhy.evaluation.failures import Failure
 from seewhy.types import Classes, Images, Logits, Targets
-
-FACTS_SCHEMA: dict[str, Any] = {**IMAGES_SCHEMA, "explained": pl.List(pl.Int32), "error": pl.String}
 
 
 @dataclass(frozen=True)
