@@ -10,7 +10,9 @@ from seewhy.evaluation.manifest import AboutExplainer, AboutMetric, Manifest
 from seewhy.evaluation.run import Run
 from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
+from seewhy.registry import Registry
 from seewhy.report.digits import seconds
+from seewhy.report.tables import BETTER
 
 EXPLAINED = {
     "label": "the true class; each, where an image has several",
@@ -89,18 +91,13 @@ def facts(run: Run) -> list[Fact]:
     return [Fact(what, value) for what, value in found.items() if value]
 
 
-def explainer_glossary(run: Run) -> list[GlossaryLine]:
-    return [
-        _line_about(name, about, about.method, EXPLAINERS, run.manifest.seconds.explainers.get(name))
-        for name, about in run.manifest.explainers.items()
-    ]
-
-
-def metric_glossary(run: Run) -> list[GlossaryLine]:
-    return [
-        _line_about(name, about, about.metric, METRICS, run.manifest.seconds.metrics.get(name))
-        for name, about in run.manifest.metrics.items()
-    ]
+def glossary(run: Run) -> dict[str, list[GlossaryLine]]:
+    """The explainers and the metrics of a run, under a heading each."""
+    m = run.manifest
+    return {
+        "Explainers": [_line_about(name, about, m.seconds.explainers.get(name)) for name, about in m.explainers.items()],
+        "Metrics": [_line_about(name, about, m.seconds.metrics.get(name)) for name, about in m.metrics.items()],
+    }
 
 
 def failures(run: Run) -> list[FailureKind]:
@@ -153,17 +150,19 @@ def _time(manifest: Manifest) -> str:
     return "; ".join(said)
 
 
-def _line_about(
-    name: str, about: AboutExplainer | AboutMetric, known: str, registry: Any, took: float | None
-) -> GlossaryLine:
+def _line_about(name: str, about: AboutExplainer | AboutMetric, took: float | None) -> GlossaryLine:
+    registry: Registry[Any]
+    if isinstance(about, AboutMetric):
+        known, registry, better, reads = about.metric, METRICS, BETTER[about.higher_is_better], about.reads
+    else:
+        known, registry, better, reads = about.method, EXPLAINERS, "", ""
     summary = first_sentence(registry[known]) if known in set(registry) else ""
-    words = {True: "higher", False: "lower", None: "neither"}
     return GlossaryLine(
         name,
         about.family,
         summary if known == name or not summary else f"{known}: {summary}",
-        words[about.higher_is_better] if isinstance(about, AboutMetric) else "",
-        about.reads if isinstance(about, AboutMetric) else "",
+        better,
+        reads,
         _options(about.options),
         f"{about.limit} images" if about.limit else "",
         "" if took is None else seconds(took),

@@ -115,7 +115,7 @@ def read_metrics(run: Run) -> tuple[list[MetricOfRun], list[Unread]]:
     grouped = frame.partition_by("whole", "explainer", as_dict=True, maintain_order=True)
     metrics, unread = [], []
     for name, about in names.items():
-        found = {e: _read_values(grouped[name, e]) for e in explainers_of(run) if (name, e) in grouped}
+        found = {e: _read_values(grouped[name, e]) for e in run.manifest.explainers if (name, e) in grouped}
         found = {e: values for e, values in found.items() if len(values.keys)}
         several = any(values.numbers.shape[1] > 1 for values in found.values())
         if not found:
@@ -129,19 +129,19 @@ def read_metrics(run: Run) -> tuple[list[MetricOfRun], list[Unread]]:
     return metrics, unread
 
 
-def explainers_of(run: Run) -> list[str]:
-    """The explainers in the order of the manifest, with those that never succeeded."""
-    return list(run.manifest.explainers)
-
-
 def _read_values(frame: pl.DataFrame) -> MetricValues:
     rows = frame.group_by("index", "explained", maintain_order=True).agg(pl.col("value"))
-    width = rows["value"].list.len().max()
-    whole = rows.filter(pl.col("value").list.len() == width)
-    values = np.array(whole["value"].to_list(), dtype=np.float64)
-    finite = np.isfinite(values).all(1)
-    keys = [Key(*key) for key in whole.filter(pl.Series(finite)).select("index", "explained").iter_rows()]
-    return MetricValues(keys, values[finite], len(rows) - len(keys))
+    kept, numbers = finite_rows(rows, "value", max(rows["value"].list.len().to_list()))
+    keys = [Key(*key) for key in kept.select("index", "explained").iter_rows()]
+    return MetricValues(keys, numbers, len(rows) - len(keys))
+
+
+def finite_rows(frame: pl.DataFrame, column: str, width: int) -> tuple[pl.DataFrame, Array]:
+    """The r rows that have ``width`` finite numbers in ``column``, and these numbers (r, width)."""
+    whole = frame.filter(pl.col(column).list.len() == width)
+    numbers = np.array(whole[column].to_list(), dtype=np.float64).reshape(-1, width)
+    finite = np.isfinite(numbers).all(1)
+    return whole.filter(pl.Series(finite)), numbers[finite]
 
 
 def _reduce(about: AboutMetric) -> Reduce | None:

@@ -13,9 +13,9 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from seewhy.data import Batch, Dataset
+from seewhy.describe import as_json
 from seewhy.errors import SeewhyError
 from seewhy.testing.explainers import expect
 
@@ -167,11 +167,5 @@ def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
 
 def _same(found: Batch, wanted: Batch, what: str) -> None:
     expect(found.ids == wanted.ids, f"{what} has another id")
-    for name in ("images", "labels", "regions", "boxes"):
-        one, other = _tensors(getattr(found, name)), _tensors(getattr(wanted, name))
-        equal = len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-        expect(equal, f"{what} gives other {name}")
-
-
-def _tensors(value: Tensor | tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
-    return () if value is None else value if isinstance(value, tuple) else (value,)
+    for name, one, other in zip(Batch._fields, found, wanted, strict=True):
+        expect(as_json(one) == as_json(other), f"{what} gives other {name}")
