@@ -12,6 +12,8 @@ from seewhy.evaluation.statistics import Estimate, figure_interval, mean_interva
 from seewhy.metrics import Metric
 from seewhy.metrics.base import Reduces
 
+ARROWS = {True: "↑", False: "↓", None: ""}
+"""The sign of the better direction; none where no direction is better."""
 MAX_COLUMNS = 8
 """Up to this many metrics are columns of the table; more metrics are rows."""
 
@@ -20,7 +22,7 @@ def figures_table(evaluation: Evaluation) -> Table:
     """Figures by explainer and metric. An arrow says which way is better, and the best figure is bold."""
     metrics = evaluation.metrics
     figures = {e: {name: row.get(name, nan) for name in metrics} for e, row in evaluation.table().items()}
-    headings = {name: f"{name} {arrow(m.higher_is_better)}".strip() for name, m in metrics.items()}
+    headings = {name: f"{name} {ARROWS[m.higher_is_better]}".strip() for name, m in metrics.items()}
     best = {name: _best([row[name] for row in figures.values()], m) for name, m in metrics.items()}
 
     def cell(explainer: str, name: str) -> Text:
@@ -39,11 +41,6 @@ def figures_table(evaluation: Evaluation) -> Table:
     for name, row in zip(rows, cells, strict=True):
         shown.add_row(name, *row)
     return shown
-
-
-def arrow(higher_is_better: bool | None) -> str:
-    """The sign of the better direction; none where no direction is better."""
-    return {True: "↑", False: "↓", None: ""}[higher_is_better]
 
 
 def _best(values: list[float], metric: Metric) -> float | None:

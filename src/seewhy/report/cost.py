@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from seewhy.evaluation.run import Run
-from seewhy.report.charts import Rectangle, Style, Tick, axis, line, style
+from seewhy.report.charts import Rectangle, Tick, axis, line
 from seewhy.report.leaderboard import Ranking
 
 DRAWING_WIDTH = 760.0
@@ -35,7 +35,6 @@ class Mark(NamedTuple):
 
     name: str
     number: int
-    style: Style
     seconds: float
     value: float
     front: bool
@@ -98,7 +97,6 @@ def _scatter(run: Run, ranking: Ranking, each: Mapping[str, float]) -> Scatter:
         Mark(
             name=name,
             number=numbers[name],
-            style=style(numbers[name]),
             seconds=each[name],
             value=known[name],
             front=name in ahead,

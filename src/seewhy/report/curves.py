@@ -9,7 +9,7 @@ import polars as pl
 from seewhy.evaluation.manifest import AboutMetric
 from seewhy.evaluation.run import Run
 from seewhy.evaluation.statistics import Estimate, mean_intervals
-from seewhy.report.charts import Rectangle, Style, Tick, axis, band, line, spread_labels, style
+from seewhy.report.charts import Rectangle, Tick, axis, band, line, spread_labels
 from seewhy.report.run_numbers import finite_rows
 
 CHART_WIDTH = 600.0
@@ -29,7 +29,6 @@ class Series(NamedTuple):
 
     name: str
     number: int
-    style: Style
     path: str
     band: str
     label_y: float
@@ -104,10 +103,9 @@ def _chart(
     series = []
     for (explainer, points), label in zip(found.items(), labels, strict=True):
         ys, lows, highs = lines[explainer], drawn(p.low for p in points), drawn(p.high for p in points)
-        number = explainers.index(explainer)
         summary = f"{explainer}: from {points[0].value:.3g} to {points[-1].value:.3g}"
         around = band(at, lows, highs) if np.isfinite([*lows, *highs]).all() else ""
-        series.append(Series(explainer, number, style(number), line(at, ys), around, label, ys[-1], summary))
+        series.append(Series(explainer, explainers.index(explainer), line(at, ys), around, label, ys[-1], summary))
     x_label, y_label = about.axes if about.axes and len(about.axes) == 2 else ("", "")
     return CurveChart(
         metric=name,

@@ -100,30 +100,23 @@ class MetricOfRun:
         return [key for key in first.keys if key in shared]
 
 
-class Unread(NamedTuple):
-    """A metric that has no figure on the page, and why."""
-
-    name: str
-    why: str
-
-
-def read_metrics(run: Run) -> tuple[list[MetricOfRun], list[Unread]]:
-    """The metrics of a run in the order of its manifest, and those that have no figure."""
+def read_metrics(run: Run) -> tuple[list[MetricOfRun], dict[str, str]]:
+    """The metrics of a run in the order of its manifest, and why others have no figure."""
     names = run.manifest.metrics
     whole = {text: metric_of(text, names) for text in run.scores["metric"].unique()}
     frame = run.scores.with_columns(pl.col("metric").replace_strict(whole, return_dtype=pl.String).alias("whole"))
     grouped = frame.partition_by("whole", "explainer", as_dict=True, maintain_order=True)
-    metrics, unread = [], []
+    metrics, unread = [], {}
     for name, about in names.items():
-        found = {e: _read_values(grouped[name, e]) for e in run.manifest.explainers if (name, e) in grouped}
-        found = {e: values for e, values in found.items() if len(values.keys)}
+        read = {e: _read_values(grouped[name, e]) for e in run.manifest.explainers if (name, e) in grouped}
+        found = {e: values for e, values in read.items() if values.keys}
         several = any(values.numbers.shape[1] > 1 for values in found.values())
         if not found:
-            unread.append(Unread(name, "has no finite score"))
+            unread[name] = "has no finite score"
         elif several and (reduce := _reduce(about)) is not None:
             metrics.append(MetricOfRun(name, about, found, reduce))
         elif several:
-            unread.append(Unread(name, "has several numbers an image, and how they make one figure is not known here"))
+            unread[name] = "has several numbers an image, and how they make one figure is not known here"
         else:
             metrics.append(MetricOfRun(name, about, found, None))
     return metrics, unread

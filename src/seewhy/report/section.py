@@ -10,7 +10,7 @@ from seewhy.report.curves import CurveChart, curve_charts
 from seewhy.report.leaderboard import Ranking, mean_ranks, rank_explainers
 from seewhy.report.map_similarity import Disagreement, MapSimilarity, map_similarity
 from seewhy.report.pictures import Extreme, Gallery, Sample, draw_sample, extremes
-from seewhy.report.run_numbers import Unread, read_metrics
+from seewhy.report.run_numbers import read_metrics
 from seewhy.report.tables import by_family
 
 
@@ -36,7 +36,7 @@ class Section(NamedTuple):
     run: Run
     image_ids: dict[int, str]
     rankings: list[Ranking]
-    unread: list[Unread]
+    unread: dict[str, str]
     headlines: list[Ranking]
     rows: list[str]
     mean_ranks: dict[str, float]
