@@ -12,8 +12,6 @@ from seewhy.evaluation.statistics import Estimate, figure_interval, mean_interva
 from seewhy.metrics import Metric
 from seewhy.metrics.base import Reduces
 
-ARROWS = {True: "↑", False: "↓", None: ""}
-"""The sign of the better direction; none where no direction is better."""
 MAX_COLUMNS = 8
 """Up to this many metrics are columns of the table; more metrics are rows."""
 
@@ -22,7 +20,8 @@ def figures_table(evaluation: Evaluation) -> Table:
     """Figures by explainer and metric. An arrow says which way is better, and the best figure is bold."""
     metrics = evaluation.metrics
     figures = {e: {name: row.get(name, nan) for name in metrics} for e, row in evaluation.table().items()}
-    headings = {name: f"{name} {ARROWS[m.higher_is_better]}".strip() for name, m in metrics.items()}
+    arrows = {True: "↑", False: "↓", None: ""}
+    headings = {name: f"{name} {arrows[m.higher_is_better]}".strip() for name, m in metrics.items()}
     best = {name: _best([row[name] for row in figures.values()], m) for name, m in metrics.items()}
 
     def cell(explainer: str, name: str) -> Text:

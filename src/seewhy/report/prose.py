@@ -43,11 +43,8 @@ def facts(run: Run) -> dict[str, str]:
     dataset, kind, model = dict(asked.dataset), asked.classifier.get("module"), m.details.get("model")
     named = " ".join(str(part) for part in (model, f"({kind})" if kind and model else kind) if part)
     size = asked.classifier.get("input_size")
-    network = [
-        named,
-        f"{len(m.classes)} classes" if m.classes else "",
-        f"images of {' × '.join(map(str, size))} pixels" if size else "",
-    ]
+    pixels = f"images of {' × '.join(map(str, size))} pixels" if size else ""
+    network = [named, f"{len(m.classes)} classes" if m.classes else "", pixels]
     name = dataset.pop("name", None) or m.details.get("data")
     found = {
         "Classifier": ", ".join(part for part in network if part),
@@ -67,7 +64,10 @@ def facts(run: Run) -> dict[str, str]:
 
 
 def summary(name: str, about: AboutExplainer | AboutMetric) -> str:
-    """What an explainer or a metric is; nothing if it is not registered here. A name with options follows the plain one."""
+    """What an explainer or a metric is; nothing if it is not registered here.
+
+    The registered name comes first where ``name`` is another one, such as a name with options.
+    """
     registry: Registry[Any]
     known, registry = (about.metric, METRICS) if isinstance(about, AboutMetric) else (about.method, EXPLAINERS)
     said = first_sentence(registry[known]) if known in registry else ""
