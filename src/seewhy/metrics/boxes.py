@@ -14,7 +14,7 @@ from seewhy.maps import read
 from seewhy.metrics.case import Case
 from seewhy.metrics.regions import Localization, OnRegion
 from seewhy.options import AtLeast, Doc
-from seewhy.types import Attribution, Logits, Regions, Scores
+from seewhy.types import Attribution, Logits, Scores
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 Boxes = Float[Tensor, "m 4"]
@@ -92,7 +92,9 @@ class PixelF1(OnRegion, name="pixel_f1", reads="min_max", paper="zhang2024optica
     """
 
     def score(self, case: Case) -> Scores:
-        return pixel_f1(read(case.attributions, "min_max"), case.require("regions"))
+        s, regions = read(case.attributions, "min_max"), case.require("regions")
+        below = s.sum((1, 2)) + regions.sum((1, 2))
+        return 2 * (s * regions).sum((1, 2)) / torch.where(below > 0, below, 1)
 
 
 class BoxAccuracy(
@@ -187,12 +189,6 @@ def localization_error(attributions: Attribution, boxes: tuple[Tensor, ...]) -> 
     """1 - the best IoU of the predicted box with a box of the object."""
     overlaps = [best_overlaps(m, b).mean() for m, b in zip(above_mean(attributions), boxes, strict=True)]
     return 1 - torch.stack(overlaps).to(attributions)
-
-
-def pixel_f1(masks: Attribution, regions: Regions) -> Scores:
-    """2 sum(inside) / (area of the region + sum of the mask); 0 where both are 0."""
-    below = masks.sum((1, 2)) + regions.sum((1, 2))
-    return 2 * (masks * regions).sum((1, 2)) / torch.where(below > 0, below, 1)
 
 
 def above_mean(attributions: Attribution) -> Mask:

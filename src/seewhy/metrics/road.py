@@ -15,7 +15,7 @@ from torch import Tensor
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.curves import ranked
-from seewhy.metrics.options import Ties, TiesOption
+from seewhy.metrics.options import TiesOption
 from seewhy.options import AtLeast, Below, Doc
 from seewhy.types import Attribution, Scores
 
@@ -43,10 +43,26 @@ class FilledPixels(
         return self.curve(case)[1].mean(1)
 
     def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        def make() -> Float[Tensor, "n m"]:
-            return stays(case, self.worth(case.attributions), self.shares, self.noise, self.ties)
+        return self.shares, case.share(self, lambda: self.stays(case))
 
-        return self.shares, case.share(self, make)
+    def stays(self, case: Case) -> Float[Tensor, "n m"]:
+        """(n, m) ones and zeros: is the class still predicted when the pixels of the highest worth are filled in?
+
+        A multi-label classifier predicts every class of a probability above one half.
+        """
+        rank = ranked(self.worth(case.attributions).flatten(1), self.ties, case.seeds).argsort(1)
+        p = rank.shape[1]
+        shape, generators = case.images.shape[1:], [torch.Generator().manual_seed(seed) for seed in case.seeds]
+        grain = torch.stack([torch.randn(shape, generator=g, dtype=torch.float32) for g in generators]).to(case.images)
+        grain = grain * self.noise * case.images.new_tensor(case.classifier.std)[:, None, None]
+        found = []
+        for share in self.shares:
+            gone = (rank < min(round(share * p), p - 1)).view(len(rank), *shape[1:])
+            filled = torch.stack([impute(x, g) for x, g in zip(case.images, gone, strict=True)])
+            logits = case.run(torch.where(gone[:, None], filled + grain, case.images).clamp(0, 1))
+            own = logits.gather(1, case.scored[:, None])[:, 0]
+            found.append(own > 0 if case.classifier.multilabel else logits.argmax(1) == case.scored)
+        return torch.stack(found, 1).to(case.attributions)
 
 
 class ROAD(
@@ -104,28 +120,6 @@ class ROADLeast(
 
     def worth(self, maps: Attribution) -> Attribution:
         return -maps
-
-
-def stays(case: Case, worth: Attribution, shares: tuple[float, ...], noise: float, ties: Ties) -> Float[Tensor, "n m"]:
-    """(n, m) ones and zeros: is the class still predicted when the pixels of the highest worth are filled in?
-
-    A multi-label classifier predicts every class of a probability above one half.
-    """
-    p = worth[0].numel()
-    rank = ranked(worth.flatten(1), ties, case.seeds).argsort(1)
-    generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
-    grain = torch.stack([torch.randn(case.images.shape[1:], generator=g, dtype=torch.float32) for g in generators]).to(
-        case.images
-    )
-    grain = grain * noise * case.images.new_tensor(case.classifier.std)[:, None, None]
-    found = []
-    for share in shares:
-        gone = (rank < min(round(share * p), p - 1)).view(len(rank), *case.images.shape[-2:])
-        filled = torch.stack([impute(x, g) for x, g in zip(case.images, gone, strict=True)])
-        logits = case.run(torch.where(gone[:, None], filled + grain, case.images).clamp(0, 1))
-        own = logits.gather(1, case.scored[:, None])[:, 0]
-        found.append(own > 0 if case.classifier.multilabel else logits.argmax(1) == case.scored)
-    return torch.stack(found, 1).to(case.attributions)
 
 
 def impute(image: Float[Tensor, "c h w"], gone: Bool[Tensor, "h w"]) -> Float[Tensor, "c h w"]:

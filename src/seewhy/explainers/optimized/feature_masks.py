@@ -98,7 +98,7 @@ class FeatureMask(ClassMaps):
                 for i in torch.arange(len(some) * k, device=images.device).split(self.batch_size):
                     seen, found, targets = some[i // k], features[i // k], wanted.flatten()[i]
                     u = self.optimized(seen, gone[i // k], found, targets, self.aim(seen, targets))
-                    masks.append(self.mask(combination(found, u), seen))
+                    masks.append(self.mask(combination(found, u), images.shape[-2:]))
         return torch.cat(masks).to(images.dtype).unflatten(0, (len(images), k))
 
     def features(self, images: Images) -> FeatureMap:
@@ -123,9 +123,9 @@ class FeatureMask(ClassMaps):
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randn(d, generator=generator, dtype=torch.float32).to(features).repeat(n, 1)
 
-    def mask(self, maps: CoarseMap, images: Images) -> Attribution:
+    def mask(self, maps: CoarseMap, size: torch.Size) -> Attribution:
         """n(up(S)), a mask in [0, 1]."""
-        maps = upsample(maps, images.shape[-2:])
+        maps = upsample(maps, size)
         match self.normalization:
             case "range":
                 return min_max(maps)  # eq. 16

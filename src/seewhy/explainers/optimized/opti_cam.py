@@ -36,7 +36,7 @@ class OptiCAM(FeatureMask, name="opti_cam", family="optimized", paper="zhang2024
         adam = torch.optim.Adam([u], lr=self.learning_rate)
         active, before = torch.arange(len(images), device=images.device), torch.full_like(aim, torch.inf)
         for _ in range(self.steps):
-            mask = self.mask(combination(features[active], u[active]), images)
+            mask = self.mask(combination(features[active], u[active]), images.shape[-2:])
             loss = self.loss(images[active], removed[active], mask, targets[active], aim[active])
             (u.grad,) = torch.autograd.grad(attached(loss).sum(), u)
             going = still_moves(loss.detach() - before, self.tolerance)

@@ -64,7 +64,7 @@ class FastOptiCAM(FeatureMask, name="opti_cam_fast", family="optimized", paper="
         going = torch.ones_like(aim, dtype=torch.bool)
         for t in range(self.steps):
             coarse = combination(features, u).requires_grad_()
-            losses = self.loss(images, removed, self.mask(coarse, images), targets, aim)
+            losses = self.loss(images, removed, self.mask(coarse, images.shape[-2:]), targets, aim)
             loss = losses.detach()
             better = going & (loss < lowest)
             best, lowest = torch.where(better[:, None], u, best), torch.where(better, loss, lowest)
