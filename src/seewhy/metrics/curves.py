@@ -83,17 +83,12 @@ class Curves:
         # nothing removed is all kept, all removed is nothing kept
         points = [(True, p - k) if not keep and k in (0, p) else (keep, k) for keep, k in points]
         missing = [point for point in dict.fromkeys(points) if point not in self._known]
-        n = len(self.order)
-        rank = self.order.argsort(1)
-        rows = torch.arange(n, device=rank.device).repeat(len(missing))
-        found: list[Tensor] = []
-        for start in range(0, len(rows), self.batch):
-            part = rows[start : start + self.batch]
-            wanted = [missing[(start + i) // n] for i in range(len(part))]
-            limit = torch.tensor([k for _, k in wanted], device=rank.device)[:, None]
-            keep = torch.tensor([keep for keep, _ in wanted], device=rank.device)[:, None]
-            found.append(self.game(part, (rank[part] < limit) == keep))
         if missing:
+            n, rank = len(self.order), self.order.argsort(1)
+            each = torch.tensor(missing, device=rank.device).repeat_interleave(n, 0)
+            rows = torch.arange(n, device=rank.device).repeat(len(missing))
+            parts = zip(rows.split(self.batch), each.split(self.batch), strict=True)
+            found = [self.game(part, (rank[part] < wanted[:, 1:]) == (wanted[:, :1] > 0)) for part, wanted in parts]
             self._known.update(zip(missing, torch.cat(found).split(n), strict=True))
         return torch.stack([self._known[point] for point in points], 1)
 

@@ -19,7 +19,7 @@ from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.map_similarity import SIMILARITIES, Similarity
 from seewhy.options import AtLeast, Doc
-from seewhy.types import Attribution, Images, Scores
+from seewhy.types import Images, Scores
 
 Cascade = Literal["cascading", "independent"]
 
@@ -46,7 +46,10 @@ class AgainstAnotherNetwork(
 
     def compared(self, case: Case, other: Classifier, what: str) -> Scores:
         """(n,) similarity of the case's maps and those that the same method makes of the ``other`` network."""
-        maps = maps_of(with_classifier(case.require("explainer"), other), case, what)
+        explainer = with_classifier(case.require("explainer"), other)
+        maps = explainer.explain(case.images, case.explained)
+        if not torch.isfinite(maps).all():
+            raise ImageError(f"{type(explainer).__name__} gives NaN or infinite maps for {what}")
         return SIMILARITIES[self.similarity](read(case.attributions, self.reads), read(maps, self.reads))
 
 
@@ -203,14 +206,6 @@ def same_kind(classifier: Classifier, name: str) -> Classifier:
     if like is not None:
         other.module.to(like)
     return replace(other, feature_layer=_layer(classifier))
-
-
-def maps_of(explainer: Explainer, case: Case, network: str) -> Attribution:
-    """The maps of the case's images and classes; SeewhyError if they are not finite."""
-    maps = explainer.explain(case.images, case.explained)
-    if not torch.isfinite(maps).all():
-        raise ImageError(f"{type(explainer).__name__} gives NaN or infinite maps for {network}")
-    return maps
 
 
 def _shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:

@@ -128,21 +128,21 @@ def impute(image: Float[Tensor, "c h w"], gone: Bool[Tensor, "h w"]) -> Float[Te
     if not missing.any() or missing.all():
         return image
     values = image.detach().cpu().double().numpy().copy()  # the image is not ours to change
+    at = np.arange(missing.sum())
     number = np.full(missing.shape, -1)
-    number[missing] = np.arange(missing.sum())
-    ys, xs = np.nonzero(missing)
-    at = np.arange(len(ys))
-    weight_sum = np.zeros(len(ys))
-    known = np.zeros((len(ys), len(values)))
+    number[missing] = at
+    # a border of one pixel, which has no number and no color
+    number, bordered = np.pad(number, 1, constant_values=-2), np.pad(values, ((0, 0), (1, 1), (1, 1)))
+    ys, xs = np.nonzero(number >= 0)
+    weight_sum = np.zeros(len(at))
+    known = np.zeros((len(at), len(values)))
     entries: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]] = []
     for (dy, dx), weight in NEIGHBORS.items():
-        y, x = ys + dy, xs + dx
-        inside = (y >= 0) & (y < missing.shape[0]) & (x >= 0) & (x < missing.shape[1])
-        i, y, x = at[inside], y[inside], x[inside]
-        weight_sum[i] += weight
-        other = number[y, x]
-        entries.append((i[other >= 0], other[other >= 0], np.full((other >= 0).sum(), -weight)))
-        known[i[other < 0]] += weight * values[:, y[other < 0], x[other < 0]].T
+        other = number[ys + dy, xs + dx]
+        unknown = other >= 0
+        weight_sum += weight * (other > -2)
+        entries.append((at[unknown], other[unknown], np.full(unknown.sum(), -weight)))
+        known += np.where(unknown, 0, weight * bordered[:, ys + dy, xs + dx]).T
     entries.append((at, at, weight_sum))
     rows, columns, weights = (np.concatenate(part) for part in zip(*entries, strict=True))
     matrix = coo_matrix((weights, (rows, columns)), shape=(len(ys), len(ys))).tocsc()

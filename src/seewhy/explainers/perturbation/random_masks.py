@@ -59,13 +59,6 @@ class MaskStream:
                 yield masks
 
 
-def in_batches(masks: Masks, image: Float[Tensor, "c h w"], batch_size: int) -> Iterator[Masks]:
-    """Masks of the user's own, in the same batches as random ones."""
-    for drawn in masks.split(ROUND):
-        for some in drawn.split(batch_size):
-            yield some.to(image)
-
-
 def under_masks(image: Float[Tensor, "c h w"], masks: Masks, removed: Float[Tensor, "c h w"]) -> Images:
     """One image under each of the masks."""
     return blend(image.expand(len(masks), -1, -1, -1), masks, removed.expand(len(masks), -1, -1, -1))

@@ -19,7 +19,6 @@ from seewhy.explainers.perturbation.random_masks import (
     Masks,
     MaskStream,
     Normalization,
-    in_batches,
     under_masks,
 )
 from seewhy.explainers.selectors import select_all
@@ -131,7 +130,8 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
 
     def _masks(self, image: Tensor) -> Iterator[Masks]:
         if self.masks is not None:
-            return in_batches(self.masks, image, self.batch_size)
+            rounds = self.masks.split(ROUND)
+            return (some.to(image) for drawn in rounds for some in drawn.split(self.batch_size))
         stream = MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
         return stream.batches(image, self.batch_size)
 
