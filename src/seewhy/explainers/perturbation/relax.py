@@ -1,5 +1,7 @@
 """RELAX (Wickstrøm et al., 2023): the importance R and its uncertainty U."""
 
+from dataclasses import KW_ONLY
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +24,7 @@ from seewhy.types import Attribution, Images, Targets
 class RelaxMaps(Method):
     """The importance R and the uncertainty U, which RELAX and U-RELAX show: their common options."""
 
+    _: KW_ONLY  # the last parameters, behind those of the subclass
     samples: Samples = 3000
     cells: Cells = 7
     keep_probability: KeepProbability = 0.5
