@@ -26,7 +26,7 @@ GradientMethod = Annotated[
 
 
 class SignedSaliency(GradientSum):
-    """Gradients of one sign, of the gradient method ``of``."""
+    """The gradients of one sign. A subclass gives the sign, as ``merge``."""
 
     of: GradientMethod = "saliency"
 
@@ -35,7 +35,7 @@ class SignedSaliency(GradientSum):
 
 
 class SaliencyOfAllClasses(ClassMaps):
-    """Gradients of a class where those of all other classes leave them room."""
+    """The gradient of a class, compared with those of all classes."""
 
     _: KW_ONLY  # the last parameters, behind those of the subclass
     of: GradientMethod = "saliency"

@@ -60,7 +60,7 @@ MaskNormalization = Literal["range", "maximum", "sigmoid"]
 
 
 class FeatureMask(ClassMaps):
-    """A mask that is a convex combination of feature maps. A subclass finds its weights softmax(u), in ``optimized``."""
+    """A mask that is a convex combination of feature maps. A subclass finds the weights, in ``optimized``."""
 
     layer: LayersOption = None
     objective: Objective = "mask"
@@ -80,7 +80,7 @@ class FeatureMask(ClassMaps):
     def optimized(
         self, images: Images, removed: Images, features: FeatureMap, targets: Targets, aim: Scores
     ) -> Float[Tensor, "n d"]:
-        """The variable u of each image of a batch. ``removed``, ``targets`` and ``aim`` are for ``loss``."""
+        """The variable u of each image of a batch; softmax(u) are the weights. All but the features are for ``loss``."""
 
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """The masks n(up(S)), ``batch_size`` pairs of image and class at a time.

@@ -35,7 +35,7 @@ CoalitionScores = Float[Tensor, "m k"]
 
 
 class PlayerRegression(ClassMaps):
-    """A regression of the scores on which players of the image are kept. A subclass says which, and how it is solved.
+    """A regression of the scores on the players that are kept. A subclass draws the coalitions and solves the regression.
 
     Each image is divided, asked and solved alone: its map does not depend on the others'.
     """

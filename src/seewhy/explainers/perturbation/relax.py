@@ -22,7 +22,7 @@ from seewhy.types import Attribution, Images, Targets
 
 
 class RelaxMaps(Method):
-    """The importance R and the uncertainty U, which RELAX and U-RELAX show: their common options."""
+    """Base of RELAX and U-RELAX: their common options, and the importance R with its uncertainty U."""
 
     _: KW_ONLY  # the last parameters, behind those of the subclass
     samples: Samples = 3000
