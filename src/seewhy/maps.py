@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from seewhy.errors import SeewhyError
-from seewhy.types import Attribution, CoarseMap
+from seewhy.types import Attribution
 
 
-def upsample(maps: CoarseMap, size: tuple[int, int]) -> Attribution:
+def upsample(maps: Float[Tensor, "*n gh gw"], size: tuple[int, int] | torch.Size) -> Float[Tensor, "*n h w"]:
     """Bilinear, corners not aligned, as in the CAM papers' code: a grid cell keeps its place in the image."""
-    return interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    one_a_row = maps.flatten(0, -3)[:, None]
+    return interpolate(one_a_row, size, mode="bilinear", align_corners=False)[:, 0].unflatten(0, maps.shape[:-2])
 
 
 def min_max(maps: Attribution) -> Attribution:

@@ -142,7 +142,7 @@ def test_it_is_explained_with_and_evaluated(tmp_path: Path, monkeypatch: pytest.
     assert (result.status, result.err) == (0, "")
     found = seewhy.open_run(tmp_path / "run")
     assert len(found.scores) == 3 * 2 * 2
-    assert found.manifest["explainers"]["foo:power=2"]["method"] == "foo"
+    assert found.manifest.explainers["foo:power=2"].method == "foo"
     assert run(capfd, "report", "run").status == 0
     to = tmp_path / "picture.png"
     seewhy.explanation.overlay.to_picture(DATASETS["foo_noise"]().batch([0]).images[0]).save(to)

@@ -9,16 +9,7 @@ from support.tiny_models import TINY
 from torch import Tensor
 
 from seewhy.metrics.case import Case
-from seewhy.metrics.complexity import (
-    Complexity,
-    EffectiveSize,
-    Sparseness,
-    TieShare,
-    complexity,
-    effective_size,
-    sparseness,
-    tie_share,
-)
+from seewhy.metrics.complexity import Complexity, EffectiveSize, Sparseness, TieShare
 
 METRICS = [Complexity(), Sparseness(), EffectiveSize(), EffectiveSize(threshold=0.3), TieShare()]
 
@@ -26,6 +17,22 @@ METRICS = [Complexity(), Sparseness(), EffectiveSize(), EffectiveSize(threshold=
 def case(maps: Tensor) -> Case:
     n, h, w = maps.shape
     return Case(TINY["cnn"](), torch.rand(n, 3, h, w), torch.zeros(n).long(), torch.zeros(n).long(), maps)
+
+
+def complexity(maps: Tensor) -> Tensor:
+    return Complexity().score(case(maps))
+
+
+def sparseness(maps: Tensor) -> Tensor:
+    return Sparseness().score(case(maps))
+
+
+def effective_size(maps: Tensor, threshold: float = 1e-5) -> Tensor:
+    return EffectiveSize(threshold).score(case(maps))
+
+
+def tie_share(maps: Tensor) -> Tensor:
+    return TieShare().score(case(maps))
 
 
 def random_maps() -> Tensor:

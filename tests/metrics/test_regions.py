@@ -16,6 +16,7 @@ from support.metric_places import (
     W,
     arrays,
     blob,
+    case_of,
     name,
     random_case,
     same,
@@ -29,11 +30,10 @@ from seewhy.metrics.case import Case
 from seewhy.metrics.regions import (
     EnergyPointingGame,
     PointingGame,
+    RelevanceIoU,
     RelevanceMass,
     RelevanceRank,
     dilate,
-    pointing_game,
-    relevance_iou,
     relevance_mass,
     relevance_rank,
 )
@@ -50,16 +50,16 @@ def test_mass_by_hand() -> None:
 def test_rank_by_hand() -> None:
     """k = 3: the 4 is in, and two of three 2s are drawn, one of which is in the region."""
     same(relevance_rank(SMALL, LEFT), [(1 + 2 / 3) / 3])
-    same(relevance_iou(SMALL, LEFT), [(5 / 3) / (6 - 5 / 3)])
+    same(RelevanceIoU().score(case_of(SMALL, LEFT)), [(5 / 3) / (6 - 5 / 3)])
 
 
 def test_pointing_by_hand() -> None:
     tied = torch.tensor([[[1.0, 0, 0, 0], [0, 0, 1, 1]]])
     region = torch.tensor([[[True, False, False, False], [False] * 4]])
-    same(pointing_game(tied, region), [1 / 3])
+    same(PointingGame().score(case_of(tied, region)), [1 / 3])
     assert dilate(region, 1).equal(region)  # a neighbor is at distance 1, which is not less than 1
     assert dilate(region, 2).int().tolist() == [[[1, 1, 0, 0], [1, 1, 0, 0]]]
-    same(pointing_game(tied, region, 3), [2 / 3])  # (1, 2) is sqrt 5 away, (1, 3) is sqrt 10
+    same(PointingGame(3).score(case_of(tied, region)), [2 / 3])  # (1, 2) is sqrt 5 away, (1, 3) is sqrt 10
 
 
 def test_region_metrics_against_the_oracle() -> None:
@@ -89,7 +89,7 @@ def test_ties_are_the_mean_over_all_orders() -> None:
         share = oracle.over_all_orders(array, region, lambda o: sum(region[p] for p in o[:k]) / k)  # noqa: B023
         first = oracle.over_all_orders(array, region, lambda o: float(region[o[0]]))  # noqa: B023
         same(relevance_rank(a, r), [share])
-        same(pointing_game(a, r), [first])
+        same(PointingGame().score(case_of(a, r)), [first])
 
 
 @pytest.mark.parametrize("metric", REGION_METRICS, ids=name)
@@ -186,9 +186,9 @@ def test_quantus_agrees_on_positive_maps_without_ties() -> None:
     maps, regions = torch.rand(8, H, W, generator=g, dtype=torch.float64) + 0.01, torch.rand(8, H, W, generator=g) < 0.4
     settings = {"normalise": False, "abs": False, "disable_warnings": True}
     for ours, theirs in (
-        (relevance_mass, quantus.RelevanceMassAccuracy),
-        (relevance_rank, quantus.RelevanceRankAccuracy),
-        (pointing_game, quantus.PointingGame),
+        (RelevanceMass(), quantus.RelevanceMassAccuracy),
+        (RelevanceRank(), quantus.RelevanceRankAccuracy),
+        (PointingGame(), quantus.PointingGame),
     ):
         answer = theirs(**settings).evaluate_batch(a_batch=maps[:, None].numpy(), s_batch=regions[:, None].numpy())
-        same(ours(maps, regions), [float(v) for v in answer])
+        same(ours.score(case_of(maps, regions)), [float(v) for v in answer])

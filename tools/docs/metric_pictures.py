@@ -39,8 +39,8 @@ from seewhy.metrics import METRICS, Case, metric
 from seewhy.metrics.base import reduced
 from seewhy.metrics.boxes import best_overlaps, predicted_boxes
 from seewhy.metrics.class_masks import class_mask_table
-from seewhy.metrics.map_similarity import similarity
-from seewhy.metrics.randomization import maps_of, randomized, with_classifier
+from seewhy.metrics.map_similarity import SIMILARITIES
+from seewhy.metrics.randomization import randomized, with_classifier
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "r_lif": {"n_draws": 8, "steps": 12},
@@ -306,8 +306,8 @@ def randomized_layers(_: str, m: Any) -> Figure:
         case = study(method, 1)
         tiles = [Tile(on_image(case.images[0], case.attributions[0]), "trained")]
         for i, other in enumerate(randomized(case.classifier, m.order, m.n_layers, case.seed, case.images[:1])):
-            maps = maps_of(with_classifier(case.explainer, other), case, "a randomized network")  # type: ignore[arg-type]
-            alike = float(similarity(m.similarity, read(case.attributions, m.reads), read(maps, m.reads)))
+            maps = with_classifier(case.explainer, other).explain(case.images, case.explained)  # type: ignore[arg-type]
+            alike = float(SIMILARITIES[m.similarity](read(case.attributions, m.reads), read(maps, m.reads)))
             tiles.append(Tile(on_image(case.images[0], maps[0]), f"stage {i + 1}: {alike:.2f}"))
         rows.append((f"{method}\nmean: {reduced(m, m.score(case)):.3f}", tiles))
     return sheet(rows, size=1.4, label=1.4)

@@ -30,11 +30,6 @@ def entries(kind: str) -> list[CatalogEntry]:
     return [{"name": name, **about(name, entry)} for name, entry in REGISTRIES[kind].items()]
 
 
-def plug_in_problems(kind: str) -> list[str]:
-    """One line for each plug-in of this kind that cannot be used."""
-    return REGISTRIES[kind].problems()
-
-
 def _explainer(_: str, method: Any) -> CatalogEntry:
     return {
         "family": method.family,
@@ -49,6 +44,7 @@ def _explainer(_: str, method: Any) -> CatalogEntry:
 
 def _metric(_: str, kind: Any) -> CatalogEntry:
     summary = first_sentence(kind)
+    summary = summary.partition(": ")[2] or summary
     return {
         "family": kind.family,
         "better": {True: "higher", False: "lower", None: "neither"}[kind.higher_is_better],
@@ -57,7 +53,7 @@ def _metric(_: str, kind: Any) -> CatalogEntry:
         "reads": kind().reads,
         "explains": kind.target,
         "paper": kind.paper,
-        "summary": _capitalized(summary.partition(": ")[2] or summary),
+        "summary": summary[:1].upper() + summary[1:],
         "options": _options(kind),
     }
 
@@ -115,7 +111,3 @@ def _options(kind: type[Any]) -> dict[str, object]:
         option.name: {key: as_json(value) for key, value in option._asdict().items() if key != "name"}
         for option in described(kind)
     }
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -85,7 +85,10 @@ def _choose(
             else:
                 wanted.setdefault(one, (one, {}))
     known = {name: {option.name for option in described(registry[name])} for name, _ in wanted.values()}
-    _every_option_is_known(options, known)
+    every = sorted(set().union(*known.values()))
+    if unknown := [option for option in options if option not in every]:
+        listed, hint = ", ".join(every) or "none", did_you_mean(unknown[0], every)
+        raise SeewhyError(f"no option {unknown[0]!r} in {', '.join(known)}.{hint} Options: {listed}")
     chosen: dict[str, T] = {}
     for label, (name, own_options) in wanted.items():
         shared = {key: text for key, text in options.items() if key in known[name]}
@@ -108,11 +111,3 @@ def _parts(text: str) -> list[str]:
         else:
             parts[-1] += "," + part
     return parts
-
-
-def _every_option_is_known(options: Mapping[str, str], known: Mapping[str, set[str]]) -> None:
-    every = sorted(set().union(*known.values()))
-    for option in options:
-        if option not in every:
-            listed = ", ".join(every) or "none"
-            raise SeewhyError(f"no option {option!r} in {', '.join(known)}.{did_you_mean(option, every)} Options: {listed}")

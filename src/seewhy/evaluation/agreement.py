@@ -65,14 +65,13 @@ def agreement_by_image(
         parts.append(_signs(columns) if kind == "kendall" else _centered_ranks(columns))
     m = len(metrics)
     values, n = np.full((m, m), np.nan), np.zeros((m, m), dtype=np.int64)
-    for i in range(m):
-        for j in range(m):
-            scale = np.sqrt((parts[i] ** 2).sum(1) * (parts[j] ** 2).sum(1))
+    for i, one in enumerate(parts):
+        for j, other in enumerate(parts):
+            scale = np.sqrt((one**2).sum(1) * (other**2).sum(1))
             defined = scale > 0
             n[i, j] = defined.sum()
             if n[i, j]:
-                rho = (parts[i] * parts[j]).sum(1)[defined] / scale[defined]
-                values[i, j] = rho.clip(-1, 1).mean()
+                values[i, j] = ((one * other).sum(1)[defined] / scale[defined]).clip(-1, 1).mean()
     return Agreement(metrics, values, n)
 
 

@@ -14,15 +14,14 @@ from seewhy.metrics.base import Reduces
 
 MAX_COLUMNS = 8
 """Up to this many metrics are columns of the table; more metrics are rows."""
-MAX_READS = 2_000_000_000
-"""Budget of one bootstrap: resamples x scores. At least 200 resamples are drawn."""
 
 
 def figures_table(evaluation: Evaluation) -> Table:
     """Figures by explainer and metric. An arrow says which way is better, and the best figure is bold."""
     metrics = evaluation.metrics
     figures = {e: {name: row.get(name, nan) for name in metrics} for e, row in evaluation.table().items()}
-    headings = {name: f"{name} {arrow(m.higher_is_better)}".strip() for name, m in metrics.items()}
+    arrows = {True: "↑", False: "↓", None: ""}
+    headings = {name: f"{name} {arrows[m.higher_is_better]}".strip() for name, m in metrics.items()}
     best = {name: _best([row[name] for row in figures.values()], m) for name, m in metrics.items()}
 
     def cell(explainer: str, name: str) -> Text:
@@ -30,24 +29,17 @@ def figures_table(evaluation: Evaluation) -> Table:
         style = "bold" if len(figures) > 1 and value == best[name] else ""
         return Text("–" if isnan(value) else f"{value:.4g}", style=style)
 
-    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    shown.add_column("metric" if len(metrics) > MAX_COLUMNS else "explainer", no_wrap=True)
+    first, rows, columns = "explainer", list(figures), list(headings.values())
+    cells = [[cell(explainer, name) for name in metrics] for explainer in figures]
     if len(metrics) > MAX_COLUMNS:
-        for explainer in figures:
-            shown.add_column(explainer, justify="right")
-        for name in metrics:
-            shown.add_row(headings[name], *(cell(explainer, name) for explainer in figures))
-    else:
-        for name in metrics:
-            shown.add_column(headings[name], justify="right")
-        for explainer in figures:
-            shown.add_row(explainer, *(cell(explainer, name) for name in metrics))
+        first, rows, columns, cells = "metric", columns, rows, [list(row) for row in zip(*cells, strict=True)]
+    shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    shown.add_column(first, no_wrap=True)
+    for name in columns:
+        shown.add_column(name, justify="right")
+    for name, row in zip(rows, cells, strict=True):
+        shown.add_row(name, *row)
     return shown
-
-
-def arrow(higher_is_better: bool | None) -> str:
-    """The sign of the better direction; none where no direction is better."""
-    return {True: "↑", False: "↓", None: ""}[higher_is_better]
 
 
 def _best(values: list[float], metric: Metric) -> float | None:
@@ -64,8 +56,8 @@ def interval(evaluation: Evaluation, explainer: str, name: str, seed: int = 0) -
         return None
     images, numbers = evaluation.image_ids(explainer, name), scores.numpy()
     if isinstance(metric, Reduces):
-        reduce, trials = metric.reduce, max(200, min(2_000, MAX_READS // scores.numel()))
-        found = figure_interval(numbers, lambda drawn: reduce(from_numpy(drawn)), trials=trials, seed=seed, images=images)
+        reduce = metric.reduce
+        found = figure_interval(numbers, lambda drawn: reduce(from_numpy(drawn)), seed=seed, images=images)
     else:
         found = mean_interval(numbers, seed=seed, images=images)
     return found if found.n > 1 else None

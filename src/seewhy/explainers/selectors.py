@@ -3,17 +3,24 @@
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.types import Logits, Scores, Targets
+from seewhy.types import Images, Logits, Scores, Targets
 
 Selector = Literal["logit", "probability", "log_probability", "log_odds", "contrast"]
 """The target's logit, probability p (a sigmoid if multi-label), its logarithm, the logarithm of p / (1 - p), or the logit
 minus the highest other."""
+
+
+def scores_of(
+    classifier: Classifier, images: Images, classes: Int[Tensor, "n k"], selector: Selector
+) -> Float[Tensor, "n k"]:
+    """The selected numbers of each image's own classes, from one pass of the images."""
+    return select_all(classifier, classifier.logits(classifier.fast_layout(images)), selector).gather(1, classes)
 
 
 def select(classifier: Classifier, logits: Logits, targets: Targets, selector: Selector) -> Scores:

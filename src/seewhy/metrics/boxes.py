@@ -14,7 +14,7 @@ from seewhy.maps import read
 from seewhy.metrics.case import Case
 from seewhy.metrics.regions import Localization, OnRegion
 from seewhy.options import AtLeast, Doc
-from seewhy.types import Attribution, Logits, Regions, Scores
+from seewhy.types import Attribution, Scores
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 Boxes = Float[Tensor, "m 4"]
@@ -92,7 +92,9 @@ class PixelF1(OnRegion, name="pixel_f1", reads="min_max", paper="zhang2024optica
     """
 
     def score(self, case: Case) -> Scores:
-        return pixel_f1(read(case.attributions, "min_max"), case.require("regions"))
+        s, regions = read(case.attributions, "min_max"), case.require("regions")
+        below = s.sum((1, 2)) + regions.sum((1, 2))
+        return 2 * (s * regions).sum((1, 2)) / torch.where(below > 0, below, 1)
 
 
 class BoxAccuracy(
@@ -170,29 +172,25 @@ class SaliencyMetric(
     def score(self, case: Case) -> Scores:
         maps = case.attributions
         boxes = [predicted_boxes(m) for m in above_mean(maps)]
-        size = maps[0].numel() if len(maps) else 1
-        shares = [((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) / size).to(maps) for b in boxes]
+        counts = [len(found) for found in boxes]
+        each = torch.arange(len(maps), device=maps.device).repeat_interleave(torch.tensor(counts, device=maps.device))
         if self.classified == "image":
-            sure = list(log_probability(case, case.logits, case.scored)[:, None])
+            logits = case.logits[each]
         else:
             crops = [_enlarged(image, box) for image, found in zip(case.images, boxes, strict=True) for box in found]
-            counts = [len(found) for found in boxes]
-            classes = case.scored.repeat_interleave(torch.tensor(counts, device=case.scored.device))
-            sure = list(log_probability(case, case.run(torch.cat(crops)), classes).split(counts))
-        pairs = zip(shares, sure, strict=True)
-        return torch.stack([(share.clamp_min(0.05).log() - s).mean() for share, s in pairs]).to(maps.dtype)
+            logits = case.run(torch.cat(crops))
+        logs = logsigmoid(logits) if case.classifier.multilabel else logits.log_softmax(1)
+        sure = logs.gather(1, case.scored[each, None])[:, 0]
+        sides = torch.cat(boxes)[:, 2:] - torch.cat(boxes)[:, :2]
+        shares = (sides.prod(1) / maps[0].numel()).to(maps)
+        scores = shares.clamp_min(0.05).log() - sure
+        return torch.stack([of_one.mean() for of_one in scores.split(counts)]).to(maps.dtype)
 
 
 def localization_error(attributions: Attribution, boxes: tuple[Tensor, ...]) -> Scores:
     """1 - the best IoU of the predicted box with a box of the object."""
     overlaps = [best_overlaps(m, b).mean() for m, b in zip(above_mean(attributions), boxes, strict=True)]
     return 1 - torch.stack(overlaps).to(attributions)
-
-
-def pixel_f1(masks: Attribution, regions: Regions) -> Scores:
-    """2 sum(inside) / (area of the region + sum of the mask); 0 where both are 0."""
-    below = masks.sum((1, 2)) + regions.sum((1, 2))
-    return 2 * (masks * regions).sum((1, 2)) / torch.where(below > 0, below, 1)
 
 
 def above_mean(attributions: Attribution) -> Mask:
@@ -223,12 +221,6 @@ def best_overlaps(mask: Mask, boxes: Tensor) -> Float[Tensor, "m"]:
     shared = sides.clamp_min(0).prod(2)
     areas = [(b[..., 2:] - b[..., :2]).clamp_min(0).prod(2) for b in (predicted, boxes)]
     return (shared / (areas[0] + areas[1] - shared)).amax(1)
-
-
-def log_probability(case: Case, logits: Logits, classes: Tensor) -> Scores:
-    """(n,) logarithm of the probability of ``classes``, finite wherever the logits are."""
-    logs = logsigmoid(logits) if case.classifier.multilabel else logits.log_softmax(1)
-    return logs.gather(1, classes[:, None]).squeeze(1)
 
 
 def _enlarged(image: Tensor, box: Tensor) -> Tensor:

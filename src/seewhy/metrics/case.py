@@ -114,13 +114,8 @@ class Case:
 
     def require(self, need: Need, who: str = "the metric") -> Any:
         """What the case knows of ``need``. SeewhyError says that ``who`` needs it where the case does not have it."""
-        match need:
-            case "class_maps":
-                known: object = self.several_maps()
-            case "forward_passes":  # a part of the cost
-                known = self.cost
-            case _:
-                known = getattr(self, need)
+        known_as = "cost" if need == "forward_passes" else need  # they are a part of the cost
+        known = self.several_maps() if need == "class_maps" else getattr(self, known_as)
         if known is None:
             raise SeewhyError(f"{who} needs {NEEDS[need]}, which {self.data_name} does not have")
         return known
@@ -163,9 +158,9 @@ class Case:
     def present_classes(self) -> Bool[Tensor, "n k"]:
         """The classes that the labels say are in each image."""
         labels: Tensor = self.require("labels")
-        return (
-            labels > 0 if labels.ndim == 2 else torch.arange(self.logits.shape[1], device=labels.device) == labels[:, None]
-        )
+        if labels.ndim == 2:
+            return labels > 0
+        return torch.arange(self.logits.shape[1], device=labels.device) == labels[:, None]
 
     @cached_property
     def seeds(self) -> list[int]:

@@ -57,10 +57,9 @@ class ClassMasks(
 
     def score(self, case: Case) -> Float[Tensor, "n m"]:
         maps, classes = _class_maps(case)
-        columns = []
-        for j in range(len(classes)):
-            masks = read(maps[:, j], "min_max")
-            levels = [(i + 1) / (self.thresholds + 1) for i in range(self.thresholds)]
+        columns, levels = [], [(i + 1) / (self.thresholds + 1) for i in range(self.thresholds)]
+        for of_class in maps.unbind(1):
+            masks = read(of_class, "min_max")
             kept = (case.faded((masks > level).to(masks.dtype), self.baseline) for level in levels)
             columns.append(torch.stack([softmax(case, case.run(images)) for images in kept]).mean(0))
         unmasked = softmax(case, case.logits)

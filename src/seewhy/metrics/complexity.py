@@ -40,7 +40,8 @@ class Complexity(
     """
 
     def score(self, case: Case) -> Scores:
-        return complexity(case.attributions)
+        a = sizes(case.attributions)
+        return torch.special.entr(a / a.sum(1, keepdim=True)).sum(1).clamp(0, log(a.shape[1]))
 
 
 class Sparseness(OfMapAlone, name="sparseness", better="higher", reads="absolute", paper="chalasani2020concise"):
@@ -62,7 +63,11 @@ class Sparseness(OfMapAlone, name="sparseness", better="higher", reads="absolute
     """
 
     def score(self, case: Case) -> Scores:
-        return sparseness(case.attributions)
+        a = sizes(case.attributions).sort(1).values
+        d = a.shape[1]
+        weights = torch.arange(1 - d, d, 2, device=a.device).to(a.dtype) / d
+        # the weights of i and d + 1 - i cancel: a map and its mirror are paired, so that a constant map gives exactly 0
+        return ((a - a.flip(1)) * weights).sum(1) / (2 * a.sum(1))
 
 
 class EffectiveSize(OfMapAlone, name="effective_size", better="lower", reads="absolute", paper="nguyen2020quantitative"):
@@ -87,7 +92,7 @@ class EffectiveSize(OfMapAlone, name="effective_size", better="lower", reads="ab
     threshold: Annotated[float, AtLeast(0), Doc("The share of the map's maximum above which a pixel counts.")] = 1e-5
 
     def score(self, case: Case) -> Scores:
-        return effective_size(case.attributions, self.threshold)
+        return (sizes(case.attributions) > self.threshold).to(case.attributions.dtype).mean(1)
 
 
 class TieShare(OfMapAlone, name="tie_share", better="neither", reads="raw"):
@@ -110,38 +115,13 @@ class TieShare(OfMapAlone, name="tie_share", better="neither", reads="raw"):
     """
 
     def score(self, case: Case) -> Scores:
-        return tie_share(case.attributions)
+        a = case.attributions.flatten(1).sort(1).values
+        same = a[:, 1:] == a[:, :-1]
+        none = same.new_zeros(len(a), 1)
+        return (torch.cat([none, same], 1) | torch.cat([same, none], 1)).to(a.dtype).mean(1)
 
 
-def complexity(attributions: Attribution) -> Scores:
-    """Entropy in nats of |a| / sum |a|."""
-    a = _sizes(attributions)
-    return torch.special.entr(a / a.sum(1, keepdim=True)).sum(1).clamp(0, log(a.shape[1]))
-
-
-def sparseness(attributions: Attribution) -> Scores:
-    """Gini index of |a|."""
-    a = _sizes(attributions).sort(1).values
-    d = a.shape[1]
-    weights = torch.arange(1 - d, d, 2, device=a.device).to(a.dtype) / d
-    # the weights of i and d + 1 - i cancel: a map and its mirror are paired, so that a constant map gives exactly 0
-    return ((a - a.flip(1)) * weights).sum(1) / (2 * a.sum(1))
-
-
-def effective_size(attributions: Attribution, threshold: float = 1e-5) -> Scores:
-    """Share of the pixels with |a| > threshold * max |a|; 1 for a map of zeros."""
-    return (_sizes(attributions) > threshold).to(attributions.dtype).mean(1)
-
-
-def tie_share(attributions: Attribution) -> Scores:
-    """Share of the pixels whose value occurs more than once."""
-    a = attributions.flatten(1).sort(1).values
-    same = a[:, 1:] == a[:, :-1]
-    none = same.new_zeros(len(a), 1)
-    return (torch.cat([none, same], 1) | torch.cat([same, none], 1)).to(a.dtype).mean(1)
-
-
-def _sizes(attributions: Attribution) -> Float[Tensor, "n d"]:
+def sizes(attributions: Attribution) -> Float[Tensor, "n d"]:
     """(n, d) |a| in units of its maximum; a map of zeros becomes a map of ones, the even map."""
     a = read(attributions, "absolute").flatten(1)
     highest = a.amax(1, keepdim=True)

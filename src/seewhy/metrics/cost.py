@@ -3,6 +3,7 @@
 from math import inf, isnan, nan
 from pathlib import Path
 from time import perf_counter
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
-from seewhy.metrics.base import Measure
+from seewhy.metrics.base import METRICS, Measure
 from seewhy.metrics.case import Case, Cost
 from seewhy.types import Attribution, Images, Targets
 
@@ -99,7 +100,17 @@ def _status(key: str) -> float:
 
 
 class CostOfMaps(Measure, family="cost", better="lower", range=(0.0, inf), needs=("cost",), reads="none", explains="any"):
-    """Base of the figures of a batch's cost: their common head."""
+    """Base of the figures of a batch's cost, each called as in ``Cost``: the same for each of its images."""
+
+    missing: ClassVar[str]
+    """Why a figure was not measured."""
+
+    def score(self, case: Case) -> Tensor:
+        name = METRICS.name_of(type(self))
+        value = getattr(case.require(self.needs[-1]), name)
+        if isnan(value):
+            raise SeewhyError(f"{name} was not measured: {self.missing}")
+        return case.images.new_full((len(case.images),), value)
 
 
 class Seconds(CostOfMaps, name="seconds"):
@@ -120,9 +131,7 @@ class Seconds(CostOfMaps, name="seconds"):
     Source: Zhang et al. 2024 (Opti-CAM), column T of their tables.
     """
 
-    def score(self, case: Case) -> Tensor:
-        cost: Cost = case.require("cost")
-        return _each(case, cost.seconds, "seconds", "the maps were not timed")
+    missing: ClassVar[str] = "the maps were not timed"
 
 
 class ForwardEquivalents(CostOfMaps, name="forward_equivalents", needs=("cost", "forward_passes")):
@@ -146,10 +155,9 @@ class ForwardEquivalents(CostOfMaps, name="forward_equivalents", needs=("cost", 
     Source: this library.
     """
 
-    def score(self, case: Case) -> Tensor:
-        cost: Cost = case.require("forward_passes")
-        missing = "it needs an explainer with a classifier whose forward pass has matrix products, and count_flops=True"
-        return _each(case, cost.forward_equivalents, "forward_equivalents", missing)
+    missing: ClassVar[str] = (
+        "it needs an explainer with a classifier whose forward pass has matrix products, and count_flops=True"
+    )
 
 
 class PeakMemory(CostOfMaps, name="peak_memory"):
@@ -170,13 +178,4 @@ class PeakMemory(CostOfMaps, name="peak_memory"):
     Source: this library.
     """
 
-    def score(self, case: Case) -> Tensor:
-        cost: Cost = case.require("cost")
-        return _each(case, cost.peak_memory, "peak_memory", "this needs CUDA, or the CPU under Linux")
-
-
-def _each(case: Case, value: float, name: str, missing: str) -> Tensor:
-    """(n,) the figure of the batch for each of its images; SeewhyError where it could not be measured."""
-    if isnan(value):
-        raise SeewhyError(f"{name} was not measured: {missing}")
-    return case.images.new_full((len(case.images),), value)
+    missing: ClassVar[str] = "this needs CUDA, or the CPU under Linux"

@@ -9,14 +9,14 @@ probabilities. Such a metric needs four steps, one function each:
     logits = pair.kept(ks)                               # or pair.removed(ks)
     values = target_scores(case, logits, value)          # (n, m) probabilities of the class scored
 
-``area`` makes one number of them, and ``resampled`` the curve of the report. Images with different numbers of superpixels
+A metric makes one number of them, and ``resampled`` the curve of the report. Images with different numbers of superpixels
 have different sizes, and their rows no common length: ``by_player_count`` runs the four steps for those with equally many.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,10 +28,17 @@ from seewhy.masking.players import Division, Players, divide
 from seewhy.masking.values import Game
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.options import GameBaselineOption, PlayersOption, Score, SizeOption, Ties, ValueOption
+from seewhy.metrics.options import (
+    GameBaselineOption,
+    PlayersOption,
+    Score,
+    SizeOption,
+    SizesOption,
+    Ties,
+    TiesOption,
+    ValueOption,
+)
 from seewhy.types import Logits, Scores
-
-M = TypeVar("M", bound="OverPlayers")
 
 
 class OverPlayers(Measure, family="ordering", reads="order"):
@@ -41,12 +48,6 @@ class OverPlayers(Measure, family="ordering", reads="order"):
     size: SizeOption = 16
     baseline: GameBaselineOption = "mean_color"
     value: ValueOption = "probability"
-
-
-def with_options_of(measure: OverPlayers, kind: type[M]) -> M:
-    """The metric ``kind`` with the options of another one that has the same."""
-    given: Any = measure
-    return kind(**{option.name: getattr(measure, option.name) for option in fields(given)})
 
 
 @dataclass(eq=False)
@@ -82,17 +83,12 @@ class Curves:
         # nothing removed is all kept, all removed is nothing kept
         points = [(True, p - k) if not keep and k in (0, p) else (keep, k) for keep, k in points]
         missing = [point for point in dict.fromkeys(points) if point not in self._known]
-        n = len(self.order)
-        rank = self.order.argsort(1)
-        rows = torch.arange(n, device=rank.device).repeat(len(missing))
-        found: list[Tensor] = []
-        for start in range(0, len(rows), self.batch):
-            part = rows[start : start + self.batch]
-            wanted = [missing[(start + i) // n] for i in range(len(part))]
-            limit = torch.tensor([k for _, k in wanted], device=rank.device)[:, None]
-            keep = torch.tensor([keep for keep, _ in wanted], device=rank.device)[:, None]
-            found.append(self.game(part, (rank[part] < limit) == keep))
         if missing:
+            n, rank = len(self.order), self.order.argsort(1)
+            each = torch.tensor(missing, device=rank.device).repeat_interleave(n, 0)
+            rows = torch.arange(n, device=rank.device).repeat(len(missing))
+            parts = zip(rows.split(self.batch), each.split(self.batch), strict=True)
+            found = [self.game(part, (rank[part] < wanted[:, 1:]) == (wanted[:, :1] > 0)) for part, wanted in parts]
             self._known.update(zip(missing, torch.cat(found).split(n), strict=True))
         return torch.stack([self._known[point] for point in points], 1)
 
@@ -158,12 +154,6 @@ def target_scores(case: Case, logits: Float[Tensor, "n m k"], value: Score) -> F
     return answers.gather(2, case.scored[:, None, None].expand(-1, logits.shape[1], 1)).squeeze(2)
 
 
-def area(ks: Sequence[int], values: Float[Tensor, "n m"]) -> Scores:
-    """The area under the values at sizes ``ks``, by the trapezoid rule over the share of players in [0, 1]."""
-    x = values.new_tensor(ks) / max(ks)
-    return torch.trapezoid(values, x, dim=1)
-
-
 EVEN = tuple(i / 40 for i in range(41))
 """The shares of players at which the report draws a curve."""
 
@@ -172,3 +162,34 @@ def resampled(ks: Sequence[int], values: Float[Tensor, "n m"]) -> Float[Tensor, 
     """The values at sizes ``ks``, interpolated to ``EVEN`` shares of the players; before the first size, its value."""
     x = np.asarray(ks) / max(ks)
     return torch.from_numpy(np.stack([np.interp(EVEN, x, row) for row in values.double().cpu().numpy()]))
+
+
+class OneCurve(OverPlayers):
+    """Base of metrics of one curve: the values at several sizes while players go, or come, by the order of the map."""
+
+    steps: SizesOption = 0
+    ties: TiesOption = "random"
+
+    @abstractmethod
+    def sizes(self, p: int) -> list[int]:
+        """For which numbers of p players the network is asked."""
+
+    @abstractmethod
+    def logits(self, pair: Curves, ks: Sequence[int]) -> Float[Tensor, "n m k"]:
+        """The logits at each of the sizes ``ks``."""
+
+    @abstractmethod
+    def figure(self, ks: Sequence[int], values: Float[Tensor, "n m"]) -> Scores:
+        """One number of the values at the sizes ``ks``."""
+
+    def score(self, case: Case) -> Scores:
+        return by_player_count(case, self.players, self.size, lambda part: self.figure(*self.values(part)))
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, by_player_count(case, self.players, self.size, lambda part: resampled(*self.values(part)))
+
+    def values(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
+        """The sizes, and the values there, for images with equally many players."""
+        pair = curves(case, self.players, self.size, self.baseline, self.ties)
+        ks = self.sizes(pair.players.p)
+        return ks, target_scores(case, self.logits(pair, ks), self.value)

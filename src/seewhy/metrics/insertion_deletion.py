@@ -1,48 +1,27 @@
 """Insertion and deletion (RISE: Petsiuk et al., 2018)."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.metrics.case import Case
-from seewhy.metrics.curves import (
-    EVEN,
-    Curves,
-    OverPlayers,
-    area,
-    by_player_count,
-    curves,
-    resampled,
-    subset_sizes,
-    target_scores,
-)
-from seewhy.metrics.options import GameBaselineOption, PlayersOption, StepsOption, TiesOption
+from seewhy.metrics.curves import Curves, OneCurve, subset_sizes
+from seewhy.metrics.options import GameBaselineOption, PlayersOption, StepsOption
 from seewhy.types import Scores
 
 
-class AreaUnderCurve(OverPlayers, range=(0.0, 1.0), explains="predicted", paper="petsiuk2018rise"):
-    """Base of deletion and insertion: the area under the probabilities at sizes from 0 to p."""
+class AreaUnderCurve(OneCurve, range=(0.0, 1.0), explains="predicted", paper="petsiuk2018rise"):
+    """Base of deletion and insertion: the area under the values at sizes from 0 to p, by the trapezoid rule."""
 
     players: PlayersOption = "pixels"
     steps: StepsOption = 224
-    ties: TiesOption = "random"
 
-    @abstractmethod
-    def logits(self, pair: Curves, ks: Sequence[int]) -> Float[Tensor, "n m k"]:
-        """The logits at each of the sizes ``ks``."""
+    def sizes(self, p: int) -> list[int]:
+        return subset_sizes(p, self.steps)
 
-    def score(self, case: Case) -> Scores:
-        return by_player_count(case, self.players, self.size, lambda part: area(*self._values(part)))
-
-    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        return EVEN, by_player_count(case, self.players, self.size, lambda part: resampled(*self._values(part)))
-
-    def _values(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
-        pair = curves(case, self.players, self.size, self.baseline, self.ties)
-        ks = subset_sizes(pair.players.p, self.steps)
-        return ks, target_scores(case, self.logits(pair, ks), self.value)
+    def figure(self, ks: Sequence[int], values: Float[Tensor, "n m"]) -> Scores:
+        return torch.trapezoid(values, values.new_tensor(ks) / max(ks), dim=1)
 
 
 class Deletion(

@@ -64,11 +64,6 @@ def ssim(a: Attribution, b: Attribution) -> Scores:
     return _pairs(min_max(a), min_max(b), lambda x, y: float(_ssim(x, y, win_size=window, data_range=1.0)))
 
 
-def similarity(how: Similarity, a: Attribution, b: Attribution) -> Scores:
-    """(n,) the similarity called ``how``."""
-    return SIMILARITIES[how](a, b)
-
-
 SIMILARITIES: dict[Similarity, Callable[[Attribution, Attribution], Scores]] = {
     "rank": rank_correlation,
     "absolute_rank": absolute_rank_correlation,

@@ -7,14 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.metrics.case import Case
-from seewhy.metrics.curves import (
-    OverPlayers,
-    by_player_count,
-    divide_case,
-    sizes_from_one,
-    target_scores,
-    with_options_of,
-)
+from seewhy.metrics.curves import OverPlayers, by_player_count, divide_case, sizes_from_one, target_scores
 from seewhy.metrics.options import SizesOption
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Scores
@@ -25,6 +18,28 @@ class DrawnSets(OverPlayers, range=(0.0, 1.0), reads="min_max", explains="label"
 
     steps: SizesOption = 0
     n_draws: Annotated[int, AtLeast(1), Doc("Sets for each size.")] = 128
+
+    def mean_of_drawn(self, case: Case, best: bool) -> Scores:
+        """Mean of v over sizes and draws; the weights are the min-max scores of the players, or 1 minus these scores."""
+
+        def mean(part: Case) -> Scores:
+            players = divide_case(part, self.players, self.size)
+            worth = players.means(part.attributions)
+            low, high = worth.amin(1, keepdim=True), worth.amax(1, keepdim=True)
+            norm = torch.where(high > low, (worth - low) / torch.where(high > low, high - low, 1), 0)
+            weights = norm if best else 1 - norm
+            game = part.value_function(self.baseline)(part.images, players)
+            generators = [torch.Generator().manual_seed(2 * seed + best) for seed in part.seeds]
+            rows = torch.arange(len(worth), device=worth.device).repeat_interleave(self.n_draws)
+            means = []
+            for k in sizes_from_one(players.p, self.steps):
+                kept = torch.cat([draw_players(w, k, self.n_draws, g) for w, g in zip(weights, generators, strict=True)])
+                pairs = zip(rows.split(part.batch_size), kept.split(part.batch_size), strict=True)
+                logits = torch.cat([game(r, s) for r, s in pairs])
+                means.append(target_scores(part, logits.unflatten(0, (-1, self.n_draws)), self.value).mean(1))
+            return torch.stack(means, 1).mean(1)
+
+        return case.share(self, lambda: by_player_count(case, self.players, self.size, mean))
 
 
 class RLIF(DrawnSets, name="r_lif", better="higher"):
@@ -48,7 +63,7 @@ class RLIF(DrawnSets, name="r_lif", better="higher"):
     """
 
     def score(self, case: Case) -> Scores:
-        return mean_of_drawn(case, self, best=True)
+        return self.mean_of_drawn(case, best=True)
 
 
 class RMIF(DrawnSets, name="r_mif", better="lower"):
@@ -68,7 +83,7 @@ class RMIF(DrawnSets, name="r_mif", better="lower"):
     """
 
     def score(self, case: Case) -> Scores:
-        return mean_of_drawn(case, self, best=False)
+        return self.mean_of_drawn(case, best=False)
 
 
 class RSRG(DrawnSets, name="r_srg", better="higher", range=(-1.0, 1.0)):
@@ -86,32 +101,8 @@ class RSRG(DrawnSets, name="r_srg", better="higher", range=(-1.0, 1.0)):
     """
 
     def score(self, case: Case) -> Scores:
-        lif, mif = with_options_of(self, RLIF), with_options_of(self, RMIF)
+        lif, mif = RLIF(**vars(self)), RMIF(**vars(self))
         return lif.score(case) - mif.score(case)
-
-
-def mean_of_drawn(case: Case, measure: DrawnSets, best: bool) -> Scores:
-    """Mean of v over sizes and draws; the weights are the min-max scores of the players, or 1 minus these scores."""
-    m = measure
-
-    def mean(part: Case) -> Scores:
-        players = divide_case(part, m.players, m.size)
-        worth = players.means(part.attributions)
-        low, high = worth.amin(1, keepdim=True), worth.amax(1, keepdim=True)
-        norm = torch.where(high > low, (worth - low) / torch.where(high > low, high - low, 1), 0)
-        weights = norm if best else 1 - norm
-        game = part.value_function(m.baseline)(part.images, players)
-        generators = [torch.Generator().manual_seed(2 * seed + best) for seed in part.seeds]
-        rows = torch.arange(len(worth), device=worth.device).repeat_interleave(m.n_draws)
-        means = []
-        for k in sizes_from_one(players.p, m.steps):
-            kept = torch.cat([draw_players(w, k, m.n_draws, g) for w, g in zip(weights, generators, strict=True)])
-            pairs = zip(rows.split(part.batch_size), kept.split(part.batch_size), strict=True)
-            logits = torch.cat([game(r, s) for r, s in pairs])
-            means.append(target_scores(part, logits.unflatten(0, (-1, m.n_draws)), m.value).mean(1))
-        return torch.stack(means, 1).mean(1)
-
-    return case.share(measure, lambda: by_player_count(case, m.players, m.size, mean))
 
 
 def draw_players(weights: Float[Tensor, "p"], size: int, n_draws: int, generator: torch.Generator) -> Bool[Tensor, "m p"]:

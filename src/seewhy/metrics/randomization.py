@@ -17,9 +17,9 @@ from seewhy.explainers import Explainer
 from seewhy.maps import Reading, read
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.map_similarity import Similarity, similarity
+from seewhy.metrics.map_similarity import SIMILARITIES, Similarity
 from seewhy.options import AtLeast, Doc
-from seewhy.types import Attribution, Images, Scores
+from seewhy.types import Images, Scores
 
 Cascade = Literal["cascading", "independent"]
 
@@ -46,8 +46,11 @@ class AgainstAnotherNetwork(
 
     def compared(self, case: Case, other: Classifier, what: str) -> Scores:
         """(n,) similarity of the case's maps and those that the same method makes of the ``other`` network."""
-        maps = maps_of(with_classifier(case.require("explainer"), other), case, what)
-        return similarity(self.similarity, read(case.attributions, self.reads), read(maps, self.reads))
+        explainer = with_classifier(case.require("explainer"), other)
+        maps = explainer.explain(case.images, case.explained)
+        if not torch.isfinite(maps).all():
+            raise ImageError(f"{type(explainer).__name__} gives NaN or infinite maps for {what}")
+        return SIMILARITIES[self.similarity](read(case.attributions, self.reads), read(maps, self.reads))
 
 
 class ParameterRandomization(AgainstAnotherNetwork, name="parameter_randomization"):
@@ -130,12 +133,10 @@ def with_classifier(explainer: Explainer, classifier: Classifier) -> Explainer:
     kind = type(explainer).__name__
     if not is_dataclass(explainer) or "classifier" not in {f.name for f in fields(explainer)}:
         raise SeewhyError(f"{kind} has no field 'classifier' that could be exchanged for a randomized network")
-    changes: dict[str, Any] = {"classifier": classifier}
-    for f in fields(explainer):
-        value = getattr(explainer, f.name)
-        if f.init and f.name != "classifier" and isinstance(value, Explainer) and not isinstance(value, type):
-            changes[f.name] = with_classifier(value, classifier)
-    return cast(Explainer, replace(cast(Any, explainer), **changes))
+    given = {f.name: getattr(explainer, f.name) for f in fields(explainer) if f.init}
+    inner = {key: v for key, v in given.items() if isinstance(v, Explainer) and not isinstance(v, type)}
+    changes = {key: with_classifier(method, classifier) for key, method in inner.items()}
+    return cast(Explainer, replace(cast(Any, explainer), **changes, classifier=classifier))
 
 
 def randomized(
@@ -161,8 +162,7 @@ def randomized(
 def stages(n: int, n_layers: int | None) -> list[tuple[int, int]]:
     """``n`` layers in ``n_layers`` runs of nearly equal length, or one each: first and past-last index of each run."""
     m = min(n_layers or n, n)
-    cuts = [round(i * n / m) for i in range(m + 1)]
-    return list(pairwise(cuts))
+    return list(pairwise(round(i * n / m) for i in range(m + 1)))
 
 
 def reinitialize(module: nn.Module, name: str, seed: int) -> None:
@@ -181,10 +181,8 @@ def reinitialize(module: nn.Module, name: str, seed: int) -> None:
             for p in fresh.parameters(recurse=False):
                 spread = float(p.double().std(correction=0)) or float(p.double().abs().mean())
                 p.copy_(float(p.double().mean()) + spread * torch.randn(p.shape, dtype=torch.float32))
-        for own, new in [
-            *zip(module.parameters(recurse=False), fresh.parameters(recurse=False), strict=True),
-            *zip(module.buffers(recurse=False), fresh.buffers(recurse=False), strict=True),
-        ]:
+        owned = [(*m.parameters(recurse=False), *m.buffers(recurse=False)) for m in (module, fresh)]
+        for own, new in zip(*owned, strict=True):
             own.copy_(new)
 
 
@@ -208,14 +206,6 @@ def same_kind(classifier: Classifier, name: str) -> Classifier:
     if like is not None:
         other.module.to(like)
     return replace(other, feature_layer=_layer(classifier))
-
-
-def maps_of(explainer: Explainer, case: Case, network: str) -> Attribution:
-    """The maps of the case's images and classes; SeewhyError if they are not finite."""
-    maps = explainer.explain(case.images, case.explained)
-    if not torch.isfinite(maps).all():
-        raise ImageError(f"{type(explainer).__name__} gives NaN or infinite maps for {network}")
-    return maps
 
 
 def _shapes(classifier: Classifier) -> dict[str, tuple[int, ...]]:

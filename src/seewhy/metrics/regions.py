@@ -91,7 +91,8 @@ class RelevanceIoU(OnRegion, name="relevance_iou", reads="order", paper="moller2
     """
 
     def score(self, case: Case) -> Scores:
-        return relevance_iou(case.attributions, case.require("regions"))
+        rank = relevance_rank(case.attributions, case.require("regions"))
+        return rank / (2 - rank)
 
 
 class PointingGame(OnRegion, name="pointing_game", reads="order", paper="zhang2018topdown"):
@@ -119,7 +120,10 @@ class PointingGame(OnRegion, name="pointing_game", reads="order", paper="zhang20
     tolerance: Annotated[int, AtLeast(0), Doc("How many pixels beside the region still count as a hit.")] = 0
 
     def score(self, case: Case) -> Scores:
-        return pointing_game(case.attributions, case.require("regions"), self.tolerance)
+        a = case.attributions
+        highest = a == a.amax((1, 2), keepdim=True)
+        hits = (highest & dilate(case.require("regions"), self.tolerance)).sum((1, 2))
+        return hits.to(a.dtype) / highest.sum((1, 2))
 
 
 class EnergyPointingGame(OnRegion, name="energy_pointing_game", reads="min_max", paper="wang2020scorecam"):
@@ -164,19 +168,6 @@ def relevance_rank(attributions: Attribution, regions: Regions) -> Scores:
     free = (k - above.sum(1)).to(a.dtype)
     hits = (above & r).sum(1) + free * (tied & r).sum(1) / tied.sum(1)
     return torch.where(k > 0, hits / k.clamp_min(1), 0)
-
-
-def relevance_iou(attributions: Attribution, regions: Regions) -> Scores:
-    """IoU of the region and as many of the highest pixels: k r / (2 k - k r) for a rank accuracy r."""
-    rank = relevance_rank(attributions, regions)
-    return rank / (2 - rank)
-
-
-def pointing_game(attributions: Attribution, regions: Regions, tolerance: int = 0) -> Scores:
-    """Share of the highest pixels that lie in the region or less than ``tolerance`` pixels from it."""
-    highest = attributions == attributions.amax((1, 2), keepdim=True)
-    hits = (highest & dilate(regions, tolerance)).sum((1, 2))
-    return hits.to(attributions.dtype) / highest.sum((1, 2))
 
 
 def dilate(regions: Regions, radius: int) -> Regions:

@@ -15,7 +15,7 @@ from torch import Tensor
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.curves import ranked
-from seewhy.metrics.options import Ties, TiesOption
+from seewhy.metrics.options import TiesOption
 from seewhy.options import AtLeast, Below, Doc
 from seewhy.types import Attribution, Scores
 
@@ -43,10 +43,26 @@ class FilledPixels(
         return self.curve(case)[1].mean(1)
 
     def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        def make() -> Float[Tensor, "n m"]:
-            return stays(case, self.worth(case.attributions), self.shares, self.noise, self.ties)
+        return self.shares, case.share(self, lambda: self.stays(case))
 
-        return self.shares, case.share(self, make)
+    def stays(self, case: Case) -> Float[Tensor, "n m"]:
+        """(n, m) ones and zeros: is the class still predicted when the pixels of the highest worth are filled in?
+
+        A multi-label classifier predicts every class of a probability above one half.
+        """
+        rank = ranked(self.worth(case.attributions).flatten(1), self.ties, case.seeds).argsort(1)
+        p = rank.shape[1]
+        shape, generators = case.images.shape[1:], [torch.Generator().manual_seed(seed) for seed in case.seeds]
+        grain = torch.stack([torch.randn(shape, generator=g, dtype=torch.float32) for g in generators]).to(case.images)
+        grain = grain * self.noise * case.images.new_tensor(case.classifier.std)[:, None, None]
+        found = []
+        for share in self.shares:
+            gone = (rank < min(round(share * p), p - 1)).view(len(rank), *shape[1:])
+            filled = torch.stack([impute(x, g) for x, g in zip(case.images, gone, strict=True)])
+            logits = case.run(torch.where(gone[:, None], filled + grain, case.images).clamp(0, 1))
+            own = logits.gather(1, case.scored[:, None])[:, 0]
+            found.append(own > 0 if case.classifier.multilabel else logits.argmax(1) == case.scored)
+        return torch.stack(found, 1).to(case.attributions)
 
 
 class ROAD(
@@ -106,49 +122,27 @@ class ROADLeast(
         return -maps
 
 
-def stays(case: Case, worth: Attribution, shares: tuple[float, ...], noise: float, ties: Ties) -> Float[Tensor, "n m"]:
-    """(n, m) ones and zeros: is the class still predicted when the pixels of the highest worth are filled in?
-
-    A multi-label classifier predicts every class of a probability above one half.
-    """
-    p = worth[0].numel()
-    rank = ranked(worth.flatten(1), ties, case.seeds).argsort(1)
-    generators = [torch.Generator().manual_seed(seed) for seed in case.seeds]
-    grain = torch.stack([torch.randn(case.images.shape[1:], generator=g, dtype=torch.float32) for g in generators]).to(
-        case.images
-    )
-    grain = grain * noise * case.images.new_tensor(case.classifier.std)[:, None, None]
-    found = []
-    for share in shares:
-        gone = (rank < min(round(share * p), p - 1)).view(len(rank), *case.images.shape[-2:])
-        filled = torch.stack([impute(x, g) for x, g in zip(case.images, gone, strict=True)])
-        logits = case.run(torch.where(gone[:, None], filled + grain, case.images).clamp(0, 1))
-        own = logits.gather(1, case.scored[:, None])[:, 0]
-        found.append(own > 0 if case.classifier.multilabel else logits.argmax(1) == case.scored)
-    return torch.stack(found, 1).to(case.attributions)
-
-
 def impute(image: Float[Tensor, "c h w"], gone: Bool[Tensor, "h w"]) -> Float[Tensor, "c h w"]:
     """The image whose ``gone`` pixels are each the weighted mean of their neighbors."""
     missing = gone.cpu().numpy()
     if not missing.any() or missing.all():
         return image
     values = image.detach().cpu().double().numpy().copy()  # the image is not ours to change
+    at = np.arange(missing.sum())
     number = np.full(missing.shape, -1)
-    number[missing] = np.arange(missing.sum())
-    ys, xs = np.nonzero(missing)
-    at = np.arange(len(ys))
-    weight_sum = np.zeros(len(ys))
-    known = np.zeros((len(ys), len(values)))
+    number[missing] = at
+    # a border of one pixel, which has no number and no color
+    number, bordered = np.pad(number, 1, constant_values=-2), np.pad(values, ((0, 0), (1, 1), (1, 1)))
+    ys, xs = np.nonzero(number >= 0)
+    weight_sum = np.zeros(len(at))
+    known = np.zeros((len(at), len(values)))
     entries: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]] = []
     for (dy, dx), weight in NEIGHBORS.items():
-        y, x = ys + dy, xs + dx
-        inside = (y >= 0) & (y < missing.shape[0]) & (x >= 0) & (x < missing.shape[1])
-        i, y, x = at[inside], y[inside], x[inside]
-        weight_sum[i] += weight
-        other = number[y, x]
-        entries.append((i[other >= 0], other[other >= 0], np.full((other >= 0).sum(), -weight)))
-        known[i[other < 0]] += weight * values[:, y[other < 0], x[other < 0]].T
+        other = number[ys + dy, xs + dx]
+        unknown = other >= 0
+        weight_sum += weight * (other > -2)
+        entries.append((at[unknown], other[unknown], np.full(unknown.sum(), -weight)))
+        known += np.where(unknown, 0, weight * bordered[:, ys + dy, xs + dx]).T
     entries.append((at, at, weight_sum))
     rows, columns, weights = (np.concatenate(part) for part in zip(*entries, strict=True))
     matrix = coo_matrix((weights, (rows, columns)), shape=(len(ys), len(ys))).tocsc()

@@ -1,7 +1,7 @@
 """The map as a segmentation of the object (NN-Explainer, section 4.3)."""
 
 from math import log
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 
@@ -46,7 +46,8 @@ class MaskAccuracy(MaskOnRegion, name="mask_accuracy"):
     """
 
     def score(self, case: Case) -> Scores:
-        return mask_accuracy(masks_of(case, self.use, self.scale), case.require("regions"))
+        masks = masks_of(case, self.use, self.scale)
+        return torch.where(case.require("regions"), masks, 1 - masks).mean((1, 2))
 
 
 class MaskMAE(MaskOnRegion, name="mask_mae", better="lower"):
@@ -67,7 +68,8 @@ class MaskMAE(MaskOnRegion, name="mask_mae", better="lower"):
     """
 
     def score(self, case: Case) -> Scores:
-        return mask_mae(masks_of(case, self.use, self.scale), case.require("regions"))
+        masks = masks_of(case, self.use, self.scale)
+        return (masks - case.require("regions").to(masks.dtype)).abs().mean((1, 2))
 
 
 class MaskIoU(MaskOnRegion, name="mask_iou"):
@@ -88,7 +90,10 @@ class MaskIoU(MaskOnRegion, name="mask_iou"):
     """
 
     def score(self, case: Case) -> Scores:
-        return mask_iou(masks_of(case, self.use, self.scale), case.require("regions"))
+        masks = masks_of(case, self.use, self.scale)
+        g = case.require("regions").to(masks.dtype)
+        union = torch.maximum(masks, g).sum((1, 2))
+        return torch.minimum(masks, g).sum((1, 2)) / torch.where(union > 0, union, 1)
 
 
 class SaliencyScore(
@@ -139,23 +144,6 @@ class SaliencyScore(
         return masks.mean((1, 2)).clamp_min(0.05).log() - sure.to(masks.dtype)
 
 
-def mask_accuracy(masks: Attribution, regions: Regions) -> Scores:
-    """Mean of m g + (1 - m)(1 - g)."""
-    return torch.where(regions, masks, 1 - masks).mean((1, 2))
-
-
-def mask_mae(masks: Attribution, regions: Regions) -> Scores:
-    """Mean of |m - g|."""
-    return (masks - regions.to(masks.dtype)).abs().mean((1, 2))
-
-
-def mask_iou(masks: Attribution, regions: Regions) -> Scores:
-    """Sum of min(m, g) over sum of max(m, g); 0 where both are 0."""
-    g = regions.to(masks.dtype)
-    union = torch.maximum(masks, g).sum((1, 2))
-    return torch.minimum(masks, g).sum((1, 2)) / torch.where(union > 0, union, 1)
-
-
 def masks_of(case: Case, use: ReferenceMask, scale: MaskScale) -> Attribution:
     """(n, h, w) the masks in [0, 1] that are measured."""
     maps = case.attributions
@@ -165,5 +153,4 @@ def masks_of(case: Case, use: ReferenceMask, scale: MaskScale) -> Attribution:
         case "zeros" | "halves" | "ones":
             return torch.full_like(maps, {"zeros": 0.0, "halves": 0.5, "ones": 1.0}[use])
         case "region":
-            regions: Regions = case.require("regions", 'use="region"')
-            return regions.to(maps.dtype)
+            return cast(Regions, case.require("regions", 'use="region"')).to(maps.dtype)

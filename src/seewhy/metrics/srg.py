@@ -1,6 +1,5 @@
 """LIF, MIF and their difference SRG, over players that are ranked by the map (Salvage, algorithm 1)."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,42 +8,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seewhy.metrics.case import Case
-from seewhy.metrics.curves import (
-    EVEN,
-    Curves,
-    OverPlayers,
-    by_player_count,
-    curves,
-    resampled,
-    sizes_from_one,
-    target_scores,
-    with_options_of,
-)
+from seewhy.metrics.curves import EVEN, Curves, OneCurve, OverPlayers, by_player_count, curves, sizes_from_one, target_scores
 from seewhy.metrics.options import PlayersOption, SizeOption, SizesOption, TiesOption
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Scores
 
 
-class MeanOverSizes(OverPlayers, range=(0.0, 1.0), explains="label", paper="salvage2025"):
+class MeanOverSizes(OneCurve, range=(0.0, 1.0), explains="label", paper="salvage2025"):
     """Base of LIF and MIF: the mean of v over sets of 1 to p players."""
 
-    steps: SizesOption = 0
-    ties: TiesOption = "random"
+    def sizes(self, p: int) -> list[int]:
+        return sizes_from_one(p, self.steps)
 
-    @abstractmethod
-    def logits(self, pair: Curves, ks: Sequence[int]) -> Float[Tensor, "n m k"]:
-        """The logits with so many players kept, for each of the sizes ``ks``."""
-
-    def score(self, case: Case) -> Scores:
-        return by_player_count(case, self.players, self.size, lambda part: self._values(part)[1].mean(1))
-
-    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        return EVEN, by_player_count(case, self.players, self.size, lambda part: resampled(*self._values(part)))
-
-    def _values(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
-        pair = curves(case, self.players, self.size, self.baseline, self.ties)
-        ks = sizes_from_one(pair.players.p, self.steps)
-        return ks, target_scores(case, self.logits(pair, ks), self.value)
+    def figure(self, ks: Sequence[int], values: Float[Tensor, "n m"]) -> Scores:
+        return values.mean(1)
 
 
 class LIF(
@@ -124,11 +101,11 @@ class SRG(
     ties: TiesOption = "random"
 
     def score(self, case: Case) -> Scores:
-        lif, mif = with_options_of(self, LIF), with_options_of(self, MIF)
+        lif, mif = LIF(**vars(self)), MIF(**vars(self))
         return lif.score(case) - mif.score(case)
 
     def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
-        lif, mif = with_options_of(self, LIF), with_options_of(self, MIF)
+        lif, mif = LIF(**vars(self)), MIF(**vars(self))
         return EVEN, lif.curve(case)[1] - mif.curve(case)[1]
 
 

@@ -8,22 +8,12 @@ import numpy as np
 
 from seewhy.report.digits import printed
 
-COLORS, DASHES = 6, 4
-"""Colors that most eyes tell apart, also color-blind ones; and dashes for the lines that share a color."""
-
 
 class Tick(NamedTuple):
     """A mark on an axis, in the units of the drawing."""
 
     at: float
     label: str
-
-
-class Style(NamedTuple):
-    """The numbers of a color and of a dash in the style sheet."""
-
-    color: int
-    dash: int
 
 
 class Axis(NamedTuple):
@@ -45,11 +35,6 @@ class Axis(NamedTuple):
             return [Tick(self(v), _seconds_label(v)) for v in log_values(self.low, self.high)]
         values, places = round_values(self.low, self.high)
         return [Tick(self(v), printed(v, places)) for v in values]
-
-
-def style(i: int) -> Style:
-    """The style of the i-th explainer. After 24 explainers styles repeat, and labels alone tell lines apart."""
-    return Style(i % COLORS, i // COLORS % DASHES)
 
 
 def axis(values: Iterable[float], start: float, end: float, log: bool = False, room: float = 0.05) -> Axis:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from seewhy.evaluation.run import Run
-from seewhy.report.charts import Axis, Rectangle, Style, Tick, axis, line, style
+from seewhy.report.charts import Rectangle, Tick, axis, line
 from seewhy.report.leaderboard import Ranking
-from seewhy.report.run_numbers import COST, explainers_of
 
 DRAWING_WIDTH = 760.0
 PLOT = Rectangle(left=62.0, top=16.0, right=744.0, bottom=352.0)
@@ -36,7 +35,6 @@ class Mark(NamedTuple):
 
     name: str
     number: int
-    style: Style
     seconds: float
     value: float
     front: bool
@@ -62,7 +60,8 @@ def seconds_each(run: Run) -> dict[str, float]:
     spent = run.manifest.seconds.explainers
     rows = run.scores.select("explainer", "index", "explained").unique().group_by("explainer").len()
     counts: dict[str, int] = dict(rows.iter_rows())
-    return {name: spent[name] / counts[name] for name in explainers_of(run) if spent.get(name, 0) > 0 and counts.get(name)}
+    timed = [name for name in run.manifest.explainers if spent.get(name, 0) > 0 and name in counts]
+    return {name: spent[name] / counts[name] for name in timed}
 
 
 def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
@@ -79,52 +78,37 @@ def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
 
 def scatters(run: Run, rankings: list[Ranking]) -> list[Scatter]:
     """A chart for each metric by which one figure is better than another."""
-    each, names = seconds_each(run), explainers_of(run)
-    reference = {name for name, about in run.manifest.explainers.items() if about.family == "reference"}
-    charts = []
-    for ranking in rankings:
-        better = ranking.metric.higher_is_better
-        known = {name: ranking.entries[name].figure.value for name in names if name in each and name in ranking.entries}
-        if better is None or ranking.metric.family == COST or not known:
-            continue
-        competing = {name: (each[name], -value if better else value) for name, value in known.items()}
-        ahead = front({name: point for name, point in competing.items() if name not in reference})
-        x_axis = axis([each[name] for name in known], PLOT.left, PLOT.right - 60, log=True, room=0.06)
-        y_axis = axis(known.values(), PLOT.bottom, PLOT.top, room=0.08)
-        charts.append(_scatter(ranking.metric.name, better, each, known, ahead, (x_axis, y_axis), names, reference))
-    return charts
+    each = seconds_each(run)
+    judging = [ranking for ranking in rankings if ranking.metric.has_ranks]
+    return [_scatter(run, ranking, each) for ranking in judging if not each.keys().isdisjoint(ranking.entries)]
 
 
-def _scatter(
-    metric: str,
-    better: bool,
-    each: Mapping[str, float],
-    known: Mapping[str, float],
-    ahead: list[str],
-    axes: tuple[Axis, Axis],
-    names: list[str],
-    reference: set[str],
-) -> Scatter:
-    x_axis, y_axis = axes
+def _scatter(run: Run, ranking: Ranking, each: Mapping[str, float]) -> Scatter:
+    about, better = run.manifest.explainers, ranking.metric.higher_is_better
+    known = {name: ranking.entries[name].figure.value for name in each if name in ranking.entries}
+    competing = {name: value for name, value in known.items() if about[name].family != "reference"}
+    ahead = front({name: (each[name], -value if better else value) for name, value in competing.items()})
+    x_axis = axis([each[name] for name in known], PLOT.left, PLOT.right - 60, log=True, room=0.06)
+    y_axis = axis(known.values(), PLOT.bottom, PLOT.top, room=0.08)
     places = {name: (x_axis(each[name]), y_axis(value)) for name, value in known.items()}
     labels = _labels(places, [*ahead, *(name for name in known if name not in ahead)])
+    numbers = {name: number for number, name in enumerate(about)}
     marks = [
         Mark(
             name=name,
-            number=names.index(name),
-            style=style(names.index(name)),
+            number=numbers[name],
             seconds=each[name],
-            value=value,
+            value=known[name],
             front=name in ahead,
-            reference=name in reference,
-            x=places[name][0],
-            y=places[name][1],
+            reference=name not in competing,
+            x=x,
+            y=y,
             label=labels[name],
         )
-        for name, value in known.items()
+        for name, (x, y) in places.items()
     ]
     path = line([places[name][0] for name in ahead], [places[name][1] for name in ahead]) if ahead else ""
-    return Scatter(metric, better, x_axis.ticks(), y_axis.ticks(), marks, path)
+    return Scatter(ranking.metric.name, better, x_axis.ticks(), y_axis.ticks(), marks, path)
 
 
 def _labels(marks: Mapping[str, tuple[float, float]], order: list[str]) -> dict[str, tuple[float, float, str] | None]:

@@ -1,17 +1,16 @@
 """Mean curves of a metric with a band over images, laid out as a chart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from seewhy.evaluation.bootstrap import Array
 from seewhy.evaluation.manifest import AboutMetric
 from seewhy.evaluation.run import Run
 from seewhy.evaluation.statistics import Estimate, mean_intervals
-from seewhy.report.charts import Axis, Style, Tick, axis, band, line, spread_labels, style
-from seewhy.report.run_numbers import explainers_of
+from seewhy.report.charts import Rectangle, Tick, axis, band, line, spread_labels
+from seewhy.report.run_numbers import finite_rows
 
 CHART_WIDTH = 600.0
 LEFT_MARGIN, TOP_MARGIN, BOTTOM_MARGIN = 52.0, 14.0, 46.0
@@ -30,7 +29,6 @@ class Series(NamedTuple):
 
     name: str
     number: int
-    style: Style
     path: str
     band: str
     label_y: float
@@ -39,17 +37,14 @@ class Series(NamedTuple):
 
 
 class CurveChart(NamedTuple):
-    """The curves of one metric. ``right`` and ``bottom`` end the plot; labels are on the right of the plot."""
+    """The curves of one metric; labels are on the right of the plot."""
 
     metric: str
     higher_is_better: bool | None
     axes: tuple[str, str]
     width: float
     height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
+    plot: Rectangle
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     series: list[Series]
@@ -61,32 +56,21 @@ def curve_charts(run: Run) -> list[CurveChart]:
     grouped = run.curves.partition_by("metric", "explainer", as_dict=True, maintain_order=True)
     charts = []
     for name, about in run.manifest.metrics.items():
-        frames = {e: grouped[name, e] for e in explainers_of(run) if (name, e) in grouped}
+        frames = {e: grouped[name, e] for e in run.manifest.explainers if (name, e) in grouped}
         at = [float(place) for place in run.manifest.curves.get(name, [])]
-        found = _mean_curves(frames, at)
-        if found:
-            charts.append(_chart(name, about, at, found, explainers_of(run)))
+        if len(at) > 1 and (found := _mean_curves(frames, len(at))):
+            charts.append(_chart(name, about, at, found, list(run.manifest.explainers)))
     return charts
 
 
-def _mean_curves(frames: Mapping[str, pl.DataFrame], places: list[float]) -> dict[str, list[Estimate]]:
-    """The mean at each place, by explainer. Curves of another length, or with a NaN, are left out."""
-    found = {}
-    for name, frame in frames.items():
-        whole = frame.filter((pl.col("values").list.len() == len(places)) & (pl.col("values").list.len() > 1))
-        values: Array = np.array(whole["values"].to_list(), dtype=np.float64).reshape(len(whole), -1)
-        finite = np.isfinite(values).all(1)
-        if finite.any():
-            images = whole["index"].to_numpy()[finite]
-            kept = values[finite][:, drawn_places(len(places))]
-            found[name] = mean_intervals(kept, trials=TRIALS, images=images if len(set(images)) < len(images) else None)
-    return found
-
-
-def _wanted_label_places(end_ys: list[float], found: Mapping[str, list[Estimate]], y_axis: Axis) -> list[float]:
-    """The place of each label: at the end of its line. Lines that end near each other are in the order of their means."""
-    means = [float(np.mean([y_axis(p.value) for p in points])) for points in found.values()]
-    return [INDISTINCT_ENDS * round(end / INDISTINCT_ENDS) + mean / 1000 for end, mean in zip(end_ys, means, strict=True)]
+def _mean_curves(frames: Mapping[str, pl.DataFrame], length: int) -> dict[str, list[Estimate]]:
+    """The mean at each place that is drawn, by explainer. Curves of another length, or with a NaN, are left out."""
+    read = {name: finite_rows(frame, "values", length) for name, frame in frames.items()}
+    return {
+        name: mean_intervals(values[:, drawn_places(length)], trials=TRIALS, images=kept["index"].to_list())
+        for name, (kept, values) in read.items()
+        if len(kept)
+    }
 
 
 def drawn_places(n: int) -> list[int]:
@@ -104,23 +88,24 @@ def _chart(
     xs = [places[i] for i in drawn_places(len(places))]
     height = max(300.0, LABEL_GAP * len(found) + TOP_MARGIN + BOTTOM_MARGIN)
     right = CHART_WIDTH - 18 - LABEL_LETTER_WIDTH * min(24, max(map(len, found)))
-    x_axis = axis(xs, LEFT_MARGIN, right, room=0.0)
-    ends = [v for points in found.values() for p in points for v in (p.value, p.low, p.high)]
-    y_axis = axis(ends, height - BOTTOM_MARGIN, TOP_MARGIN)
+    plot = Rectangle(LEFT_MARGIN, TOP_MARGIN, right, height - BOTTOM_MARGIN)
+    x_axis = axis(xs, plot.left, plot.right, room=0.0)
+    y_axis = axis([end for points in found.values() for p in points for end in p[:3]], plot.bottom, plot.top)
     at = [x_axis(x) for x in xs]
-    end_ys = [y_axis(points[-1].value) for points in found.values()]
-    labels = spread_labels(
-        _wanted_label_places(end_ys, found, y_axis), LABEL_GAP, TOP_MARGIN, height - BOTTOM_MARGIN + LABEL_GAP / 2
-    )
+
+    def drawn(values: Iterable[float]) -> list[float]:
+        return [y_axis(value) for value in values]
+
+    lines = {explainer: drawn(p.value for p in points) for explainer, points in found.items()}
+    # labels stand at the ends of the lines; of lines that end near each other, in the order of their means
+    wanted = [INDISTINCT_ENDS * round(ys[-1] / INDISTINCT_ENDS) + float(np.mean(ys)) / 1000 for ys in lines.values()]
+    labels = spread_labels(wanted, LABEL_GAP, plot.top, plot.bottom + LABEL_GAP / 2)
     series = []
-    for (explainer, points), label, end in zip(found.items(), labels, end_ys, strict=True):
-        ys = [y_axis(p.value) for p in points]
-        lows, highs = ([y_axis(end) for end in ends] for ends in ([p.low for p in points], [p.high for p in points]))
-        known = all(np.isfinite([*lows, *highs]))
-        number = explainers.index(explainer)
+    for (explainer, points), label in zip(found.items(), labels, strict=True):
+        ys, lows, highs = lines[explainer], drawn(p.low for p in points), drawn(p.high for p in points)
         summary = f"{explainer}: from {points[0].value:.3g} to {points[-1].value:.3g}"
-        around = band(at, lows, highs) if known else ""
-        series.append(Series(explainer, number, style(number), line(at, ys), around, label, end, summary))
+        around = band(at, lows, highs) if np.isfinite([*lows, *highs]).all() else ""
+        series.append(Series(explainer, explainers.index(explainer), line(at, ys), around, label, ys[-1], summary))
     x_label, y_label = about.axes if about.axes and len(about.axes) == 2 else ("", "")
     return CurveChart(
         metric=name,
@@ -128,10 +113,7 @@ def _chart(
         axes=(x_label, y_label),
         width=CHART_WIDTH,
         height=height,
-        left=LEFT_MARGIN,
-        right=right,
-        top=TOP_MARGIN,
-        bottom=height - BOTTOM_MARGIN,
+        plot=plot,
         x_ticks=x_axis.ticks(),
         y_ticks=y_axis.ticks(),
         series=series,

@@ -1,6 +1,7 @@
 """The similarity of the maps of two explainers: rank correlation over a coarse grid."""
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -37,30 +38,23 @@ class MapSimilarity(NamedTuple):
     @property
     def means(self) -> Array:
         """(e, e) means over the rows; NaN where no row is defined."""
-        known = np.isfinite(self.rows)
-        sums, counts = np.where(known, self.rows, 0).sum(0), known.sum(0)
-        return np.where(counts > 0, sums / np.maximum(1, counts), np.nan)
+        means: Array = np.ma.masked_invalid(self.rows).mean(axis=0).filled(np.nan)
+        return means
 
     def lowest(self, among: list[str], most: int = 6) -> list[Disagreement]:
         """The rows and pairs of explainers with the lowest correlation; no image and no pair twice."""
         places = [i for i, name in enumerate(self.explainers) if name in among]
-        pairs = [(i, j) for i in places for j in places if i < j]
-        if not pairs or not self.keys:
-            return []
-        values = np.stack([self.rows[:, i, j] for i, j in pairs], axis=1)
+        cells = [(row, i, j) for row in range(len(self.keys)) for i, j in combinations(places, 2)]
+        known = [cell for cell in cells if np.isfinite(self.rows[cell])]
         found: list[Disagreement] = []
-        images, used = set[int](), set[int]()
-        for place in np.argsort(np.where(np.isfinite(values), values, np.inf), axis=None, kind="stable").tolist():
-            row, pair = divmod(place, len(pairs))
-            if not np.isfinite(values[row, pair]) or len(found) == most:
-                break
-            if self.keys[row].image in images or pair in used:
-                continue
-            images.add(self.keys[row].image)
-            used.add(pair)
-            first, second = (self.explainers[i] for i in pairs[pair])
-            found.append(Disagreement(self.keys[row], first, second, float(values[row, pair])))
-        return found
+        images, pairs = set[int](), set[tuple[int, int]]()
+        for row, i, j in sorted(known, key=lambda cell: self.rows[cell]):
+            key = self.keys[row]
+            if key.image not in images and (i, j) not in pairs:
+                images.add(key.image)
+                pairs.add((i, j))
+                found.append(Disagreement(key, self.explainers[i], self.explainers[j], float(self.rows[row, i, j])))
+        return found[:most]
 
 
 def map_similarity(maps: Mapping[str, Maps]) -> MapSimilarity:

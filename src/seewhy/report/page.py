@@ -14,10 +14,9 @@ from seewhy.errors import SeewhyError
 from seewhy.evaluation.run import Run, open_run
 from seewhy.explanation import overlay
 from seewhy.files import staged
-from seewhy.report import prose
+from seewhy.report import prose, tables
 from seewhy.report.digits import place, printed, seconds
 from seewhy.report.section import Section, section
-from seewhy.report.tables import ARROWS, BETTER, MARKS, as_csv, as_latex, as_markdown, by_family, places, scores_csv
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:
@@ -42,18 +41,16 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> l
     sections = [section(run, title, number) for number, (title, run) in enumerate(titled(opened), start=1)]
     titles = [(s.title, s.rankings) for s in sections]
     texts = {
-        ".md": as_markdown(titles),
-        ".tex": as_latex(titles),
-        ".csv": as_csv(titles),
-        ".scores.csv": scores_csv([(s.title, s.run) for s in sections]),
-        ".html": page(sections, out.stem),
+        out.name: page(sections, out.stem),
+        f"{out.stem}.md": tables.as_markdown(titles),
+        f"{out.stem}.tex": tables.as_latex(titles),
+        f"{out.stem}.csv": tables.as_csv(titles),
+        f"{out.stem}.scores.csv": tables.scores_csv([(s.title, s.run) for s in sections]),
     }
     with staged(out.parent) as folder:
-        for suffix, text in texts.items():
-            (folder / f"{out.stem if suffix != '.html' else ''}{suffix if suffix != '.html' else out.name}").write_text(
-                text, encoding="utf-8"
-            )
-    return [out, *(out.with_name(out.stem + suffix) for suffix in texts if suffix != ".html")]
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    return [out.with_name(name) for name in texts]
 
 
 def titled(runs: Sequence[Run]) -> list[tuple[str, Run]]:
@@ -67,36 +64,38 @@ def titled(runs: Sequence[Run]) -> list[tuple[str, Run]]:
 
 def page(sections: Sequence[Section], stem: str) -> str:
     """The page as text. Its words are in the templates and in ``prose``."""
-    environment = Environment(
-        loader=PackageLoader("seewhy.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("seewhy.report")
     environment.filters.update(
         printed=printed,
         seconds=seconds,
         place=place,
         breakable=breakable,
         and_list=prose.and_list,
-        places=places,
+        places=tables.places,
         lowest=lambda e: e.low if isfinite(e.low) else e.value,
         highest=lambda e: e.high if isfinite(e.high) else e.value,
     )
-    ramps = {name: [to_hex(colormaps[name](i / 8)) for i in range(9)] for name in (overlay.SEQUENTIAL, overlay.DIVERGING)}
     return environment.get_template("page.html.j2").render(
         sections=sections,
         stem=stem,
-        arrow=ARROWS,
-        better=BETTER,
-        mark=MARKS,
-        by_family=by_family,
-        questions=prose.QUESTIONS,
-        class_name=prose.class_name,
-        ramps=ramps,
+        prose=prose,
+        tables=tables,
         to_json=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     )
+
+
+def templates(package: str) -> Environment:
+    """The templates of a package, which escape all values. ``ramps``: the colors of maps by the name of a color scale."""
+    environment = Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scales = overlay.SEQUENTIAL, overlay.DIVERGING
+    environment.globals["ramps"] = {name: [to_hex(colormaps[name](i / 8)) for i in range(9)] for name in scales}
+    return environment
 
 
 def breakable(name: str) -> Markup:

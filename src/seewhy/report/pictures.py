@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 from PIL import Image
-from torch import Tensor
 
+from seewhy.data.pictures import to_tensor
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.run import Run
 from seewhy.explanation import overlay
 from seewhy.report.map_similarity import Maps
-from seewhy.report.run_numbers import Key, MetricValues, explainers_of
+from seewhy.report.run_numbers import Key, MetricValues
 
 TILE_SIDE = 160
 """Shorter side of a picture, in pixels."""
@@ -61,12 +61,11 @@ class Gallery:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._made: dict[tuple[int, int, str], str] = {}
 
     @cached_property
     def maps(self) -> dict[str, Maps]:
         """The maps of each explainer."""
-        return {name: self.run.maps(name) for name in explainers_of(self.run)}
+        return {name: self.run.maps(name) for name in self.run.manifest.explainers}
 
     @cached_property
     def keys(self) -> list[Key]:
@@ -76,34 +75,21 @@ class Gallery:
 
     def picture(self, index: int) -> str:
         """An image as the network saw it, as a data URI."""
-        return self._uri((index, -1, ""))
+        return overlay.data_uri(overlay.enlarge(self._read(index), TILE_SIDE), QUALITY)
 
     def overlay(self, key: Key, explainer: str) -> str | None:
         """An image with a map over it, as a data URI; None if the map was not kept."""
-        return self._uri((*key, explainer)) if key in self.maps.get(explainer, {}) else None
+        values = self.maps[explainer].get(key)
+        if values is None:
+            return None
+        shown = overlay.overlay(to_tensor(self._read(key.image)), torch.from_numpy(values), TILE_SIDE)
+        return overlay.data_uri(shown, QUALITY)
 
     def _read(self, index: int) -> Image.Image:
         try:
             return self.run.picture(index)
         except OSError as error:
             raise SeewhyError(f"a picture of {self.run.folder} cannot be read ({error}): delete it from pictures/") from None
-
-    def _uri(self, what: tuple[int, int, str]) -> str:
-        if what not in self._made:
-            index, explained, explainer = what
-            picture = self._read(index)
-            if explainer:
-                values = torch.from_numpy(self.maps[explainer][index, explained])
-                shown = overlay.overlay(_pixels(picture), values, TILE_SIDE)
-            else:
-                shown = overlay.enlarge(picture, TILE_SIDE)
-            self._made[what] = overlay.data_uri(shown, QUALITY)
-        return self._made[what]
-
-
-def _pixels(picture: Image.Image) -> Tensor:
-    """(3, h, w) in [0, 1]."""
-    return torch.from_numpy(np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255)
 
 
 def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
@@ -114,7 +100,7 @@ def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
     known = run.images.filter(pl.col("index").is_in(list(explained)))
     right = known.filter(pl.col("correct").fill_null(False))
     labeled = bool(known["correct"].is_not_null().any())
-    by_class: dict[int, list[dict[str, object]]] = {}
+    by_class: dict[int, list[dict[str, Any]]] = {}
     for row in (right if len(right) else known).sort("index").iter_rows(named=True):
         for label in row["labels"] or [row["predicted"]]:
             by_class.setdefault(label, []).append(row)
@@ -126,16 +112,10 @@ def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
         fresh = [row for row in by_class[label] if row["index"] not in {image.key.image for image in images}]
         if fresh:
             row = fresh[int(random.integers(len(fresh)))]
-            images.append(_sample_image(row, label, explained))
+            classes_of = explained[row["index"]]
+            key = Key(row["index"], label if label in classes_of else classes_of[0])
+            images.append(SampleImage(key, row["image_id"], label, row["labels"], row["predicted"], row["probability"]))
     return Sample(images, bool(len(right)) if labeled else None, len(classes))
-
-
-def _sample_image(row: dict[str, object], label: int, explained: dict[int, list[int]]) -> SampleImage:
-    index = int(str(row["index"]))
-    classes = explained[index]
-    key = Key(index, label if label in classes else classes[0])
-    labels = list(cast(list[int], row["labels"]))
-    return SampleImage(key, str(row["image_id"]), label, labels, int(str(row["predicted"])), float(str(row["probability"])))
 
 
 def extremes(values: MetricValues, keys: Sequence[Key], higher_is_better: bool) -> tuple[list[Extreme], list[Extreme]]:

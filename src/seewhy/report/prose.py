@@ -1,7 +1,7 @@
 """What was measured and how, in words for a reader who sees a run for the first time."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -10,6 +10,7 @@ from seewhy.evaluation.manifest import AboutExplainer, AboutMetric, Manifest
 from seewhy.evaluation.run import Run
 from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
+from seewhy.registry import Registry
 from seewhy.report.digits import seconds
 
 EXPLAINED = {
@@ -36,46 +37,19 @@ QUESTIONS = {
 }
 
 
-class Fact(NamedTuple):
-    """A line of the setup: what was set, and its value."""
-
-    what: str
-    value: str
-
-
-class GlossaryLine(NamedTuple):
-    """An explainer or a metric: what it is, its options, its limit of images, and the time it took."""
-
-    name: str
-    family: str
-    summary: str
-    better: str
-    reads: str
-    options: str
-    limit: str
-    seconds: str
-
-
-class FailureKind(NamedTuple):
-    """A kind of failure: what failed, why, how often, and on which images (some of them)."""
-
-    what: str
-    error: str
-    times: int
-    images: list[str]
-
-
-def facts(run: Run) -> list[Fact]:
+def facts(run: Run) -> dict[str, str]:
     """What was measured and how. A line is left out if the manifest does not say it."""
     m, asked = run.manifest, run.manifest.asked
     dataset, kind, model = dict(asked.dataset), asked.classifier.get("module"), m.details.get("model")
     named = " ".join(str(part) for part in (model, f"({kind})" if kind and model else kind) if part)
-    network = [named, f"{len(m.classes)} classes" if m.classes else "", _size(asked.classifier.get("input_size"))]
+    size = asked.classifier.get("input_size")
+    pixels = f"images of {' × '.join(map(str, size))} pixels" if size else ""
+    network = [named, f"{len(m.classes)} classes" if m.classes else "", pixels]
     name = dataset.pop("name", None) or m.details.get("data")
     found = {
         "Classifier": ", ".join(part for part in network if part),
         "Weights": f"fingerprint {asked.weights}" if asked.weights else "",
-        "Dataset": ", ".join(part for part in (str(name or ""), _options(dataset)) if part),
+        "Dataset": ", ".join(part for part in (str(name or ""), options(dataset)) if part),
         "Images": _images(run),
         "Class explained": _class(asked.target, EXPLAINED),
         "Class scored": _class(asked.scored, SCORED),
@@ -86,32 +60,34 @@ def facts(run: Run) -> list[Fact]:
         "Machine": ", ".join(str(part) for part in (m.hardware, m.details.get("device")) if part),
         "Software": ", ".join(f"{package} {version}" for package, version in m.versions.items()),
     }
-    return [Fact(what, value) for what, value in found.items() if value]
+    return {what: value for what, value in found.items() if value}
 
 
-def explainer_glossary(run: Run) -> list[GlossaryLine]:
-    return [
-        _line_about(name, about, about.method, EXPLAINERS, run.manifest.seconds.explainers.get(name))
-        for name, about in run.manifest.explainers.items()
-    ]
+def summary(name: str, about: AboutExplainer | AboutMetric) -> str:
+    """What an explainer or a metric is; nothing if it is not registered here.
+
+    The registered name comes first where ``name`` is another one, such as a name with options.
+    """
+    registry: Registry[Any]
+    known, registry = (about.metric, METRICS) if isinstance(about, AboutMetric) else (about.method, EXPLAINERS)
+    said = first_sentence(registry[known]) if known in registry else ""
+    return said if known == name or not said else f"{known}: {said}"
 
 
-def metric_glossary(run: Run) -> list[GlossaryLine]:
-    return [
-        _line_about(name, about, about.metric, METRICS, run.manifest.seconds.metrics.get(name))
-        for name, about in run.manifest.metrics.items()
-    ]
+def options(given: Mapping[str, Any]) -> str:
+    """The options that have a value; a switch that is off is left out."""
+    said = [(key, value) for key, value in given.items() if value is not None and value is not False]
+    return ", ".join(key if value is True else f"{key} {_short(value)}" for key, value in said)
 
 
-def failures(run: Run) -> list[FailureKind]:
-    """The failures by kind, the most frequent first."""
+def failures(run: Run) -> list[tuple[str, str, list[str]]]:
+    """The failures by kind, the most frequent first: what failed, why, and on which images."""
     found: dict[tuple[str, str], list[str]] = {}
     for failure in run.manifest.failures:
         explainer, metric = failure.explainer, failure.metric
         what = f"{metric} of {explainer}" if metric and explainer else explainer or metric or "reading the image"
         found.setdefault((what, failure.error), []).append(failure.image_id)
-    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-    return [FailureKind(what, error, len(images), images[:20]) for (what, error), images in ordered]
+    return sorted(((*kind, images) for kind, images in found.items()), key=lambda kind: -len(kind[2]))
 
 
 def class_name(run: Run, index: int) -> str:
@@ -153,33 +129,6 @@ def _time(manifest: Manifest) -> str:
     return "; ".join(said)
 
 
-def _line_about(
-    name: str, about: AboutExplainer | AboutMetric, known: str, registry: Any, took: float | None
-) -> GlossaryLine:
-    summary = first_sentence(registry[known]) if known in set(registry) else ""
-    words = {True: "higher", False: "lower", None: "neither"}
-    return GlossaryLine(
-        name,
-        about.family,
-        summary if known == name or not summary else f"{known}: {summary}",
-        words[about.higher_is_better] if isinstance(about, AboutMetric) else "",
-        about.reads if isinstance(about, AboutMetric) else "",
-        _options(about.options),
-        f"{about.limit} images" if about.limit else "",
-        "" if took is None else seconds(took),
-    )
-
-
-def _options(options: Mapping[str, Any]) -> str:
-    """The options that have a value; a switch that is off is left out."""
-    said = [(key, value) for key, value in options.items() if value is not None and value is not False]
-    return ", ".join(key if value is True else f"{key} {_short(value)}" for key, value in said)
-
-
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _size(size: Iterable[int] | None) -> str:
-    return f"images of {' × '.join(map(str, size))} pixels" if size else ""

@@ -100,48 +100,41 @@ class MetricOfRun:
         return [key for key in first.keys if key in shared]
 
 
-class Unread(NamedTuple):
-    """A metric that has no figure on the page, and why."""
-
-    name: str
-    why: str
-
-
-def read_metrics(run: Run) -> tuple[list[MetricOfRun], list[Unread]]:
-    """The metrics of a run in the order of its manifest, and those that have no figure."""
+def read_metrics(run: Run) -> tuple[list[MetricOfRun], dict[str, str]]:
+    """The metrics of a run in the order of its manifest, and why others have no figure."""
     names = run.manifest.metrics
     whole = {text: metric_of(text, names) for text in run.scores["metric"].unique()}
     frame = run.scores.with_columns(pl.col("metric").replace_strict(whole, return_dtype=pl.String).alias("whole"))
     grouped = frame.partition_by("whole", "explainer", as_dict=True, maintain_order=True)
-    metrics, unread = [], []
+    metrics, unread = [], {}
     for name, about in names.items():
-        found = {e: _read_values(grouped[name, e]) for e in explainers_of(run) if (name, e) in grouped}
-        found = {e: values for e, values in found.items() if len(values.keys)}
+        read = {e: _read_values(grouped[name, e]) for e in run.manifest.explainers if (name, e) in grouped}
+        found = {e: values for e, values in read.items() if values.keys}
         several = any(values.numbers.shape[1] > 1 for values in found.values())
         if not found:
-            unread.append(Unread(name, "has no finite score"))
+            unread[name] = "has no finite score"
         elif several and (reduce := _reduce(about)) is not None:
             metrics.append(MetricOfRun(name, about, found, reduce))
         elif several:
-            unread.append(Unread(name, "has several numbers an image, and how they make one figure is not known here"))
+            unread[name] = "has several numbers an image, and how they make one figure is not known here"
         else:
             metrics.append(MetricOfRun(name, about, found, None))
     return metrics, unread
 
 
-def explainers_of(run: Run) -> list[str]:
-    """The explainers in the order of the manifest, with those that never succeeded."""
-    return list(run.manifest.explainers)
-
-
 def _read_values(frame: pl.DataFrame) -> MetricValues:
     rows = frame.group_by("index", "explained", maintain_order=True).agg(pl.col("value"))
-    width = rows["value"].list.len().max()
-    whole = rows.filter(pl.col("value").list.len() == width)
-    values = np.array(whole["value"].to_list(), dtype=np.float64)
-    finite = np.isfinite(values).all(1)
-    keys = [Key(*key) for key in whole.filter(pl.Series(finite)).select("index", "explained").iter_rows()]
-    return MetricValues(keys, values[finite], len(rows) - len(keys))
+    kept, numbers = finite_rows(rows, "value", max(rows["value"].list.len().to_list()))
+    keys = [Key(*key) for key in kept.select("index", "explained").iter_rows()]
+    return MetricValues(keys, numbers, len(rows) - len(keys))
+
+
+def finite_rows(frame: pl.DataFrame, column: str, width: int) -> tuple[pl.DataFrame, Array]:
+    """The r rows that have ``width`` finite numbers in ``column``, and these numbers (r, width)."""
+    whole = frame.filter(pl.col(column).list.len() == width)
+    numbers = np.array(whole[column].to_list(), dtype=np.float64).reshape(-1, width)
+    finite = np.isfinite(numbers).all(1)
+    return whole.filter(pl.Series(finite)), numbers[finite]
 
 
 def _reduce(about: AboutMetric) -> Reduce | None:

@@ -1,17 +1,17 @@
 """Everything that the page shows of one run, read and laid out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from seewhy.evaluation.agreement import Agreement, agreement
 from seewhy.evaluation.run import Run
-from seewhy.report import prose
 from seewhy.report.cost import Scatter, scatters, seconds_each
 from seewhy.report.curves import CurveChart, curve_charts
 from seewhy.report.leaderboard import Ranking, mean_ranks, rank_explainers
 from seewhy.report.map_similarity import Disagreement, MapSimilarity, map_similarity
 from seewhy.report.pictures import Extreme, Gallery, Sample, draw_sample, extremes
-from seewhy.report.run_numbers import COST, Unread, explainers_of, read_metrics
+from seewhy.report.run_numbers import read_metrics
+from seewhy.report.tables import by_family
 
 
 class Examples(NamedTuple):
@@ -25,25 +25,23 @@ class Examples(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A run, read and laid out. ``reference``: the explainers that look at no network."""
+    """A run, read and laid out.
+
+    headlines  the first metric of each family that says which explainer is better
+    reference  the explainers that look at no network
+    """
 
     title: str
     number: int
     run: Run
     image_ids: dict[int, str]
-    explainers: list[str]
-    facts: list[prose.Fact]
-    about_explainers: list[prose.GlossaryLine]
-    about_metrics: list[prose.GlossaryLine]
-    failures: list[prose.FailureKind]
     rankings: list[Ranking]
-    unread: list[Unread]
+    unread: dict[str, str]
     headlines: list[Ranking]
     rows: list[str]
     mean_ranks: dict[str, float]
     reference: list[str]
     curves: list[CurveChart]
-    seed: int
     gallery: Gallery
     sample: Sample
     examples: list[Examples]
@@ -59,49 +57,36 @@ def section(run: Run, title: str, number: int) -> Section:
     metrics, unread = read_metrics(run)
     seed = run.manifest.asked.seed or 0
     rankings = [rank_explainers(metric) for metric in metrics]
-    headlines, gallery, names = headlines_of(rankings), Gallery(run), explainers_of(run)
+    judging = by_family(ranking for ranking in rankings if ranking.metric.has_ranks)
+    headlines = [group[0] for group in judging.values()]
+    gallery, about = Gallery(run), run.manifest.explainers
     similarity = map_similarity(gallery.maps)
-    about = run.manifest.explainers
-    looking = [name for name in names if about[name].family != "reference"]
+    looking = [name for name in about if about[name].family != "reference"]
+    asked = looking if len(looking) > 1 else list(about)
     return Section(
         title=title,
         number=number,
         run=run,
         image_ids=dict(run.scores.select("index", "image_id").unique().iter_rows()),
-        explainers=names,
-        facts=prose.facts(run),
-        about_explainers=prose.explainer_glossary(run),
-        about_metrics=prose.metric_glossary(run),
-        failures=prose.failures(run),
         rankings=rankings,
         unread=unread,
         headlines=headlines,
-        rows=order_rows(names, headlines or rankings),
+        rows=order_rows(about, headlines or rankings),
         mean_ranks=mean_ranks(rankings),
-        reference=[name for name in names if name not in looking],
+        reference=[name for name in about if name not in looking],
         curves=curve_charts(run),
-        seed=seed,
         gallery=gallery,
         sample=draw_sample(run, gallery.keys, seed),
         examples=[found for ranking in headlines if (found := _examples(ranking, gallery)) is not None],
         similarity=similarity,
-        disagreements=[d for d in similarity.lowest(looking if len(looking) > 1 else names) if run.has_picture(d.key.image)],
+        disagreements=[d for d in similarity.lowest(asked) if run.has_picture(d.key.image)],
         scatters=scatters(run, rankings),
         seconds=seconds_each(run),
         agreement=metric_agreement(rankings),
     )
 
 
-def headlines_of(rankings: Sequence[Ranking]) -> list[Ranking]:
-    """The first metric of each family that says which explainer is better."""
-    found: dict[str, Ranking] = {}
-    for ranking in rankings:
-        if ranking.metric.has_ranks:
-            found.setdefault(ranking.metric.family, ranking)
-    return list(found.values())
-
-
-def order_rows(names: Sequence[str], rankings: Sequence[Ranking]) -> list[str]:
+def order_rows(names: Iterable[str], rankings: Sequence[Ranking]) -> list[str]:
     """The explainers in the order of the first metric; those without a figure come last."""
     first = rankings[0].order if rankings else []
     return [*first, *(name for name in names if name not in first)]
@@ -122,7 +107,7 @@ def metric_agreement(rankings: Sequence[Ranking]) -> Agreement | None:
 
     None for fewer than two metrics or three explainers.
     """
-    judging = [ranking for ranking in rankings if ranking.metric.has_ranks and ranking.metric.family != COST]
+    judging = [ranking for ranking in rankings if ranking.metric.has_ranks]
     if len(judging) < 2:
         return None
     shared = [name for name in judging[0].entries if all(name in ranking.entries for ranking in judging)]

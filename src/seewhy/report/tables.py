@@ -9,6 +9,7 @@ from math import isnan
 import polars as pl
 
 from seewhy.evaluation.run import Run
+from seewhy.evaluation.statistics import Estimate
 from seewhy.report.digits import decimals, number
 from seewhy.report.leaderboard import Ranking, RankingEntry
 from seewhy.report.run_numbers import COST
@@ -40,11 +41,6 @@ def places(ranking: Ranking) -> int | None:
     return decimals(entry.figure.value for entry in ranking.entries.values())
 
 
-def half_width(entry: RankingEntry) -> float:
-    """Half of the 95 % interval; NaN where there is none."""
-    return (entry.figure.high - entry.figure.low) / 2
-
-
 def as_csv(runs: Iterable[Titled]) -> str:
     """A line for each run, explainer and metric, in full precision; a cell is empty where there is no such number."""
     text = io.StringIO()
@@ -73,17 +69,12 @@ def as_markdown(runs: Iterable[Titled]) -> str:
     for title, rankings in runs:
         lines += [f"# {_markdown(title)}", ""]
         for family, group in by_family(rankings).items():
-            headings = [
-                "explainer",
-                *(f"{_markdown(c.metric.name)} {ARROWS[c.metric.higher_is_better]}".strip() for c in group),
-            ]
-            lines += [f"## {_markdown(family)}", "", _line(headings), _line(["---", *["---:"] * len(group)])]
+            names = [f"{_markdown(c.metric.name)} {ARROWS[c.metric.higher_is_better]}".strip() for c in group]
+            lines += [f"## {_markdown(family)}", "", _line(["explainer", *names]), _line(["---", *["---:"] * len(group)])]
             lines += [_line([_markdown(name), *cells]) for name, cells in _body(group, _markdown_entry)]
             lines.append("")
-    return "\n".join([*lines, f"{NOTE} ★ the best; ≈ its difference to the best may be chance.", ""])
-
-
-NOTE = "Figure ± half of its 95 % interval over images."
+    note = "Figure ± half of its 95 % interval over images. ★ the best; ≈ its difference to the best may be chance."
+    return "\n".join([*lines, note, ""])
 
 
 def as_latex(runs: Iterable[Titled]) -> str:
@@ -93,9 +84,7 @@ def as_latex(runs: Iterable[Titled]) -> str:
         for family, group in by_family(rankings).items():
             arrows = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
             headings = ["explainer", *(_latex(c.metric.name) + arrows[c.metric.higher_is_better] for c in group)]
-            caption = _latex(f"{title}: {family}. ") + NOTE.replace("±", r"$\pm$").replace("%", r"\,\%").replace(
-                " \\,", "\\,"
-            )
+            caption = _latex(f"{title}: {family}. ") + r"Figure $\pm$ half of its 95\,\% interval over images."
             lines += ["", r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
             lines += [rf"\begin{{tabular}}{{l{'r' * len(group)}}}", r"\toprule", " & ".join(headings) + r" \\", r"\midrule"]
             lines += [" & ".join([_latex(name), *cells]) + r" \\" for name, cells in _body(group, _latex_entry)]
@@ -114,16 +103,20 @@ def _body(group: Sequence[Ranking], shown: Callable[[RankingEntry, int | None], 
 
 
 def _markdown_entry(entry: RankingEntry, digits: int | None) -> str:
-    figure = number(entry.figure.value, digits)
-    text = figure if isnan(half_width(entry)) else f"{figure} ± {number(half_width(entry), digits)}"
+    text = _with_half(entry.figure, digits, "±")
     return f"**{text}** {MARKS[entry.standing]}" if entry.standing else text
 
 
 def _latex_entry(entry: RankingEntry, digits: int | None) -> str:
-    figure = number(entry.figure.value, digits)
-    text = figure if isnan(half_width(entry)) else rf"{figure} \pm {number(half_width(entry), digits)}"
+    text = _with_half(entry.figure, digits, r"\pm")
     marked = {"best": rf"{{\boldmath${text}$}}", "level": rf"${text}^\circ$", "": f"${text}$"}
     return marked[entry.standing]
+
+
+def _with_half(figure: Estimate, digits: int | None, sign: str) -> str:
+    """The figure ± half of its 95 % interval, or the figure alone where it has no interval."""
+    half = (figure.high - figure.low) / 2
+    return number(figure.value, digits) + ("" if isnan(half) else f" {sign} {number(half, digits)}")
 
 
 def _filled(value: float | None) -> float | str:

@@ -227,7 +227,7 @@ def test_a_change_below_the_tolerance_ends_it() -> None:
 
 def test_several_layers_share_one_softmax() -> None:
     classifier = double("cnn")
-    start = OptiCAM(classifier, layer=("2", "6"), **after(0))._features(IMAGES)
+    start = OptiCAM(classifier, layer=("2", "6"), **after(0)).features(IMAGES)
     assert start.shape == (2, 14, 16, 16)  # six channels of 16 x 16 and eight of 8 x 8, on the finer grid
     one = OptiCAM(classifier, layer=("6",), steps=4).explain(IMAGES, TARGETS)
     torch.testing.assert_close(one, OptiCAM(classifier, layer="6", steps=4).explain(IMAGES, TARGETS))

@@ -16,7 +16,7 @@ import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import FastOptiCAM, OptiCAM, explainer
-from seewhy.explainers.optimized.feature_masks import MaskLoss, combination
+from seewhy.explainers.optimized.feature_masks import combination
 from seewhy.explainers.optimized.opti_cam_fast import solve_damped, tilt
 from seewhy.maps import min_max
 from seewhy.masking.baselines import blend
@@ -80,7 +80,7 @@ def oracle(classifier: Classifier, features: Tensor, image: Tensor, c: int, step
 @pytest.mark.parametrize("model", ["cnn", "vit"])
 def test_every_step_is_that_of_the_equations(model: str, damping: float) -> None:
     classifier = double(model)
-    features = OptiCAM(classifier)._features(IMAGES).detach()
+    features = OptiCAM(classifier).features(IMAGES).detach()
     for steps in (1, 2, 3, 6):
         ours = FastOptiCAM(classifier, steps=steps, damping=damping).explain(IMAGES, TARGETS)
         parts = zip(features, IMAGES, TARGETS, strict=True)
@@ -125,12 +125,11 @@ def test_channels_or_cells_give_the_same_solution(d: int, p: int) -> None:
 def test_more_steps_are_never_worse(options: dict[str, Any]) -> None:
     """The best mask is kept, so that the loss of the map that is returned cannot rise with the steps."""
     method = FastOptiCAM(double("cnn"), **options)
-    loss_of = MaskLoss(method.classifier, method.objective, method.selector)
-    blank, aim = torch.zeros_like(IMAGES), loss_of.aim(IMAGES, TARGETS)
+    blank, aim = torch.zeros_like(IMAGES), method.aim(IMAGES, TARGETS)
     losses = []
     for steps in (1, 2, 4, 8, 16):
         maps = FastOptiCAM(method.classifier, steps=steps, **options).explain(IMAGES, TARGETS)
-        losses.append(loss_of(IMAGES, blank, maps, TARGETS, aim).detach())
+        losses.append(method.loss(IMAGES, blank, maps, TARGETS, aim).detach())
     for worse, better in pairwise(losses):
         assert (better <= worse + 1e-9).all()
     assert losses[-1].sum() < losses[0].sum()

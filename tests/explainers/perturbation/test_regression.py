@@ -225,7 +225,7 @@ def test_lime_minimizes_equation_2(distance: Any, ridge: float) -> None:
 
 
 def test_lime_draws_each_player_in_half_of_the_masks_and_starts_with_the_image() -> None:
-    kept = Lime(tiny(cnn()), samples=20_000)._drawn(12)
+    kept = Lime(tiny(cnn()), samples=20_000).coalitions(12)[0]
     assert bool(kept[0].all())
     torch.testing.assert_close(kept.float().mean(0), torch.full((12,), 0.5), rtol=0, atol=0.015)
 
@@ -305,7 +305,7 @@ def test_lime_is_captums(model: str) -> None:
     classifier, images, target = double(model), pictures(1), 3
     ids = divide(images, "superpixels", 10).ids
     ours = Lime(classifier, size=10, samples=80, ridge=1.0, baseline=0.3, seed=4)
-    masks = iter(ours._drawn(int(ids.max()) + 1).long())
+    masks = iter(ours.coalitions(int(ids.max()) + 1)[0].long())
     theirs = captum("attr").Lime(
         classifier.probabilities,
         interpretable_model=linear_model.SkLearnRidge(alpha=1.0),

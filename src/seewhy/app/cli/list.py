@@ -8,14 +8,7 @@ import typer
 
 from seewhy.app.cli.progress import print_table
 
-
-class Kind(StrEnum):
-    """What ``seewhy list`` lists."""
-
-    explainers = "explainers"
-    metrics = "metrics"
-    models = "models"
-    datasets = "datasets"
+Kind = StrEnum("Kind", ["explainers", "metrics", "models", "datasets"])
 
 
 def list_(
@@ -27,7 +20,7 @@ def list_(
 
     kinds = [k.value for k in ([kind] if kind else Kind)]
     entries = {k: catalog.entries(k) for k in kinds}
-    for line in (line for k in kinds for line in catalog.plug_in_problems(k)):
+    for line in (line for k in kinds for line in catalog.REGISTRIES[k].problems()):
         typer.echo(f"left out: {line}", err=True)
     if as_json:
         typer.echo(json.dumps(entries, indent=2))

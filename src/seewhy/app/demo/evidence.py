@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from math import inf
 from time import perf_counter
 from typing import NamedTuple
@@ -107,10 +106,10 @@ class MapsOfMethod:
     name: str
     network: str
     classifier: Classifier
+    refusal: str = ""
     explainer: Explainer | None = None
     maps: list[Tensor] = field(default_factory=list)
     pace: float = 0.0
-    refusal: str = ""
 
     def explain(self, pictures: PictureBatch) -> None:
         """Add the maps of more pictures. A method that does not fit the network gets its message as the refusal."""
@@ -167,16 +166,16 @@ def explain_pictures(
     exceed ``seconds`` explains no more pictures. The featured methods explain every shown picture, since the sheet needs
     those maps.
     """
-    runs = [MapsOfMethod(name, network, c) for name, _ in EXPLAINERS.items() for network, c in classifiers.items()]
-    always = featured(5)
+    untrained = "it is trained before it explains, which takes longer than this page"
+    refusals = {name: untrained if method.family == "learned" else "" for name, method in EXPLAINERS.items()}
+    runs = [MapsOfMethod(name, network, c, said) for name, said in refusals.items() for network, c in classifiers.items()]
+    always = featured()
     deadline = inf
     for k, stage in enumerate((slice(0, 1), slice(1, shown), slice(shown, len(pictures.labels)))):
         part = pictures[stage]
         for one in sorted(runs, key=lambda r: r.pace):
             in_time = perf_counter() + one.pace * len(part.labels) <= deadline or (k < 2 and one.name in always)
-            if EXPLAINERS[one.name].family == "learned":
-                one.refusal = "it is trained before it explains, which takes longer than this page"
-            elif not one.refusal and len(part.labels) and in_time:
+            if not one.refusal and len(part.labels) and in_time:
                 one.explain(part)
             advance()
         deadline = min(deadline, perf_counter() + seconds)
@@ -189,10 +188,10 @@ def share_inside(maps: Tensor, regions: Tensor) -> Tensor:
     return (positive * regions).sum((1, 2)) / positive.sum((1, 2))  # 0 / 0 is NaN
 
 
-def featured(n: int) -> list[str]:
-    """Names of ``n`` class-specific methods, or of fewer where there are fewer; those of ``FEATURED`` come first."""
+def featured() -> list[str]:
+    """Names of five class-specific methods, or of fewer where there are fewer; those of ``FEATURED`` come first."""
     rest = [name for name, method in EXPLAINERS.items() if method.class_specific and method.family != "learned"]
-    return [*(name for name in FEATURED if name in EXPLAINERS), *(name for name in rest if name not in FEATURED)][:n]
+    return [*(name for name in FEATURED if name in EXPLAINERS), *(name for name in rest if name not in FEATURED)][:5]
 
 
 @dataclass
@@ -231,15 +230,14 @@ def compare_cheater(honest: Classifier, cheating: Classifier, plan: DemoPlan) ->
     networks = {"cheating": cheating, "honest": honest}
     own, anyone = (make_pictures(plan.tagged, plan.seed, shortcut) for shortcut in ("correlated", "random"))
     right = {k: [probabilities(c, p.images).argmax(1) == p.labels for p in (own, anyone)] for k, c in networks.items()}
-    methods = featured(5)
+    methods = featured()
     some = own[: plan.evidence]
     evidence: dict[str, dict[str, tuple[Mean, Mean]]] = {method: {} for method in methods}
     for name, classifier in networks.items():
         answers = probabilities(classifier, some.images).argmax(1)
         for method in methods:
             maps = make_explainer(method, classifier).explain(some.images, answers)
-            on_tag, on_object = share_inside(maps, some.tags), share_inside(maps, some.objects)
-            evidence[method][name] = Mean.of(on_tag), Mean.of(on_object)
+            evidence[method][name] = Mean.of(share_inside(maps, some.tags)), Mean.of(share_inside(maps, some.objects))
     both = (right["cheating"][0] & right["honest"][0]).nonzero().flatten().tolist()
     first = {int(own.labels[i]): i for i in reversed(both)}
     fooled = (~right["cheating"][1] & right["honest"][1]).nonzero().flatten()[:2]
@@ -268,10 +266,8 @@ def _tagged_picture(
 def multilabel(plan: DemoPlan) -> tuple[PictureBatch, list[int], dict[str, Tensor]] | None:
     """A picture of at least three objects that the multi-label network gets right, its classes, and maps of each class.
 
-    None where the package has no such network, or where the network gets no such picture right.
+    None where the network gets no such picture right.
     """
-    if not (files("seewhy.classifier") / "weights" / f"{MULTILABEL.replace('/', '_')}.safetensors").is_file():
-        return None
     classifier = plan.load(MULTILABEL)
     pictures = make_pictures(plan.candidates, plan.seed, multilabel=True)
     right = ((probabilities(classifier, pictures.images) > 0.5) == pictures.labels.bool()).all(1)
@@ -281,5 +277,5 @@ def multilabel(plan: DemoPlan) -> tuple[PictureBatch, list[int], dict[str, Tenso
     picture = pictures[found[:1]]
     present = picture.labels[0].nonzero().flatten()
     images = picture.images.expand(len(present), -1, -1, -1)
-    maps = {m: make_explainer(m, classifier).explain(images, present) for m in featured(5) if EXPLAINERS[m].class_specific}
+    maps = {m: make_explainer(m, classifier).explain(images, present) for m in featured() if EXPLAINERS[m].class_specific}
     return picture, present.tolist(), maps

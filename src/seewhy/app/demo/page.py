@@ -10,9 +10,6 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import get_args
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 from PIL import Image
 from rich.progress import Progress
 from torch import Tensor
@@ -45,7 +42,7 @@ from seewhy.explanation.explain import percent
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.files import staged
 from seewhy.metrics import metric
-from seewhy.report import write_report
+from seewhy.report.page import templates, write_report
 
 CYAN = (0, 229, 255)
 """Color around the tag. Neither color scale of the maps has it."""
@@ -172,17 +169,10 @@ def _page(
     started: float,
 ) -> str:
     """The page as text. Its words are in the template."""
-    environment_ = Environment(
-        loader=PackageLoader("seewhy.app.demo"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment_.filters.update(share=share, percent=percent)
+    pages = templates("seewhy.app.demo")
+    pages.filters.update(share=share, percent=percent)
     classifiers = {r.network: r.classifier for r in runs}
-    ramps = {name: [to_hex(colormaps[name](i / 8)) for i in range(9)] for name in (overlay.SEQUENTIAL, overlay.DIVERGING)}
-    return environment_.get_template("demo.html.j2").render(
+    return pages.get_template("demo.html.j2").render(
         families=[f for f in get_args(Family) if any(EXPLAINERS[r.name].family == f for r in runs)],
         family={name: method.family for name, method in EXPLAINERS.items()},
         citation={name: citation(name) for name, _ in EXPLAINERS.items()},
@@ -200,7 +190,6 @@ def _page(
         fewer_steps=FEWER_STEPS,
         classes=Shapes.classes,
         plan=plan,
-        ramps=ramps,
         environment=environment(),
         seconds=perf_counter() - started,
         picture=lambda *args: overlay.data_uri(draw_picture(*args), WEBP_QUALITY),

@@ -39,7 +39,7 @@ class AblationCAM(ClassMaps, name="ablation_cam", family="cam", paper="desai2020
         for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):
             weights, features = self.weights(some, wanted)
             coarse = torch.einsum("nkd,ndhw->nkhw", weights, features).relu()  # L = ReLU(sum_k w_k A_k)
-            maps.append(upsample(coarse.flatten(0, 1), (images.shape[-2], images.shape[-1])).unflatten(0, wanted.shape))
+            maps.append(upsample(coarse, images.shape[-2:]))
         return torch.cat(maps)
 
     def weights(self, images: Images, classes: Int[Tensor, "n k"]) -> tuple[Float[Tensor, "n k d"], FeatureMap]:

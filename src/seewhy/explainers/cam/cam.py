@@ -41,14 +41,11 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
             for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):
                 self.classifier.logits(some)
                 features = self.classifier.as_grid(outputs[layer], some)
-                if features.shape[1] != weights.shape[1]:
-                    d = weights.shape[1]
-                    raise SeewhyError(
-                        f"layer {layer!r} has {features.shape[1]} channels, cam weighs {d}: name another layer"
-                    )
+                has, weighs = features.shape[1], weights.shape[1]
+                if has != weighs:
+                    raise SeewhyError(f"layer {layer!r} has {has} channels, cam weighs {weighs}: name another layer")
                 coarse = torch.einsum("nkd,ndhw->nkhw", weights[wanted], features)  # eq. 2
-                fine = upsample(coarse.flatten(0, 1), (images.shape[-2], images.shape[-1]))
-                maps.append(fine.unflatten(0, coarse.shape[:2]))
+                maps.append(upsample(coarse, images.shape[-2:]))
         return torch.cat(maps)
 
     def _read(self) -> tuple[str, Tensor]:
@@ -60,8 +57,8 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
             if layers or self.layer is not None:
                 return self.layer or layers[-1], weights
         elif classifier.class_map_layer is not None and self.layer in (None, classifier.class_map_layer):
-            k = classifier.n_classes
-            return classifier.class_map_layer, classifier.to_device(torch.eye(k))  # each class has its own channel
+            each_its_own = torch.eye(classifier.n_classes)  # a channel is the map of a class
+            return classifier.class_map_layer, classifier.to_device(each_its_own)
         raise _unsuited(classifier)
 
 

@@ -30,7 +30,7 @@ class EigenCAM(Method, name="eigen_cam", family="cam", paper="muhammad2020eigenc
             for some in images.split(self.batch_size):
                 self.classifier.logits(some)
                 maps.append(eigen_cam(self.classifier.as_grid(outputs[layer], some), self.center))
-        return upsample(torch.cat(maps), (images.shape[-2], images.shape[-1]))
+        return upsample(torch.cat(maps), images.shape[-2:])
 
 
 def eigen_cam(features: FeatureMap, center: bool) -> CoarseMap:

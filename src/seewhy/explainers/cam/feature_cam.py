@@ -32,20 +32,15 @@ class FeatureCAM(Method):
             self.combine(*feature_gradients(self.classifier, some, wanted, layer))
             for some, wanted in zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
         ]
-        return upsample(torch.cat(maps), (images.shape[-2], images.shape[-1]))
+        return upsample(torch.cat(maps), images.shape[-2:])
 
     @final
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
         """One forward pass for all classes, and their batched vector-Jacobian products over what follows the layer."""
         self.classifier.check_classes(images, for_each(images, classes))
         layer = self.classifier.live_layer(self.layer)
-        maps = [
-            torch.stack(
-                [self.combine(*pair) for pair in feature_jacobian(self.classifier, some, classes, layer, self.batch_size)],
-                1,
-            )
-            for some in images.split(self.batch_size)
-        ]
-        coarse = torch.cat(maps)
-        fine = upsample(coarse.flatten(0, 1), (images.shape[-2], images.shape[-1]))
-        return fine.unflatten(0, coarse.shape[:2])
+        maps = []
+        for some in images.split(self.batch_size):
+            pairs = feature_jacobian(self.classifier, some, classes, layer, self.batch_size)
+            maps.append(torch.stack([self.combine(*pair) for pair in pairs], 1))
+        return upsample(torch.cat(maps), images.shape[-2:])

@@ -9,11 +9,11 @@ from torch.nn.functional import interpolate
 
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BaselineOption, BatchSize, LayerOption, PrecisionOption, SelectorOption
-from seewhy.explainers.selectors import select_all
+from seewhy.explainers.selectors import scores_of
 from seewhy.maps import min_max, upsample
 from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import AtLeast
-from seewhy.types import Attribution, ClassAttribution, CoarseMap, FeatureMap, Images
+from seewhy.types import ClassAttribution, FeatureMap, Images
 
 
 class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scorecam"):
@@ -45,7 +45,6 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
 
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """All classes come from the same masked passes."""
-        size = (images.shape[-2], images.shape[-1])
         removed = baseline_images(self.baseline, self.classifier, images)
         parts = [t.split(self.batch_size) for t in (images, removed, classes)]
         maps = []
@@ -54,7 +53,7 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
                 features = self._features(some)
                 weights = self._weights(some, without, features, wanted)
             coarse = torch.einsum("nkd,ndhw->nkhw", weights, features).relu()
-            maps.append(upsample(coarse.flatten(0, 1), size).unflatten(0, wanted.shape))
+            maps.append(upsample(coarse, images.shape[-2:]))
         return torch.cat(maps)
 
     def _features(self, images: Images) -> FeatureMap:
@@ -67,15 +66,17 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
         self, images: Images, removed: Images, features: FeatureMap, classes: Int[Tensor, "n k"]
     ) -> Float[Tensor, "n k d"]:
         """The weight of each channel for each class, ``batch_size`` masked images at a time."""
-        size, chosen, varies = (images.shape[-2], images.shape[-1]), self._chosen(features), not_constant(features)
-        without = self._scores(removed, classes)
+        chosen, varies = self._chosen(features), not_constant(features)
+        without = scores_of(self.classifier, removed, classes, self.selector)
         scores = without[:, :, None].repeat(1, 1, features.shape[1])  # a constant channel's mask is 0 everywhere
         image, channel = (chosen & varies).nonzero(as_tuple=True)
         for i, d in zip(image.split(self.batch_size), channel.split(self.batch_size), strict=True):
             if not len(i):
                 break  # no channel varies
-            masks = min_max(enlarged(features[i, d], size, self.align_corners))  # H = s(Up(A))
-            scores[i, :, d] = self._scores(blend(images[i], masks, removed[i]), classes[i])
+            maps = features[i, d][:, None]
+            large = interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=self.align_corners)[:, 0]
+            masked = blend(images[i], min_max(large), removed[i])  # X o H, H = s(Up(A))
+            scores[i, :, d] = scores_of(self.classifier, masked, classes[i], self.selector)
         if self.weights == "released":
             return scores * (chosen & varies)[:, None]
         increase = scores - without[:, :, None]  # C(A) = f(X o H) - f(X_b)
@@ -89,19 +90,8 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
         rank = variance.argsort(dim=1, descending=True, stable=True).argsort(1)
         return rank < (self.channels or features.shape[1])
 
-    def _scores(self, images: Images, classes: Int[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        logits = self.classifier.logits(self.classifier.fast_layout(images))
-        return select_all(self.classifier, logits, self.selector).gather(1, classes)
-
 
 def not_constant(features: FeatureMap) -> Bool[Tensor, "n d"]:
     """Is there more than rounding in a channel?"""
     flat = features.flatten(2)
     return flat.amax(2) - flat.amin(2) > 16 * torch.finfo(flat.dtype).eps * flat.abs().amax(2)
-
-
-def enlarged(maps: CoarseMap, size: tuple[int, int], align_corners: bool) -> Attribution:
-    """The maps at the size of the image."""
-    if not align_corners:
-        return upsample(maps, size)
-    return interpolate(maps[:, None], size, mode="bilinear", align_corners=True)[:, 0]

@@ -1,19 +1,15 @@
 """Inactive saliency (Llorente et al., 2023), equation 6."""
 
-from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.gradient.signs import GradientMethod, points_of
-from seewhy.explainers.gradients import class_extremes
-from seewhy.explainers.options import BatchSize
+from seewhy.explainers.gradient.signs import SaliencyOfAllClasses
 from seewhy.types import ClassAttribution, Images
 
 
-class InactiveSaliency(ClassMaps, name="inactive_saliency", family="gradient", paper="llorente2023positive"):
+class InactiveSaliency(SaliencyOfAllClasses, name="inactive_saliency", family="gradient", paper="llorente2023positive"):
     """Where less intensity helps the target more than any other class: its gradient is the lowest of all classes'.
 
     Args:
@@ -25,12 +21,9 @@ class InactiveSaliency(ClassMaps, name="inactive_saliency", family="gradient", p
     """
 
     reading: Literal["magnitude", "equation", "released"] = "magnitude"
-    of: GradientMethod = "saliency"
-    batch_size: BatchSize = 32
 
     def maps(self, images: Images, classes: Tensor) -> ClassAttribution:
-        points = partial(points_of, self.of, self.classifier)
-        g, _, lowest, _, runner_up = class_extremes(self.classifier, images, classes, points, self.batch_size)
+        g, _, lowest, _, runner_up = self.extremes(images, classes)
         inactive = torch.where(g == lowest[:, None], g, 0)
         if self.reading == "magnitude":
             return (-inactive).amax(2)

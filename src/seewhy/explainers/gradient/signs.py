@@ -1,12 +1,18 @@
 """Which gradient method the signed and the multi-class maps of Llorente et al. (2023) read."""
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY
+from functools import partial
 from typing import Annotated, Any
+
+from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explainers.base import EXPLAINERS, HasPoints, explainer
-from seewhy.explainers.gradients import Point
+from seewhy.explainers.base import EXPLAINERS, ClassMaps, HasPoints, explainer
+from seewhy.explainers.gradient.gradient_sum import GradientSum
+from seewhy.explainers.gradients import Extremes, Point, class_extremes
+from seewhy.explainers.options import BatchSize
 from seewhy.options import Doc
 from seewhy.types import Images
 
@@ -17,6 +23,27 @@ GradientMethod = Annotated[
         '"integrated_gradients" its attribution of a color channel takes the place of the gradient.'
     ),
 ]
+
+
+class SignedSaliency(GradientSum):
+    """The gradients of one sign. A subclass gives the sign, as ``merge``."""
+
+    of: GradientMethod = "saliency"
+
+    def points(self, images: Images) -> Iterator[Point]:
+        return points_of(self.of, self.classifier, images)
+
+
+class SaliencyOfAllClasses(ClassMaps):
+    """The gradient of a class, compared with those of all classes."""
+
+    _: KW_ONLY  # the last parameters, behind those of the subclass
+    of: GradientMethod = "saliency"
+    batch_size: BatchSize = 32
+
+    def extremes(self, images: Images, classes: Tensor) -> Extremes:
+        points = partial(points_of, self.of, self.classifier)
+        return class_extremes(self.classifier, images, classes, points, self.batch_size)
 
 
 def points_of(method: str | HasPoints, classifier: Classifier, images: Images) -> Iterator[Point]:

@@ -1,19 +1,26 @@
 """Masks made of feature maps: what Opti-CAM and its fast form share (Zhang et al., 2024)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.precision import Precision
-from seewhy.explainers.selectors import Selector, select
-from seewhy.maps import min_max
-from seewhy.masking.baselines import blend
+from seewhy.explainers.base import ClassMaps
+from seewhy.explainers.options import (
+    BaselineOption,
+    BatchSize,
+    LearningRate,
+    PrecisionOption,
+    Seed,
+    SelectorOption,
+    Steps,
+)
+from seewhy.explainers.selectors import select
+from seewhy.maps import min_max, upsample
+from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, ClassAttribution, CoarseMap, FeatureMap, Images, Scores, Targets
 
@@ -50,17 +57,83 @@ Tolerance = Annotated[
     ),
 ]
 MaskNormalization = Literal["range", "maximum", "sigmoid"]
-Optimize = Callable[[Images, Images, FeatureMap, Targets], Attribution]
-"""Masks of some images, from the images, the removed images, their features and their targets."""
 
 
-@dataclass(frozen=True)
-class MaskLoss:
-    """The loss of a mask: minus the objective F of the paper."""
+class FeatureMask(ClassMaps):
+    """A mask that is a convex combination of feature maps. A subclass finds the weights, in ``optimized``."""
 
-    classifier: Classifier
-    objective: Objective
-    selector: Selector
+    layer: LayersOption = None
+    objective: Objective = "mask"
+    normalization: MaskNormalization = "range"
+    selector: SelectorOption = "logit"
+    negative: Negative = "keep"
+    start: Start = "uniform"
+    learning_rate: LearningRate = 0.1
+    steps: Steps = 100
+    tolerance: Tolerance = 1e-10
+    baseline: BaselineOption = "black"
+    seed: Seed = 0
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
+
+    @abstractmethod
+    def optimized(
+        self, images: Images, removed: Images, features: FeatureMap, targets: Targets, aim: Scores
+    ) -> Float[Tensor, "n d"]:
+        """The variable u of each image of a batch; softmax(u) are the weights. All but the features are for ``loss``."""
+
+    def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
+        """The masks n(up(S)), ``batch_size`` pairs of image and class at a time.
+
+        The features depend on the image alone and are computed once for all of its classes.
+        """
+        k, masks = classes.shape[1], []
+        together = max(1, self.batch_size // max(k, 1))
+        removed = baseline_images(self.baseline, self.classifier, images)
+        parts = zip(images.split(together), removed.split(together), classes.split(together), strict=True)
+        with self.classifier.running(self.precision, gradients=True):
+            for some, gone, wanted in parts:
+                with torch.no_grad():
+                    features = self.features(some)
+                for i in torch.arange(len(some) * k, device=images.device).split(self.batch_size):
+                    seen, found, targets = some[i // k], features[i // k], wanted.flatten()[i]
+                    u = self.optimized(seen, gone[i // k], found, targets, self.aim(seen, targets))
+                    masks.append(self.mask(combination(found, u), images.shape[-2:]))
+        return torch.cat(masks).to(images.dtype).unflatten(0, (len(images), k))
+
+    def features(self, images: Images) -> FeatureMap:
+        """All feature maps of the layers, on the finest of their grids."""
+        names = [
+            self.classifier.live_layer(name) for name in (self.layer if isinstance(self.layer, tuple) else (self.layer,))
+        ]
+        with self.classifier.capture(*names) as outputs:
+            self.classifier.logits(images)
+        dtype = torch.promote_types(images.dtype, torch.float32)  # Adam's own numbers vanish in float16
+        grids = [self.classifier.as_grid(outputs[name], images).to(dtype) for name in names]
+        size = max((grid.shape[-2:] for grid in grids), key=lambda s: s[0] * s[1])
+        fine = [grid if grid.shape[-2:] == size else interpolate(grid, size, mode="bilinear") for grid in grids]
+        features = torch.cat(fine, 1)
+        return features.relu() if self.negative == "cut" else features
+
+    def start_of(self, features: FeatureMap) -> Float[Tensor, "n d"]:
+        """The variable u before the first step."""
+        n, d = features.shape[:2]
+        if self.start == "uniform":
+            return features.new_zeros(n, d)
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randn(d, generator=generator, dtype=torch.float32).to(features).repeat(n, 1)
+
+    def mask(self, maps: CoarseMap, size: torch.Size) -> Attribution:
+        """n(up(S)), a mask in [0, 1]."""
+        maps = upsample(maps, size)
+        match self.normalization:
+            case "range":
+                return min_max(maps)  # eq. 16
+            case "maximum":
+                highest = maps.amax((1, 2), keepdim=True)
+                return torch.where(highest > 0, maps / torch.where(highest > 0, highest, 1), 0).clamp_min(0)  # eq. 17
+            case "sigmoid":
+                return maps.sigmoid()  # eq. 18
 
     def aim(self, images: Images, targets: Targets) -> Scores:
         """The score of the whole image, for the objectives that keep it."""
@@ -69,8 +142,8 @@ class MaskLoss:
         with torch.no_grad():
             return select(self.classifier, self.classifier.logits(images), targets, self.selector)
 
-    def __call__(self, images: Images, removed: Images, mask: Attribution, targets: Targets, aim: Scores) -> Scores:
-        """The loss of each image under its mask."""
+    def loss(self, images: Images, removed: Images, mask: Attribution, targets: Targets, aim: Scores) -> Scores:
+        """The loss of each image under its mask: minus the objective F of the paper."""
 
         def score(mask: Attribution) -> Scores:
             masked = self.classifier.fast_layout(blend(images, mask.to(images.dtype), removed))
@@ -87,56 +160,6 @@ class MaskLoss:
                 return (aim - score(mask)).abs() - (aim - score(1 - mask)).abs()  # eq. A2
 
 
-def optimized_masks(
-    classifier: Classifier,
-    images: Images,
-    removed: Images,
-    classes: Tensor,
-    features: Callable[[Images], FeatureMap],
-    optimize: Optimize,
-    precision: Precision,
-    batch_size: int,
-) -> ClassAttribution:
-    """The masks of each image for its own classes, ``batch_size`` pairs of image and class at a time.
-
-    The features depend on the image alone and are computed once for all of its classes.
-    """
-    k = classes.shape[1]
-    together = max(1, batch_size // max(k, 1))
-    parts = zip(images.split(together), removed.split(together), classes.split(together), strict=True)
-    masks = []
-    with classifier.running(precision, gradients=True):
-        for some, gone, wanted in parts:
-            with torch.no_grad():
-                found = features(some)
-            for i in torch.arange(len(some) * k, device=images.device).split(batch_size):
-                masks.append(optimize(some[i // k], gone[i // k], found[i // k], wanted.flatten()[i]))
-    return torch.cat(masks).to(images.dtype).unflatten(0, (len(images), k))
-
-
-def features_of(
-    classifier: Classifier, images: Images, layers: str | tuple[str, ...] | None, negative: Negative
-) -> FeatureMap:
-    """All feature maps of the layers, on the finest of their grids."""
-    names = [classifier.live_layer(name) for name in ((layers,) if isinstance(layers, str | None) else layers)]
-    with classifier.capture(*names) as outputs:
-        classifier.logits(images)
-    dtype = torch.promote_types(images.dtype, torch.float32)  # Adam's own numbers vanish in float16
-    grids = [classifier.as_grid(outputs[name], images).to(dtype) for name in names]
-    size = max((grid.shape[-2:] for grid in grids), key=lambda s: s[0] * s[1])
-    fine = [grid if grid.shape[-2:] == size else interpolate(grid, size, mode="bilinear") for grid in grids]
-    features = torch.cat(fine, 1)
-    return features.relu() if negative == "cut" else features
-
-
-def start_of(features: FeatureMap, start: Start, seed: int) -> Float[Tensor, "n d"]:
-    """The variable u before the first step."""
-    if start == "uniform":
-        return features.new_zeros(features.shape[:2])
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(features.shape[1], generator=generator, dtype=torch.float32).to(features).repeat(len(features), 1)
-
-
 def still_moves(change: Scores, tolerance: float) -> Bool[Tensor, "n"]:
     """The images that go on, each for itself; all where scores are too coarse to show what a step does."""
     return (change.abs() >= tolerance) | (torch.finfo(change.dtype).bits < 32)
@@ -146,15 +169,3 @@ def combination(features: FeatureMap, u: Float[Tensor, "n d"]) -> CoarseMap:
     """S(x; u) on the layer's grid, eq. 8 with h the identity."""
     with torch.autocast(u.device.type, enabled=False):  # bfloat16 could not tell weights apart that differ by little
         return torch.einsum("nd,ndhw->nhw", u.softmax(1), features)
-
-
-def as_mask(maps: Attribution, normalization: MaskNormalization) -> Attribution:
-    """n(up(S)), a mask in [0, 1]."""
-    match normalization:
-        case "range":
-            return min_max(maps)  # eq. 16
-        case "maximum":
-            highest = maps.amax((1, 2), keepdim=True)
-            return torch.where(highest > 0, maps / torch.where(highest > 0, highest, 1), 0).clamp_min(0)  # eq. 17
-        case "sigmoid":
-            return maps.sigmoid()  # eq. 18

@@ -11,7 +11,7 @@ from seewhy.explainers.base import Method
 from seewhy.explainers.gradients import attached
 from seewhy.explainers.optimized.smooth_masks import blur, coarse_size, scaled, size_of
 from seewhy.explainers.options import BatchSize, CoarseCells, PrecisionOption, Seed, SelectorOption
-from seewhy.explainers.selectors import select
+from seewhy.explainers.selectors import scores_of
 from seewhy.maps import upsample
 from seewhy.masking.baselines import blend
 from seewhy.options import Above, AtLeast
@@ -147,9 +147,7 @@ class _Search:
     def scores(self, kept: Attribution, noise: Tensor) -> Scores:
         classifier, n = self.options.classifier, len(kept)
         seen = blend(self.image.expand(n, -1, -1, -1), kept.to(noise.dtype), self.removed.expand(n, -1, -1, -1)) + noise
-        return select(
-            classifier, classifier.logits(classifier.fast_layout(seen)), self.target.expand(n), self.options.selector
-        )
+        return scores_of(classifier, seen, self.target.expand(n, 1), self.options.selector)[:, 0]
 
     def simplicity(self, m: MaskPair) -> Tensor:
         """L1 of what is changed, and the total variation, on the grid and, bilateral, in pixels."""

@@ -99,19 +99,16 @@ class MeaningfulPerturbation(Method, name="meaningful_perturbation", family="opt
 
     @torch.no_grad()
     def _start(self, images: Images, removed: Images, targets: Targets) -> CoarseMap:
-        size = size_of(images)
-        coarse = coarse_size(size, self.cells)
+        coarse = coarse_size(size_of(images), self.cells)
         if self.start == "ones":
-            return images.new_ones(len(images), *coarse)
+            return images.new_ones(1, *coarse)
         disks = blurred_disks(images)
         masks = 1 - disks if self.game == "delete" else disks
-        every = masks.expand(len(images), -1, -1, -1)
-        logits = masked_logits(self.classifier, images, every, removed, self.batch_size).flatten(0, 1)
-        scores = select(self.classifier, logits, targets.repeat_interleave(len(masks)), self.selector)
-        scores = scores.unflatten(0, (len(images), len(masks)))
-        left = (scores - scores[:, -1:]) * (1 if self.game == "delete" else -1)
-        done = left <= 0.01 * left[:, :1]
-        return adaptive_avg_pool2d(masks, coarse)[done.int().argmax(1)]
+        logits = masked_logits(self.classifier, images, masks[None], removed, self.batch_size)[0]
+        scores = select(self.classifier, logits, targets.expand(len(masks)), self.selector)
+        left = (scores - scores[-1]) * (1 if self.game == "delete" else -1)
+        done = left <= 0.01 * left[0]
+        return adaptive_avg_pool2d(masks, coarse)[done.int().argmax()][None]
 
 
 def blurred_disks(images: Images) -> Float[Tensor, "radii h w"]:

@@ -6,38 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.gradients import attached
-from seewhy.explainers.optimized.feature_masks import (
-    LayersOption,
-    MaskLoss,
-    Negative,
-    Objective,
-    Start,
-    Tolerance,
-    as_mask,
-    combination,
-    features_of,
-    optimized_masks,
-    start_of,
-    still_moves,
-)
-from seewhy.explainers.options import (
-    BaselineOption,
-    BatchSize,
-    LearningRate,
-    PrecisionOption,
-    Seed,
-    SelectorOption,
-    Steps,
-)
-from seewhy.maps import min_max, upsample
-from seewhy.masking.baselines import baseline_images
+from seewhy.explainers.optimized.feature_masks import FeatureMask, combination, still_moves
+from seewhy.explainers.options import LearningRate, SelectorOption, Steps
+from seewhy.maps import min_max
 from seewhy.options import AtLeast
-from seewhy.types import Attribution, ClassAttribution, CoarseMap, FeatureMap, Images, Targets
+from seewhy.types import CoarseMap, FeatureMap, Images, Scores, Targets
 
 
-class FastOptiCAM(ClassMaps, name="opti_cam_fast", family="optimized", paper="zhang2024opticam"):
+class FastOptiCAM(FeatureMask, name="opti_cam_fast", family="optimized", paper="zhang2024opticam"):
     r"""A mask of Opti-CAM's kind in a seventh of its steps, seldom the same: Adam moves the map itself. Not negative.
 
     The masks are convex combinations of the feature maps, as Opti-CAM's are; the way to a good one is shorter. There a
@@ -69,43 +46,25 @@ class FastOptiCAM(ClassMaps, name="opti_cam_fast", family="optimized", paper="zh
     Source: the masks, Zhang et al. (2024), equations 8 to 11; the steps are seewhy's own, measured in its documentation.
     """
 
-    layer: LayersOption = None
-    objective: Objective = "mask"
     normalization: Literal["range"] = "range"
     selector: SelectorOption = "log_odds"
-    negative: Negative = "keep"
-    start: Start = "uniform"
     learning_rate: LearningRate = 0.2
     steps: Steps = 15
-    tolerance: Tolerance = 1e-10
-    baseline: BaselineOption = "black"
-    seed: Seed = 0
-    precision: PrecisionOption = "fp32"
-    batch_size: BatchSize = 32
     damping: Annotated[float, AtLeast(1e-3)] = 0.2
 
-    def maps(self, images: Images, classes: Tensor) -> ClassAttribution:
-        removed = baseline_images(self.baseline, self.classifier, images)
-        return optimized_masks(
-            self.classifier, images, removed, classes, self._features, self._optimized, self.precision, self.batch_size
-        )
-
-    def _features(self, images: Images) -> FeatureMap:
-        return features_of(self.classifier, images, self.layer, self.negative)
-
-    def _optimized(self, images: Images, removed: Images, features: FeatureMap, targets: Targets) -> Attribution:
-        """The best masks that the steps have seen, for one batch."""
-        size, loss_of = (images.shape[-2], images.shape[-1]), MaskLoss(self.classifier, self.objective, self.selector)
-        u = start_of(features, self.start, self.seed)
+    def optimized(
+        self, images: Images, removed: Images, features: FeatureMap, targets: Targets, aim: Scores
+    ) -> Float[Tensor, "n d"]:
+        """The best u that the steps have seen."""
+        u = self.start_of(features)
         step = torch.zeros_like(combination(features, u), requires_grad=True)
         adam = torch.optim.Adam([step], lr=self.learning_rate, betas=(0.85, 0.98))
         falling = torch.optim.lr_scheduler.LambdaLR(adam, lambda t: 1 / (1 + t / 20))
-        aim = loss_of.aim(images, targets)
         best, lowest, before = u, torch.full_like(aim, torch.inf), torch.full_like(aim, torch.inf)
         going = torch.ones_like(aim, dtype=torch.bool)
         for t in range(self.steps):
             coarse = combination(features, u).requires_grad_()
-            losses = loss_of(images, removed, as_mask(upsample(coarse, size), self.normalization), targets, aim)
+            losses = self.loss(images, removed, self.mask(coarse, images.shape[-2:]), targets, aim)
             loss = losses.detach()
             better = going & (loss < lowest)
             best, lowest = torch.where(better[:, None], u, best), torch.where(better, loss, lowest)
@@ -113,17 +72,13 @@ class FastOptiCAM(ClassMaps, name="opti_cam_fast", family="optimized", paper="zh
             if t == self.steps - 1 or not going.any():
                 break
             (slope,) = torch.autograd.grad(attached(losses).sum(), coarse)
+            now = coarse.detach()
             step.data.zero_()
-            step.grad = slope * range_of(coarse.detach())
+            step.grad = slope * (now.amax((1, 2), keepdim=True) - now.amin((1, 2), keepdim=True))
             adam.step()
             falling.step()
-            u = torch.where(going[:, None], tilt(features, u, min_max(coarse.detach()) + step.detach(), self.damping), u)
-        return as_mask(upsample(combination(features, best), size), self.normalization)
-
-
-def range_of(maps: CoarseMap) -> Float[Tensor, "n 1 1"]:
-    """The range of each map."""
-    return maps.amax((1, 2), keepdim=True) - maps.amin((1, 2), keepdim=True)
+            u = torch.where(going[:, None], tilt(features, u, min_max(now) + step.detach(), self.damping), u)
+        return best
 
 
 def tilt(features: FeatureMap, u: Float[Tensor, "n d"], wanted: CoarseMap, damping: float) -> Float[Tensor, "n d"]:

@@ -1,6 +1,7 @@
 """What optimized masks are made of: published lengths, coarse grids, blurs and their pyramids, smooth maxima."""
 
 from functools import lru_cache
+from itertools import product
 from math import ceil, log
 from typing import Any, cast
 
@@ -77,7 +78,7 @@ def smooth_maximum(points: CoarseMap, size: Size, step: int, sigma: float, coldn
     points are repeated beyond the border: with nothing there, equal points would make a mask that is highest at the border.
     """
     kernel = _kernel(step, sigma).to(points)
-    wide = pad(points[:, None], [_radius(kernel)] * 4, mode="replicate")[:, 0]
+    wide = pad(points[:, None], [len(kernel) // 2] * 4, mode="replicate")[:, 0]
     phases = cast(Tensor, cast(Any, _SmoothMaximum).apply(wide, kernel, coldness))
     masks = pixel_shuffle(phases, step)[:, 0]
     top, left = (masks.shape[1] - size[0]) // 2, (masks.shape[2] - size[1]) // 2
@@ -85,20 +86,21 @@ def smooth_maximum(points: CoarseMap, size: Size, step: int, sigma: float, coldn
 
 
 def _kernel(step: int, sigma: float) -> Tensor:
-    """K for each offset of a cell, row by row, and each pixel of a cell, row by row."""
+    """K for each offset of a cell, (2 radius + 1, 2 radius + 1), and each pixel of a cell, row by row."""
     radius = 1 + ceil(sigma / step)
     pixel = torch.arange(step, dtype=torch.float64) - (step - 1) / 2
     apart = pixel - step * torch.arange(-radius, radius + 1, dtype=torch.float64)[:, None]  # (offsets, step)
     distance = (apart[:, None, :, None] ** 2 + apart[None, :, None, :] ** 2).sqrt()
     kernel = (-2 * (distance / sigma - 0.5).clamp_min(0) ** 2).exp()
-    return kernel.flatten(2).flatten(0, 1)
+    return kernel.flatten(2)
 
 
 class _SmoothMaximum(torch.autograd.Function):
     """Offset by offset, so that memory holds a few masks and not one for each of the offsets.
 
-    Pixels are arranged by their place in the cell, (n, step^2, gh, gw): all of a place see the same kernel. Bumps are
-    scaled to g = coldness f / log 2, for the powers of two take an eighth of the time that those of e do.
+    Pixels are arranged by their place in the cell, (n, step^2, gh, gw): all of a place see the same kernel. A bump is
+    f = K(u - v) points(v), for the pixels u of each cell and the point v of the cell at one offset. Bumps are scaled to
+    g = coldness f / log 2, for the powers of two take an eighth of the time that those of e do.
     """
 
     @staticmethod
@@ -106,8 +108,8 @@ class _SmoothMaximum(torch.autograd.Function):
         scale = coldness / log(2)
         scaled = scale * kernel
         total = weighted = wide.new_zeros(())
-        for k in range(len(kernel)):
-            g = _bump(wide, scaled, k)
+        for offset in product(range(len(kernel)), range(len(kernel))):
+            g = scaled[offset][:, None, None] * _seen(wide, kernel, offset).contiguous()[:, None]
             e = g.exp2()
             total, weighted = total + e, torch.addcmul(weighted, g, e)
         ctx.save_for_backward(wide, kernel, total, weighted)
@@ -119,25 +121,14 @@ class _SmoothMaximum(torch.autograd.Function):
         wide, kernel, total, weighted = ctx.saved_tensors
         scaled, share, found = ctx.scale * kernel, gradients[0] / total, torch.zeros_like(wide)
         rest, share = share * (1 - log(2) * weighted / total), log(2) * share
-        for k in range(len(kernel)):
-            g = _bump(wide, scaled, k)
+        for offset in product(range(len(kernel)), range(len(kernel))):
+            g = scaled[offset][:, None, None] * _seen(wide, kernel, offset).contiguous()[:, None]
             slope = torch.addcmul(rest, share, g).mul_(g.exp2_())  # of smax by f: e (1 + coldness (f - smax)) / total
-            _seen(found, kernel, k).add_(torch.einsum("p,nphw->nhw", kernel[k], slope))
+            _seen(found, kernel, offset).add_(torch.einsum("p,nphw->nhw", kernel[offset], slope))
         return found, None, None
 
 
-def _radius(kernel: Tensor) -> int:
-    """Of a kernel with (2 radius + 1)^2 offsets."""
-    return int(len(kernel) ** 0.5) // 2
-
-
-def _seen(wide: Tensor, kernel: Tensor, k: int) -> Tensor:
-    """The points that the cells of the image see at offset k, (n, gh, gw); a view."""
-    radius = _radius(kernel)
-    y, x = divmod(k, 2 * radius + 1)
-    return wide[:, y : y + wide.shape[1] - 2 * radius, x : x + wide.shape[2] - 2 * radius]
-
-
-def _bump(wide: Tensor, kernel: Tensor, k: int) -> Tensor:
-    """K(u - v) points(v) for the pixels u of each cell and the point v of the cell at offset k, (n, step^2, gh, gw)."""
-    return kernel[k][:, None, None] * _seen(wide, kernel, k).contiguous()[:, None]
+def _seen(wide: Tensor, kernel: Tensor, offset: tuple[int, int]) -> Tensor:
+    """The points that the cells of the image see at an offset, (n, gh, gw); a view."""
+    (y, x), around = offset, len(kernel) - 1
+    return wide[:, y : y + wide.shape[1] - around, x : x + wide.shape[2] - around]

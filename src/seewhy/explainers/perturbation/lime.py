@@ -1,29 +1,18 @@
 """LIME (Ribeiro et al., 2016), equations 1 and 2."""
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.options import (
-    BaselineOption,
-    BatchSize,
-    PlayerSize,
-    PlayersOption,
-    PrecisionOption,
-    Samples,
-    Seed,
-    SelectorOption,
-)
-from seewhy.explainers.perturbation.regression import CoalitionScores, Kept, Values, least_squares, paint, players_of_each
-from seewhy.masking.baselines import baseline_images
+from seewhy.explainers.options import SelectorOption
+from seewhy.explainers.perturbation.regression import CoalitionScores, Kept, PlayerRegression, Weights, least_squares
 from seewhy.options import Above, AtLeast
-from seewhy.types import ClassAttribution, Images
 
 
-class Lime(ClassMaps, name="lime", family="perturbation", paper="ribeiro2016lime"):
+class Lime(PlayerRegression, name="lime", family="perturbation", paper="ribeiro2016lime"):
     """Weights of a linear model that predicts the target's score from which superpixels are kept, near the image. Signed.
 
     The model is a weighted ridge regression with an intercept, in closed form and for all classes at once: several classes
@@ -42,40 +31,21 @@ class Lime(ClassMaps, name="lime", family="perturbation", paper="ribeiro2016lime
         ridge: penalty on the squared weights. 0 is plain weighted least squares.
     """
 
-    players: PlayersOption = "superpixels"
-    size: PlayerSize = 50
-    samples: Samples = 1000
     distance: Literal["cosine", "l2"] = "cosine"
     width: Annotated[float, Above(0)] = 0.25
     ridge: Annotated[float, AtLeast(0)] = 1.0
-    selector: SelectorOption = "probability"
-    baseline: BaselineOption = "mean_color"
-    seed: Seed = 0
-    precision: PrecisionOption = "fp32"
-    batch_size: BatchSize = 32
+    selector: SelectorOption = field(default="probability", kw_only=True)
 
-    def maps(self, images: Images, classes: Tensor) -> ClassAttribution:
-        maps = []
-        values = Values(self.classifier, self.selector, self.batch_size)
-        removed = baseline_images(self.baseline, self.classifier, images)
-        each = zip(images.split(1), removed.split(1), players_of_each(images, self.players, self.size), classes, strict=True)
-        for image, gone, players, wanted in each:
-            kept = self._drawn(players.p)
-            with self.classifier.running(self.precision):
-                scores = values(image, gone, players, kept, wanted)
-            maps.append(paint(players, self._weights(kept, scores), image))
-        return torch.cat(maps)
-
-    def _drawn(self, p: int) -> Kept:
+    def coalitions(self, p: int) -> tuple[Kept, Weights]:
+        """Random masks, and the weights of the loss, eq. 2."""
         kept = torch.rand(self.samples, p, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float32) < 0.5
         kept[0] = True
-        return kept
-
-    def _weights(self, kept: Kept, scores: CoalitionScores) -> Float[Tensor, "p k"]:
-        """The linear model of eq. 1, with the loss of eq. 2; centering takes the intercept out."""
         part = kept.double().mean(1)
         d = 1 - part.sqrt() if self.distance == "cosine" else (1 - part).sqrt()
-        weights = (-(d**2) / (2 * self.width**2)).exp()
+        return kept, (-(d**2) / (2 * self.width**2)).exp()
+
+    def solved(self, kept: Kept, weights: Weights, scores: CoalitionScores) -> Float[Tensor, "p k"]:
+        """The linear model of eq. 1; centering takes the intercept out."""
         x = kept.double() - weights @ kept.double() / weights.sum()
         y = scores - weights @ scores / weights.sum()
         return least_squares(x, weights, y, self.ridge)

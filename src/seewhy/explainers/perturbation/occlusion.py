@@ -4,13 +4,13 @@ from math import ceil
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BaselineOption, BatchSize, PrecisionOption, SelectorOption
-from seewhy.explainers.selectors import select_all
+from seewhy.explainers.selectors import scores_of
 from seewhy.masking.baselines import baseline_images
 from seewhy.options import AtLeast
 from seewhy.types import ClassAttribution, Images
@@ -46,12 +46,13 @@ class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeile
         across, each = len(columns), len(rows) * len(columns)
         falls = images.new_zeros(len(images), each, classes.shape[1])
         with self.classifier.running(self.precision):
-            whole = torch.cat([self._scores(*some) for some in self._chunks(images, classes)])
+            some = zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True)
+            whole = torch.cat([scores_of(self.classifier, *pair, self.selector) for pair in some])
             for pairs in torch.arange(len(images) * each, device=images.device).split(self.batch_size):
                 i, place = pairs // each, pairs % each
                 hidden = rows[place // across, :, None] * columns[place % across, None, :] > 0
                 occluded = torch.where(hidden[:, None], removed[i], images[i])
-                falls[i, place] = whole[i] - self._scores(occluded, classes[i])
+                falls[i, place] = whole[i] - scores_of(self.classifier, occluded, classes[i], self.selector)
         # a pixel's windows are those of its row times those of its column: their mean is a product of two means
         down, along = rows / rows.sum(0), columns / columns.sum(0)
         return torch.einsum("nabk,ah,bw->nkhw", falls.unflatten(1, (-1, across)), down, along)
@@ -66,13 +67,6 @@ class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeile
         if not 1 <= stride <= window:
             raise SeewhyError(f"occlusion with stride={stride} and a window of {window} skips pixels: give 1 to {window}")
         return window, stride
-
-    def _chunks(self, images: Images, classes: Int[Tensor, "n k"]) -> list[tuple[Tensor, Tensor]]:
-        return list(zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True))
-
-    def _scores(self, images: Images, classes: Int[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        logits = self.classifier.logits(self.classifier.fast_layout(images))
-        return select_all(self.classifier, logits, self.selector).gather(1, classes)
 
 
 def covers(side: int, window: int, stride: int) -> Int[Tensor, "places side"]:

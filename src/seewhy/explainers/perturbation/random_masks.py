@@ -1,7 +1,6 @@
 """The random masks of RISE and RELAX, drawn in fixed rounds: any number of them takes the memory of one batch."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
 from typing import Annotated, Literal
@@ -55,21 +54,9 @@ class MaskStream:
             down, right = (torch.randint(ceil(s / self.cells), (ROUND,), generator=generator) for s in sides)
             for some in torch.arange(min(ROUND, self.samples - first)).split(batch_size):
                 y, x = (crops(*ways) for ways in ((rows, down[some], sides[0]), (columns, right[some], sides[1])))
-                with without_autocast(image):
+                with torch.autocast(image.device.type, enabled=False):
                     masks = y @ grids[some].to(image) @ x.mT
                 yield masks
-
-
-def in_batches(masks: Masks, image: Float[Tensor, "c h w"], batch_size: int) -> Iterator[Masks]:
-    """Masks of the user's own, in the same batches as random ones."""
-    for drawn in masks.split(ROUND):
-        for some in drawn.split(batch_size):
-            yield some.to(image)
-
-
-def without_autocast(image: Tensor) -> AbstractContextManager[None]:
-    """A method's own matrix products keep their type in this context, also while the network runs in bfloat16."""
-    return torch.autocast(image.device.type, enabled=False)
 
 
 def under_masks(image: Float[Tensor, "c h w"], masks: Masks, removed: Float[Tensor, "c h w"]) -> Images:

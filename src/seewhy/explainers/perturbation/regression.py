@@ -1,70 +1,95 @@
 """Linear models of what players do to the scores: LIME and KernelSHAP, for all classes at once, in float64."""
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import KW_ONLY
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explainers.selectors import Selector, select_all
-from seewhy.masking.players import Division, Players, divide
-from seewhy.masking.values import Game, removal_game
+from seewhy.explainers.base import ClassMaps
+from seewhy.explainers.options import (
+    BaselineOption,
+    BatchSize,
+    PlayerSize,
+    PlayersOption,
+    PrecisionOption,
+    Samples,
+    Seed,
+    SelectorOption,
+)
+from seewhy.explainers.selectors import select_all
+from seewhy.masking.baselines import baseline_images
+from seewhy.masking.players import Players, divide
+from seewhy.masking.values import removal_game
 from seewhy.types import ClassAttribution, Classes, Images
 
 MOST_PLAYERS = 2048
 
 Kept = Bool[Tensor, "m p"]
 """Coalitions: which players stay."""
+Weights = Float[Tensor, "m"]
 CoalitionScores = Float[Tensor, "m k"]
+"""In float64 on the CPU, where the small regressions are made."""
 
 
-def players_of_each(images: Images, division: Division, size: int) -> list[Players]:
-    """The players of each image alone, so that its regression does not depend on the others'."""
-    players = divide(images, division, size)
-    if players.p > MOST_PLAYERS:
-        raise SeewhyError(f"{players.p} players are too many for a regression (at most {MOST_PLAYERS}): take larger ones")
-    return [Players(ids[None], count[None]) for ids, count in zip(players.ids, players.counts, strict=True)]
+class PlayerRegression(ClassMaps):
+    """A regression of the scores on the players that are kept. A subclass draws the coalitions and solves the regression.
 
-
-@dataclass(frozen=True)
-class Values:
-    """Scores of coalitions of one image's players; equal coalitions are asked once.
-
-    Args:
-        classifier: what is asked.
-        selector: which number of the logits is the score.
-        batch_size: masked images that are run at a time.
+    Each image is divided, asked and solved alone: its map does not depend on the others'.
     """
 
-    classifier: Classifier
-    selector: Selector
-    batch_size: int
+    players: PlayersOption = "superpixels"
+    size: PlayerSize = 50
+    samples: Samples = 1000
+    _: KW_ONLY  # the last parameters, behind those of the subclass
+    selector: SelectorOption = "logit"
+    baseline: BaselineOption = "mean_color"
+    seed: Seed = 0
+    precision: PrecisionOption = "fp32"
+    batch_size: BatchSize = 32
 
-    def __call__(self, image: Images, removed: Images, players: Players, kept: Kept, classes: Classes) -> CoalitionScores:
-        """In float64 on the CPU, where the small regressions are made. Call it within ``classifier.running``."""
+    @abstractmethod
+    def coalitions(self, p: int) -> tuple[Kept, Weights]:
+        """Which of p players are kept, and the weights of the regression."""
+
+    @abstractmethod
+    def solved(self, kept: Kept, weights: Weights, scores: CoalitionScores) -> Float[Tensor, "p k"]:
+        """The value of each player for each class."""
+
+    def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
+        division = divide(images, self.players, self.size)
+        if division.p > MOST_PLAYERS:
+            raise SeewhyError(
+                f"{division.p} players are too many for a regression (at most {MOST_PLAYERS}): take larger ones"
+            )
+        removed = baseline_images(self.baseline, self.classifier, images)
+        alone = (t.split(1) for t in (images, removed, division.ids, division.counts))
+        maps = []
+        for image, gone, ids, count, wanted in zip(*alone, classes, strict=True):
+            players = Players(ids, count)
+            kept, weights = self.coalitions(players.p)
+            values = self.solved(kept, weights, self._scores(image, gone, players, kept, wanted))
+            maps.append(values.T.to(image)[:, ids[0]])
+        return torch.stack(maps)
+
+    def _scores(self, image: Images, removed: Images, players: Players, kept: Kept, classes: Classes) -> CoalitionScores:
+        """Scores of one image's coalitions; equal coalitions are asked once."""
         game = removal_game(self.classifier, image, removed, players)
         different, back = kept.unique(dim=0, return_inverse=True)
-        parts = [self._scores(game, some.to(image.device))[:, classes] for some in different.split(self.batch_size)]
-        return torch.cat(parts).cpu().double()[back]
+        scores = []
+        with self.classifier.running(self.precision):
+            for some in different.to(image.device).split(self.batch_size):
+                logits = game(torch.zeros(len(some), dtype=torch.long, device=some.device), some)
+                scores.append(select_all(self.classifier, logits, self.selector)[:, classes])
+        return torch.cat(scores).cpu().double()[back]
 
-    def _scores(self, game: Game, kept: Kept) -> CoalitionScores:
-        rows = torch.zeros(len(kept), dtype=torch.long, device=kept.device)
-        return select_all(self.classifier, game(rows, kept), self.selector)
 
-
-def least_squares(
-    x: Float[Tensor, "m p"], weights: Float[Tensor, "m"], y: CoalitionScores, ridge: float = 0.0
-) -> Float[Tensor, "p k"]:
+def least_squares(x: Float[Tensor, "m p"], weights: Weights, y: CoalitionScores, ridge: float = 0.0) -> Float[Tensor, "p k"]:
     """argmin over b of sum_i w_i (y_i - x_i b)^2 + ridge |b|^2, one factorization for all classes.
 
     Of several solutions it is the shortest.
     """
     normal = (x.T * weights) @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
     return torch.linalg.pinv(normal, hermitian=True, rtol=1e-12) @ ((x.T * weights) @ y)
-
-
-def paint(players: Players, values: Float[Tensor, "p k"], image: Images) -> ClassAttribution:
-    """Each player's values on its pixels of the one image, in its type."""
-    return values.T.to(image)[:, players.ids[0]][None]

@@ -1,5 +1,7 @@
 """RELAX (Wickstrøm et al., 2023): the importance R and its uncertainty U."""
 
+from dataclasses import KW_ONLY
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,25 +21,10 @@ from seewhy.masking.baselines import baseline_images
 from seewhy.types import Attribution, Images, Targets
 
 
-class Relax(Method, name="relax", family="perturbation", paper="wickstrom2023relax", class_specific=False):
-    """Mean similarity of the embedding to the whole image's, over random masks that keep the pixel. Not negative.
+class RelaxMaps(Method):
+    """Base of RELAX and U-RELAX: their common options, and the importance R with its uncertainty U."""
 
-    It explains the embedding, so the map is the same for every class. (Where embeddings may be negative, as those of a
-    transformer, so may a cosine be, and the map.)
-
-    The masks are m_i, and s_i is the cosine of the embeddings of x ⊙ m_i and x. The importance R is the mean of s_i weighted
-    by m_i, and the uncertainty U the mean of (s_i - R)^2 so weighted; ``explain_with_uncertainty`` returns both. These are
-    the running estimates of the released code, whose U is not divided by the sum of the masks. The paper divides by the
-    number of masks: for R that is ``normalization="expected"``, up to the constant p; its U is then taken around p R.
-
-    Deviations: masks fade to the mean color, as the released code's do. That code stretches 7 x 7 cells to the image and
-    moves them by up to 6 pixels; here the masks are RISE's.
-
-    Args:
-        samples: masks, the released 30 batches of 100.
-        batch_size: masked images that are run at a time. More than 256 have no effect.
-    """
-
+    _: KW_ONLY  # the last parameters, behind those of the subclass
     samples: Samples = 3000
     cells: Cells = 7
     keep_probability: KeepProbability = 0.5
@@ -47,9 +34,6 @@ class Relax(Method, name="relax", family="perturbation", paper="wickstrom2023rel
     seed: Seed = 0
     precision: PrecisionOption = "fp32"
     batch_size: BatchSize = 32
-
-    def explain(self, images: Images, targets: Targets) -> Attribution:
-        return self.explain_with_uncertainty(images, targets)[0]
 
     def explain_with_uncertainty(self, images: Images, targets: Targets) -> tuple[Attribution, Attribution]:
         """The importance R and its uncertainty U."""
@@ -76,3 +60,26 @@ class Relax(Method, name="relax", family="perturbation", paper="wickstrom2023rel
         uncertainty = (second - 2 * importance * first + importance**2 * weight) / total
         rounding = 1e-12 * second / total  # of the cosines, in float32, and of the difference of sums
         return torch.stack([importance, torch.where(uncertainty > rounding, uncertainty, 0)]).unflatten(1, image.shape[1:])
+
+
+class Relax(RelaxMaps, name="relax", family="perturbation", paper="wickstrom2023relax", class_specific=False):
+    """Mean similarity of the embedding to the whole image's, over random masks that keep the pixel. Not negative.
+
+    It explains the embedding, so the map is the same for every class. (Where embeddings may be negative, as those of a
+    transformer, so may a cosine be, and the map.)
+
+    The masks are m_i, and s_i is the cosine of the embeddings of x ⊙ m_i and x. The importance R is the mean of s_i weighted
+    by m_i, and the uncertainty U the mean of (s_i - R)^2 so weighted; ``explain_with_uncertainty`` returns both. These are
+    the running estimates of the released code, whose U is not divided by the sum of the masks. The paper divides by the
+    number of masks: for R that is ``normalization="expected"``, up to the constant p; its U is then taken around p R.
+
+    Deviations: masks fade to the mean color, as the released code's do. That code stretches 7 x 7 cells to the image and
+    moves them by up to 6 pixels; here the masks are RISE's.
+
+    Args:
+        samples: masks, the released 30 batches of 100.
+        batch_size: masked images that are run at a time. More than 256 have no effect.
+    """
+
+    def explain(self, images: Images, targets: Targets) -> Attribution:
+        return self.explain_with_uncertainty(images, targets)[0]

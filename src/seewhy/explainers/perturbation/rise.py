@@ -19,9 +19,7 @@ from seewhy.explainers.perturbation.random_masks import (
     Masks,
     MaskStream,
     Normalization,
-    in_batches,
     under_masks,
-    without_autocast,
 )
 from seewhy.explainers.selectors import select_all
 from seewhy.maps import pearson
@@ -106,12 +104,16 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
         sums = image.new_zeros(halves, len(classes), image[0].numel(), dtype=dtype)
         weights = image.new_zeros(halves, 1, image[0].numel(), dtype=dtype)
         going, used = torch.ones_like(classes, dtype=torch.bool), torch.zeros_like(classes)
+
+        def finish(done: Tensor) -> None:
+            sums[0, done] = sums[:, done].sum(0) / self._total(weights.sum(0), count)
+
         for masks in self._masks(image):
             scores = (self._scores(image, removed, masks)[:, classes] * going).to(dtype)
             shown = masks.flatten(1).to(dtype)
             for j in range(halves):
                 mine = slice((j - count) % halves, None, halves)
-                with without_autocast(image):
+                with torch.autocast(image.device.type, enabled=False):  # sums keep their type while the network does not
                     sums[j].addmm_(scores[mine].T, shown[mine])
                 weights[j] += shown[mine].sum(0)
             count += len(masks)
@@ -119,19 +121,17 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
             if self.tolerance and count % ROUND == 0:
                 even, odd = (sums[j] / self._total(weights[j], count // 2) for j in range(2))
                 done = going & (pearson(even, odd) >= 1 - self.tolerance)
-                sums[0, done] = (sums[0, done] + sums[1, done]) / self._total(weights.sum(0), count)
+                finish(done)
                 going = going & ~done
                 if not going.any():
-                    return sums[0], used
-        if self.tolerance:
-            sums[0, going] = (sums[0, going] + sums[1, going]) / self._total(weights.sum(0), count)
-        else:
-            sums[0] /= self._total(weights[0], count)
+                    break
+        finish(going)
         return sums[0], used
 
     def _masks(self, image: Tensor) -> Iterator[Masks]:
         if self.masks is not None:
-            return in_batches(self.masks, image, self.batch_size)
+            rounds = self.masks.split(ROUND)
+            return (some.to(image) for drawn in rounds for some in drawn.split(self.batch_size))
         stream = MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
         return stream.batches(image, self.batch_size)
 
