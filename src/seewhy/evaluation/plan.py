@@ -103,10 +103,9 @@ class Plan:
     def tables(self, store: Store, limits: Mapping[str, Mapping[str, int]], batches: Sequence[PlannedBatch]) -> Tables:
         """The tables of some batches, of the explainers and metrics that ``limits`` names."""
         facts = [found for batch in batches if (found := store.facts(batch.key)) is not None]
-        units = [joined(store.units(batch.key, limits)) for batch in batches]  # a share may have no batch
-        return tables(
-            pl.concat([joined([]), *units]), pl.concat([pl.DataFrame(schema=FACTS_SCHEMA), *facts]), limits, self.ranks
-        )
+        units = [joined(store.units(batch.key, limits)) for batch in batches]
+        empty = pl.DataFrame(schema=FACTS_SCHEMA)  # a share may have no batch
+        return tables(pl.concat([joined([]), *units]), pl.concat([empty, *facts]), limits, self.ranks)
 
 
 def batch_key(dataset: Any, images: Sequence[int]) -> str:
