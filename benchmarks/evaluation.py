@@ -147,20 +147,21 @@ def found(units: int) -> None:
         store = Store(UnitFiles(Path(folder)))
         for batch in plan.batches:
             ids = [plan.dataset.ids[i] for i in batch.images]
-            facts = pl.DataFrame({"index": batch.images, "image_id": ids, "explained": [[i % 1000] for i in batch.images]})
-            empty = [pl.lit(None, kind).alias(name) for name, kind in FACTS_SCHEMA.items() if name not in facts.columns]
-            store.hold(
-                batch.key, "facts", facts.with_columns(empty).select(pl.col(k).cast(v) for k, v in FACTS_SCHEMA.items())
+            known = zip(batch.images, ids, strict=True)
+            facts = pl.DataFrame(
+                [{"index": i, "image_id": name, "explained": [i % 1000]} for i, name in known], FACTS_SCHEMA
             )
+            store.hold(batch.key, "facts", facts)
             for explainer in explainers:
                 lines = [
-                    (i, name, i % 1000, i % 1000, explainer, metric, None, i / 7, None, None, None, None)
+                    (i, name, explainer, i % 1000, i % 1000, metric, i / 7, None, None, None, None, None)
                     for metric in metrics
                     for i, name in zip(batch.images, ids, strict=True)
                     if plan.wants(explainer, metric, i)
                 ]
-                name = plan.unit_name(batch, explainer, metrics, "facts")
-                store.write(batch.key, str(name), pl.DataFrame(lines, UNIT_SCHEMA, orient="row"))
+                name = plan.unit_name(batch, explainer, metrics, [])
+                store.hold(batch.key, str(name), pl.DataFrame(lines, UNIT_SCHEMA, orient="row"))
+            store.flush()
         for more in ([], ["one more"]):
             start, cpu = perf_counter(), process_time()
             again = Plan(Names(n), list(range(n)), 32, explainers, [*metrics, *more], {"metric 3": n // 2})

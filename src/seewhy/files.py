@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,14 @@ def staged(folder: str | Path) -> Iterator[Path]:
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def safely(folder: Path) -> Iterator[None]:
+    """An error of the file system becomes one line."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        kept = "; what was done is kept: mend that and give the same command again" if error.errno == ENOSPC else ""
+        raise SeewhyError(f"cannot write to {folder}: {why}{kept}") from None

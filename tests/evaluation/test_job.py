@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seewhy import explainers
 from seewhy.errors import SeewhyError
-from seewhy.evaluation import devices, job
+from seewhy.evaluation import devices, manifest
 from seewhy.evaluation import evaluate as evaluation
 from seewhy.evaluation.job import ShareError
 from seewhy.evaluation.run import open_run
@@ -45,7 +45,7 @@ def test_what_the_first_process_cannot_open_stops_the_others_too(tmp_path: Path,
     with pytest.raises(SeewhyError, match="seed is 0 there and 1 now"):
         measured(tmp_path / "run", {"spy": Spy()}, seed=1, fabric=first)
     assert [("seed is 0 there and 1 now" in message) for message in told] == [True]
-    monkeypatch.setattr(job, "read_manifest", pytest.fail)  # the second does not even look
+    monkeypatch.setattr(manifest, "read_manifest", pytest.fail)  # the second does not even look
     with pytest.raises(SeewhyError, match="seed is 0 there and 1 now"):
         measured(tmp_path / "run", {"spy": Spy()}, seed=1, fabric=second)
     assert (first.barriers, second.barriers) == (0, 0)

@@ -90,3 +90,8 @@ def test_shards_on_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture
     assert joined.out.splitlines()[:2] == alone.out.splitlines()[:2]
     assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "one")
     assert "--shard takes I/N with I from 1 to N" in run(capfd, *command, tmp_path / "run", "--shard", "3/2").err
+
+
+def test_a_share_may_have_no_batch(tmp_path: Path) -> None:
+    assert len(measured(tmp_path / "run", shard=(1, 9)).frame) == 0
+    assert not (tmp_path / "run" / "manifest.json").exists()

@@ -1,57 +1,13 @@
-"""What is known of the images of a batch, and the rows that are explained: an image and a class."""
+"""The rows that are explained: an image of a batch and a class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import polars as pl
 import torch
 from torch import Tensor
 
-from seewhy.describe import digest_of
-from seewhy.evaluation.columns import FACTS_SCHEMA
-from seewhy.evaluation.failures import Failure
 from seewhy.types import Classes, Images, Logits, Targets
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """What the classifier says of the images of a batch, and the truth.
-
-    index, image_id   their places in the dataset, and their names
-    predicted         the likeliest class, and its probability
-    labels            the classes that are present; none where they are unknown
-    correct           is the prediction right? None where the labels are unknown
-    explained         the classes that are explained; none for an image that the question leaves out
-    failures          images that could not be read or classified, and are missing above
-    """
-
-    index: list[int]
-    image_id: list[str]
-    predicted: list[int]
-    probability: list[float]
-    labels: list[list[int]]
-    correct: list[bool | None]
-    explained: list[list[int]]
-    failures: list[Failure]
-
-    def frame(self) -> pl.DataFrame:
-        """A line for each image; one that failed has an error."""
-        known = pl.DataFrame({f.name: getattr(self, f.name) for f in fields(self) if f.name != "failures"})
-        broken = pl.DataFrame([(f.index, f.image_id, f.error) for f in self.failures], _BROKEN, orient="row")
-        frames = [frame for frame in (known, broken) if len(frame)]
-        whole = pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
-        missing = [pl.lit(None).alias(name) for name in FACTS_SCHEMA if name not in whole.columns]
-        return whole.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in FACTS_SCHEMA.items())
-
-    @property
-    def name(self) -> str:
-        """The name of their file: images that fail are part of it, so that the facts of mended images are another file."""
-        broken = [failure.index for failure in self.failures]
-        return f"facts-{digest_of(str(broken).encode())}" if broken else "facts"
-
-
-_BROKEN = {"index": pl.Int64, "image_id": pl.String, "error": pl.String}
 
 
 @dataclass(frozen=True, eq=False)

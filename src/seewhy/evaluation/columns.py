@@ -4,23 +4,9 @@ from typing import Any
 
 import polars as pl
 
-SCORES_SCHEMA: dict[str, Any] = {
-    "index": pl.Int32,
-    "image_id": pl.String,
-    "explainer": pl.String,
-    "explained": pl.Int32,
-    "scored": pl.Int32,
-    "metric": pl.String,
-    "value": pl.Float64,
-}
-CURVES_SCHEMA: dict[str, Any] = {
-    "index": pl.Int32,
-    "image_id": pl.String,
-    "explainer": pl.String,
-    "explained": pl.Int32,
-    "metric": pl.String,
-    "values": pl.List(pl.Float64),
-}
+_ROW = {"index": pl.Int32, "image_id": pl.String, "explainer": pl.String, "explained": pl.Int32}
+SCORES_SCHEMA: dict[str, Any] = {**_ROW, "scored": pl.Int32, "metric": pl.String, "value": pl.Float64}
+CURVES_SCHEMA: dict[str, Any] = {**_ROW, "metric": pl.String, "values": pl.List(pl.Float64)}
 IMAGES_SCHEMA: dict[str, Any] = {
     "index": pl.Int32,
     "image_id": pl.String,
@@ -32,14 +18,8 @@ IMAGES_SCHEMA: dict[str, Any] = {
 FACTS_SCHEMA: dict[str, Any] = {**IMAGES_SCHEMA, "explained": pl.List(pl.Int32), "error": pl.String}
 """Of ``facts.parquet``: the images of a batch, the classes that are explained, and what failed."""
 UNIT_SCHEMA: dict[str, Any] = {
-    "index": pl.Int32,
-    "image_id": pl.String,
-    "explained": pl.Int32,
-    "scored": pl.Int32,
-    "explainer": pl.String,
-    "metric": pl.String,
+    **SCORES_SCHEMA,
     "part": pl.Int32,
-    "value": pl.Float64,
     "places": pl.List(pl.Float64),
     "curve": pl.List(pl.Float64),
     "error": pl.String,
@@ -50,5 +30,7 @@ UNIT_SCHEMA: dict[str, Any] = {
 A number     has ``value``; ``part`` counts the numbers of a metric that has several for an image.
 A curve      has ``curve``.
 A failure    has ``error``. No metric: the explainer failed, and each metric has a line without a value.
-The time     of the maps (no metric), or of a metric, has ``seconds`` and no image; its ``places`` are those of the curves.
+             No class: the image could not be read or classified.
+The time     of the maps (no metric), or of a metric, has ``seconds`` and no image.
+The places   of the curves of a metric are ``places``, and have no image.
 """

@@ -1,10 +1,7 @@
 """Explainers x metrics x images -> rows: each map is made once and read by every metric."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -20,7 +17,6 @@ from seewhy.evaluation.job import Job
 from seewhy.evaluation.measure import Progress
 from seewhy.evaluation.plan import Plan
 from seewhy.evaluation.question import Question
-from seewhy.evaluation.run import metric_of
 from seewhy.explainers import Explainer
 from seewhy.explainers import explainer as build_explainer
 from seewhy.metrics import Metric
@@ -68,35 +64,14 @@ class Evaluation:
 
     def of(self, explainer: str, name: str) -> pl.DataFrame:
         """index, image_id, explained, scored and the list of values of one explainer and metric, in the order of images."""
-        return self._by_name.get((explainer, name), self._no_lines)
-
-    @cached_property
-    def _by_name(self) -> dict[tuple[str, str], pl.DataFrame]:
-        """The lines of each explainer and metric; a metric with several numbers for an image has them in a list."""
-        whole = {text: metric_of(text, self.metrics) for text in self.frame["metric"].unique()}
-        named = self.frame.with_columns(pl.col("metric").replace_strict(whole, return_dtype=pl.String))
-        parts = named.partition_by("explainer", "metric", as_dict=True, maintain_order=True)
-        who = ["index", "image_id", "explained", "scored"]
-        return {
-            (str(explainer), str(name)): part.group_by(who, maintain_order=True).agg(pl.col("value"))
-            for (explainer, name), part in parts.items()
-        }
-
-    @property
-    def _no_lines(self) -> pl.DataFrame:
-        return self.frame.clear().select(
-            "index", "image_id", "explained", "scored", pl.col("value").cast(pl.List(pl.Float64))
-        )
+        column = pl.col("metric")  # a metric with several numbers for an image has a line for each, in a list here
+        mine = self.frame.filter(explainer=explainer).filter((column == name) | column.str.starts_with(f"{name}["))
+        return mine.group_by("index", "image_id", "explained", "scored", maintain_order=True).agg("value")
 
     def scores(self, explainer: str, name: str) -> Tensor:
         """(n,) or (n, m) numbers of one explainer and metric, in the order of the images."""
         found = torch.tensor(self.of(explainer, name)["value"].to_list(), dtype=torch.float64)
-        several = name not in self._names and found.ndim > 1
-        return found if several else found.reshape(-1)
-
-    @cached_property
-    def _names(self) -> set[str]:
-        return {*self.frame["metric"].unique()}
+        return found if found.ndim > 1 and found.shape[1] > 1 else found.reshape(-1)
 
     def image_ids(self, explainer: str, name: str) -> list[str]:
         """Whose each row of ``scores`` is; with several labels an image has several."""
@@ -104,22 +79,18 @@ class Evaluation:
 
     def table(self) -> dict[str, dict[str, float]]:
         """The figure of each explainer and metric: the mean over images, or what the metric itself says."""
-        there = self.frame.select("explainer").unique(maintain_order=True)["explainer"]
-        figures: dict[str, dict[str, float]] = {explainer: {} for explainer in there}
-        for explainer, row in figures.items():
-            for name, measure in self.metrics.items():
-                scores = self.scores(explainer, name)
-                if len(scores):
-                    row[name] = reduced(measure, scores)
-        return figures
+        return {
+            explainer: {
+                name: reduced(measure, scores)
+                for name, measure in self.metrics.items()
+                if len(scores := self.scores(explainer, name))
+            }
+            for explainer in self.frame["explainer"].unique(maintain_order=True)
+        }
 
     def csv(self) -> str:
         """All rows as csv, with a header."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows(self.rows)
-        return text.getvalue()
+        return self.frame.select(Row._fields).write_csv()
 
 
 def evaluate(

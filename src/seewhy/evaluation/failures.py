@@ -1,7 +1,7 @@
 """What happens where an image fails: the image is left out and named, and a method that always fails stops the run."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -57,19 +57,19 @@ def together_or_alone(
 
 
 class Successes:
-    """How often each method has worked and failed; a method that never works stops the run."""
+    """Which methods have worked, and how often each has failed; a method that never works stops the run."""
 
     def __init__(self) -> None:
-        self._good: Counter[tuple[str, str]] = Counter()
+        self._good: set[tuple[str, str]] = set()
         self._bad: Counter[tuple[str, str]] = Counter()
 
-    def count(self, worked: Mapping[tuple[str, str], int], failures: Sequence[Failure]) -> None:
-        """Count images on which an (explainer, metric) has worked and failed; two empty names stand for reading."""
-        self._good.update(worked)
+    def count(self, worked: Collection[tuple[str, str]], failures: Sequence[Failure]) -> None:
+        """Count failures of each (explainer, metric), and note those that have worked; two empty names stand for reading."""
+        self._good.update(worked, ((explainer, "") for explainer, _ in worked))
         for failure in failures:
             key = failure.explainer, failure.metric
             self._bad[key] += 1
-            if self._bad[key] >= MAX_FAILURES and not self._good[key]:
+            if self._bad[key] >= MAX_FAILURES and key not in self._good:
                 what = " of ".join(part for part in reversed(key) if part) or "reading"
                 raise SeewhyError(
                     f"{what} failed on {self._bad[key]} images and worked on none; {failure.image_id}: {failure.error}"

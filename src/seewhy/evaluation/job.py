@@ -1,7 +1,7 @@
 """An evaluation as one process sees it: it measures its share, and the first process writes the tables."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from os import W_OK, access
@@ -18,7 +18,7 @@ from seewhy.evaluation.pictures import Pictures
 from seewhy.evaluation.plan import Plan, PlannedBatch
 from seewhy.evaluation.question import Question
 from seewhy.evaluation.run import open_run
-from seewhy.evaluation.store import Store, UnitFiles, begin, finish, safely
+from seewhy.evaluation.store import Store, UnitFiles, begin, finish
 from seewhy.evaluation.tables import Tables
 from seewhy.explainers import Explainer
 from seewhy.explainers.describe import about_explainers
@@ -72,17 +72,17 @@ class Job:
         manifest = self._opened(folder, details)
         store = self._joined(folder) if join else self._measure(folder, manifest)
         if self.shard:
-            return self.plan.tables(Store(UnitFiles(folder)), self.plan.pair_limits, self.share)
+            return self.plan.tables(store, self.plan.pair_limits, self.share)
         self._wait()
+        if self.world > 1:
+            store = Store(UnitFiles(folder))  # has the units of all processes
+        if not store.has_units:  # nothing could be measured, and nothing is written
+            return self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
         if self.rank == 0:
-            store = store if self.world == 1 else Store(UnitFiles(folder))
-            found = self._finish(folder, replace(manifest, wall_seconds=time() - start), store)
+            now = replace(manifest, wall_seconds=time() - start)
+            found = finish(folder, now, lambda whole: self.plan.tables(store, whole.limits, self.plan.batches))
         self._wait()
-        if self.rank:
-            run = open_run(folder)
-            manifest = run.manifest
-            found = Tables(run.scores, run.curves, run.images, manifest.failures, manifest.curves, manifest.seconds)
-        return found
+        return found if self.rank == 0 else self.plan.tables(store, open_run(folder).manifest.limits, self.plan.batches)
 
     def _wait(self) -> None:
         """Until all processes are here."""
@@ -96,8 +96,7 @@ class Job:
         if self.rank == 0:
             try:
                 _check_folder(folder)
-                if (before := read_manifest(folder)) is not None:
-                    before.extended(manifest, folder)
+                manifest.joined(folder)
             except SeewhyError as mistake:
                 error = str(mistake)
         if self.fabric:
@@ -111,10 +110,14 @@ class Job:
         """Measure the share of this process."""
         store = Store(UnitFiles(folder), partial(begin, folder, manifest))
         network = [manifest.asked.classifier, manifest.asked.weights]
-        maps = MapStore(folder / "maps", network, {name: asdict(about) for name, about in manifest.explainers.items()})
-        kept = (Pictures(folder), self.pictures, maps, self.keep_maps)
+        shown = {index for index, rank in self.plan.ranks.items() if rank < self.pictures}
+        maps = None
+        if self.keep_maps or (folder / "maps").is_dir():
+            maps = MapStore(folder / "maps", lambda: network, about_explainers(self.question.methods))
+        pictures = Pictures(folder, shown)
+        measuring = Measuring(self.question, self.metrics, self.plan, store, pictures, maps, self.keep_maps)
         try:
-            Measuring(self.question, self.metrics, self.plan, store, *kept).run(self.share, self.threads, self.progress)
+            measuring.run(self.share, self.threads, self.progress)
         except SeewhyError as error:
             if self.rank:
                 raise ShareError(f"process {self.rank}: {error}") from None
@@ -122,13 +125,6 @@ class Job:
         if store.has_units or self.world > 1 or self.shard:
             store.flush()
         return store
-
-    def _finish(self, folder: Path, manifest: Manifest, store: Store) -> Tables:
-        """Write the tables of the folder; where nothing could be measured, nothing is written."""
-        if not store.has_units:
-            return self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
-        with safely(folder):
-            return finish(folder, manifest, lambda now: self.plan.tables(store, now.limits, self.plan.batches))
 
     def _joined(self, folder: Path) -> Store:
         """What the shards have measured; SeewhyError where units are missing: how many, and of which shards."""

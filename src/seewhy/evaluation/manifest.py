@@ -42,11 +42,7 @@ class Identity:
 
     def difference(self, now: "Identity") -> str | None:
         """The first field in which the two differ, with both values; None if they are the same."""
-        for f in fields(self):
-            before, after = getattr(self, f.name), getattr(now, f.name)
-            if before != after:
-                return _difference(f.name, before, after)
-        return None
+        return None if self == now else _difference("", asdict(self), asdict(now))
 
 
 @dataclass(frozen=True)
@@ -119,26 +115,27 @@ class Manifest:
     details: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def extended(self, now: "Manifest", folder: Path) -> "Manifest":
-        """The manifest of what was asked before and is asked now; SeewhyError where these do not go together."""
-        if (change := self.asked.difference(now.asked)) is not None:
+    def joined(self, folder: Path) -> "Manifest":
+        """This manifest, and what the folder has been asked before; SeewhyError where these do not go together."""
+        before = read_manifest(folder)
+        if before is None:
+            return self
+        if (change := before.asked.difference(self.asked)) is not None:
             raise SeewhyError(f"{folder} has a run of another question ({change}): give another folder")
-        for before, after in ((self.explainers, now.explainers), (self.metrics, now.metrics)):
-            for name in before.keys() & after.keys():
-                if _without_limits(before[name]) != _without_limits(after[name]):
+        for there, now in ((before.explainers, self.explainers), (before.metrics, self.metrics)):
+            for name in there.keys() & now.keys():
+                if _without_limits(there[name]) != _without_limits(now[name]):
                     raise SeewhyError(f"{folder} has {name} with other options: give another folder, or {name} another name")
-        explainers = {**self.explainers, **now.explainers}
-        for name in self.explainers.keys() & now.explainers.keys():
-            limits = self.explainers[name].limits | now.explainers[name].limits
-            explainers[name] = replace(now.explainers[name], limits=limits)
+        explainers = {**before.explainers, **self.explainers}
+        for name in before.explainers.keys() & self.explainers.keys():
+            limits = before.explainers[name].limits | self.explainers[name].limits
+            explainers[name] = replace(self.explainers[name], limits=limits)
         return replace(
             self,
             explainers=explainers,
-            metrics={**self.metrics, **now.metrics},
-            limits={e: self.limits.get(e, {}) | now.limits.get(e, {}) for e in explainers},
-            classes=now.classes,
-            images=now.images,
-            shards=now.shards,
+            metrics={**before.metrics, **self.metrics},
+            limits={e: before.limits.get(e, {}) | self.limits.get(e, {}) for e in explainers},
+            history=before.history,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -169,17 +166,15 @@ def read_manifest(folder: Path) -> Manifest | None:
     return manifest
 
 
-def _without_limits(about: AboutExplainer | AboutMetric) -> AboutExplainer | AboutMetric:
-    if isinstance(about, AboutExplainer):
-        return replace(about, limit=None, limits={})
-    return replace(about, limit=None)
+def _without_limits(about: AboutExplainer | AboutMetric) -> dict[str, Any]:
+    return {name: value for name, value in asdict(about).items() if name not in ("limit", "limits")}
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
     """What differs; of two mappings the first entry that does."""
     if isinstance(before, dict) and isinstance(now, dict):
         part = next(key for key in {**before, **now} if before.get(key) != now.get(key))
-        return _difference(f"{name}'s {part}", before.get(part), now.get(part))
+        return _difference(f"{name}'s {part}" if name else part, before.get(part), now.get(part))
     return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")
 
 

@@ -1,20 +1,22 @@
 """The loop of an evaluation: batch after batch, what is missing is measured and stored."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
-from torch import Tensor
+import polars as pl
 
 from seewhy.classifier.threads import threads as on_threads
-from seewhy.evaluation.batch import ImageFacts, Rows
+from seewhy.evaluation.batch import Rows
+from seewhy.evaluation.columns import FACTS_SCHEMA
 from seewhy.evaluation.failures import Failure, Successes, together_or_alone
 from seewhy.evaluation.pictures import Pictures
 from seewhy.evaluation.plan import Plan, PlannedBatch
 from seewhy.evaluation.question import Question
-from seewhy.evaluation.store import Store, safely
-from seewhy.evaluation.unit import Unit, measure_unit
+from seewhy.evaluation.store import Store
+from seewhy.evaluation.tables import failures_of
+from seewhy.evaluation.unit import measure_unit
 from seewhy.explanation.map_store import MapStore, map_keys
+from seewhy.files import safely
 from seewhy.metrics import Metric
 
 Progress = Callable[[float, int, int], None]
@@ -25,8 +27,9 @@ Progress = Callable[[float, int, int], None]
 class Measuring:
     """What the loop needs.
 
-    pictures    of so many images the run folder gets pictures and small maps
-    keep_maps   write the maps to the run folder
+    pictures   gets pictures and small maps for the report
+    maps       maps that were made before
+    keep_maps  write maps that are made to ``maps``
     """
 
     question: Question
@@ -34,7 +37,6 @@ class Measuring:
     plan: Plan
     store: Store
     pictures: Pictures | None = None
-    n_pictures: int = 0
     maps: MapStore | None = None
     keep_maps: bool = False
     successes: Successes = field(default_factory=Successes)
@@ -57,19 +59,23 @@ class Measuring:
     def _measure(self, batch: PlannedBatch) -> Iterator[tuple[float, list[Failure]]]:
         """What a batch lacks. Yields the part of it that was done before each step, and the failures of the step."""
         facts, rows = read_batch(self.question, batch.images)
-        frame = facts.frame()
-        if not self.store.has(batch.key, facts.name):
-            self.store.hold(batch.key, facts.name, frame)
-            yield 0, facts.failures
-            self.successes.count({("", ""): len(facts.index)}, facts.failures)
-        missing = self.plan.missing(batch, frame, self.store)
+        before = self.store.facts(batch.key)
+        known = facts if before is None else joined_facts(before, facts)
+        if before is None or not known.equals(before):
+            self.store.hold(batch.key, "facts", known)
+            failures = failures_of(facts)
+            yield 0, failures
+            self.successes.count([("", "")] if len(facts) > len(failures) else [], failures)
+        missing = self.plan.missing(batch, facts, self.store)
         for i, (explainer, names) in enumerate(missing.items()):
             if rows is not None and names:
                 unit = self._unit(batch, explainer, names, facts, rows)
-                yield i / len(missing), unit.failed()
-                self.successes.count(unit.worked(), unit.failed())
+                failures = failures_of(unit)
+                yield i / len(missing), failures
+                worked = unit.filter(pl.col("value").is_not_null()).select("explainer", "metric").unique().rows()
+                self.successes.count(worked, failures)
 
-    def _unit(self, batch: PlannedBatch, explainer: str, names: list[str], facts: ImageFacts, rows: Rows) -> Unit:
+    def _unit(self, batch: PlannedBatch, explainer: str, names: list[str], facts: pl.DataFrame, rows: Rows) -> pl.DataFrame:
         """Measure one unit, and store it with its maps and pictures."""
 
         def wanted(metric: str, index: int) -> bool:
@@ -78,34 +84,23 @@ class Measuring:
         most = self.plan.limits.get(explainer, len(self.plan.images)) if self.keep_maps else 0
         mine = [i for i, x in enumerate(rows.index) if self.plan.ranks[x] < most or any(wanted(m, x) for m in names)]
         rows = rows if len(mine) == len(rows.index) else rows.select(mine)
-        kept, keys = None, []
-        if self.maps is not None and (self.keep_maps or self.maps.has(explainer, batch.key)):
-            keys = keys_of(rows)
-            kept = self.maps.find(explainer, batch.key, keys)
+        keys = keys_of(rows) if self.maps else []
+        kept = self.maps.find(explainer, batch.key, keys) if self.maps else None
         unit, maps = measure_unit(self.question, rows, explainer, {m: self.metrics[m] for m in names}, wanted, kept)
-        name = str(self.plan.unit_name(batch, explainer, names, facts.name))
-        if not unit.has_numbers and not self.store.has_units:
-            self.store.hold(batch.key, name, unit.frame())
-            return unit
-        self.store.begin()
-        if maps is not None:
-            self._show(batch, explainer, rows, maps)
-            if self.keep_maps and kept is None:
-                self._keep(batch, explainer, rows, maps, keys)
-        self.store.write(batch.key, name, unit.frame())
+        if self.store.begins(unit) and maps is not None:
+            if self.pictures is not None:
+                self.pictures.add(batch.number, explainer, rows, maps)
+            if self.maps is not None and self.keep_maps and kept is None:
+                with safely(self.maps.folder.parent):
+                    who = {"index": rows.index, "explained": rows.explained.tolist()}
+                    self.maps.keep(explainer, batch.key, keys, maps, image_id=rows.ids, **who)
+        broken = facts.filter(pl.col("error").is_not_null())
+        lacking = broken.select("index", "image_id", "error", explainer=pl.lit(explainer), metric=pl.lit(names))
+        name = str(self.plan.unit_name(batch, explainer, names, broken["index"].to_list()))
+        self.store.hold(batch.key, name, pl.concat([unit, lacking.explode("metric")], how="diagonal"))
+        if self.store.has_units:
+            self.store.flush()
         return unit
-
-    def _show(self, batch: PlannedBatch, explainer: str, rows: Rows, maps: Tensor) -> None:
-        """Pictures and small maps, for the report."""
-        shown = [i for i, index in enumerate(rows.index) if self.plan.ranks[index] < self.n_pictures]
-        if shown and self.pictures is not None:
-            self.pictures.add(batch.number, explainer, rows.select(shown), maps[shown])
-
-    def _keep(self, batch: PlannedBatch, explainer: str, rows: Rows, maps: Tensor, keys: list[str]) -> None:
-        if self.maps is not None:
-            who: dict[str, list[Any]] = {"index": rows.index, "image_id": rows.ids, "explained": rows.explained.tolist()}
-            with safely(self.maps.folder.parent):
-                self.maps.keep(explainer, batch.key, keys, maps, who)
 
 
 def keys_of(rows: Rows) -> list[str]:
@@ -115,16 +110,22 @@ def keys_of(rows: Rows) -> list[str]:
     return map_keys(rows.images, list(zip(rows.ids, what, strict=True)))
 
 
-def read_batch(question: Question, images: Sequence[int]) -> tuple[ImageFacts, Rows | None]:
+def read_batch(question: Question, images: Sequence[int]) -> tuple[pl.DataFrame, Rows | None]:
     """Read and classify a batch; where it cannot be read as a whole, all images that can be read alone."""
-    dataset, unread = question.dataset, list[Failure]()
+    dataset, unread = question.dataset, list[tuple[int, str, str]]()
 
     def failed(index: int, error: str) -> None:
-        unread.append(Failure(index, dataset.ids[index], "", "", error))
+        unread.append((index, dataset.ids[index], error))
 
     parts = list(together_or_alone(images, dataset.batch, failed, stops=lambda _: False))
-    images = [index for part, _ in parts for index in part]
-    if not images:
-        return ImageFacts([], [], [], [], [], [], [], unread), None
-    facts, rows = question.rows_of(parts[0][1] if len(parts) == 1 else dataset.batch(images), images)
-    return replace(facts, failures=[*unread, *facts.failures]), rows
+    facts, rows = pl.DataFrame(schema=FACTS_SCHEMA), None
+    if there := [index for part, _ in parts for index in part]:
+        facts, rows = question.rows_of(parts[0][1] if len(parts) == 1 else dataset.batch(there), there)
+    broken = pl.DataFrame(unread, {name: FACTS_SCHEMA[name] for name in ("index", "image_id", "error")}, orient="row")
+    return pl.concat([facts, broken], how="diagonal").sort("index"), rows
+
+
+def joined_facts(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """What is known of each image of a batch. An image that could be read once is no failure, even if it cannot be now."""
+    both = pl.concat([before, now]).sort(pl.col("error").is_not_null(), maintain_order=True)
+    return both.unique("index", keep="first", maintain_order=True).sort("index")

@@ -1,35 +1,43 @@
 """The pictures of a run folder for the report: images as the network saw them, and small maps of them."""
 
+from collections.abc import Container
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.batch import Rows
-from seewhy.evaluation.store import safely
-from seewhy.explanation.map_store import read_maps, save_maps
-from seewhy.files import write_atomically
+from seewhy.explanation.map_store import read_maps_by_row, save_maps
+from seewhy.files import safely, write_atomically
 
 MAX_SIDE = 112
 """Widest side of a small map, in pixels."""
 
 
 class Pictures:
-    """The folder ``pictures/`` of a run folder: ``INDEX.jpg``, and ``EXPLAINER/BATCH.npz`` with small maps."""
+    """The folder ``pictures/`` of a run folder: ``INDEX.jpg``, and ``EXPLAINER/BATCH.npz`` with small maps.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: the run folder.
+        shown: the images that get a picture, by their places in the dataset.
+    """
+
+    def __init__(self, folder: Path, shown: Container[int]) -> None:
+        self.folder, self.shown = folder, shown
         self._written: set[int] = set()
 
     def add(self, batch: int, explainer: str, rows: Rows, maps: Tensor) -> None:
-        """The images of some rows, and their maps (r, h, w): small, and each divided by its largest absolute value."""
+        """Pictures of the rows that are shown, and of their maps (r, h, w)."""
+        mine = [row for row, index in enumerate(rows.index) if index in self.shown]
+        if not mine:
+            return
+        rows, maps = rows.select(mine), maps[mine]
         with safely(self.folder):
             (self.folder / "pictures" / explainer).mkdir(parents=True, exist_ok=True)
             for index, image in zip(rows.index, rows.images, strict=True):
@@ -40,12 +48,12 @@ class Pictures:
                     write_atomically(file, partial(shown.save, format="JPEG", quality=90))
                     self._written.add(index)
             file = self.folder / "pictures" / explainer / f"{batch:06d}.npz"
-            own = {
-                "index": np.array(rows.index),
-                "explained": rows.explained.cpu().numpy(),
-                "maps": small_maps(maps).numpy(),
-            }
-            save_maps(file, **_with_others(file, own))
+            found = dict(zip(zip(rows.index, rows.explained.tolist(), strict=True), small_maps(maps).numpy(), strict=True))
+            with suppress(SeewhyError):  # there is no file yet, or it is damaged
+                found = read_maps_by_row(file) | found  # an earlier metric may have been asked for more images
+            found = dict(sorted(found.items()))
+            index, explained = np.array(list(found)).T
+            save_maps(file, index=index, explained=explained, maps=np.stack(list(found.values())))
 
 
 def small_maps(maps: Tensor) -> Tensor:
@@ -56,19 +64,3 @@ def small_maps(maps: Tensor) -> Tensor:
     small = F.interpolate(maps[:, None], size=size, mode="area")[:, 0]
     top = small.abs().amax((1, 2), keepdim=True)
     return (small / torch.where(top > 0, top, 1)).half().cpu()
-
-
-def _with_others(file: Path, own: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Rows, and other rows that the file has: an earlier metric was asked for more images."""
-    try:
-        there = read_maps(file)
-    except SeewhyError:  # there is none yet, or it is damaged
-        return own
-    keys = {*zip(own["index"].tolist(), own["explained"].tolist(), strict=True)}
-    rows = zip(there["index"].tolist(), there["explained"].tolist(), strict=True)
-    others = [i for i, row in enumerate(rows) if row not in keys]
-    if not others or there["maps"].shape[1:] != own["maps"].shape[1:]:
-        return own
-    joined = {name: np.concatenate([values, there[name][others]]) for name, values in own.items()}
-    order = np.lexsort((joined["explained"], joined["index"]))
-    return {name: values[order] for name, values in joined.items()}

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from seewhy.describe import digest_of
-from seewhy.evaluation.failures import Failure
+from seewhy.evaluation.columns import FACTS_SCHEMA
 from seewhy.evaluation.store import Store
-from seewhy.evaluation.tables import Tables, joined_facts, joined_units, tables
+from seewhy.evaluation.tables import Tables, joined, tables
 
 
 @dataclass(frozen=True)
@@ -67,70 +67,45 @@ class Plan:
         """Is the image within the limits?"""
         return self.ranks[index] < self.pair_limits[explainer][metric]
 
-    def unit_name(self, batch: PlannedBatch, explainer: str, metrics: Sequence[str], facts: str) -> str | None:
-        """A name for the answer to these metrics on a batch with these facts; None if no image is wanted."""
-        limits = {m: self.pair_limits[explainer][m] for m in metrics}
-        ranks, everything = self.ranks, len(self.images)
-        counts = {
-            most: len(batch.images) if most >= everything else sum(ranks[i] < most for i in batch.images)
-            for most in {*limits.values()}
-        }
-        wanted = sorted((m, counts[most]) for m, most in limits.items() if counts[most])
-        return f"{explainer}.{digest_of(json.dumps([explainer, facts, wanted]).encode())}" if wanted else None
+    def unit_name(self, batch: PlannedBatch, explainer: str, metrics: Sequence[str], unread: Sequence[int]) -> str | None:
+        """A name for the answer to these metrics on a batch, some of whose images are unread; None if none is wanted."""
+        ranks, most = [self.ranks[i] for i in batch.images], self.pair_limits[explainer]
+        counts = {m: sum(rank < most[m] for rank in ranks) for m in sorted(metrics)}
+        asked = [explainer, list(unread), [(m, n) for m, n in counts.items() if n]]
+        return f"{explainer}.{digest_of(json.dumps(asked).encode())}" if any(counts.values()) else None
 
-    def missing(self, batch: PlannedBatch, facts: pl.DataFrame, store: Store) -> dict[str, list[str]]:
+    def missing(self, batch: PlannedBatch, facts: pl.DataFrame | None, store: Store) -> dict[str, list[str]]:
         """For each explainer the metrics of which a wanted row is not there: an image and a class that is explained."""
+        if facts is None:
+            return {e: list(self.metrics) for e in self.explainers}
         rows = facts.select("index", "explained").explode("explained").drop_nulls().rows()
-        units, found = store.units(batch.key, self.explainers), {}
+        found = {}
         for e in self.explainers:
-            there = {row for unit in units[e] for row in unit.select("index", "explained", "metric").iter_rows()}
+            units = store.units(batch.key, [e])
+            there = {row for unit in units for row in unit.select("index", "explained", "metric").iter_rows()}
             found[e] = [m for m in self.metrics if any((*r, m) not in there for r in rows if self.wants(e, m, r[0]))]
         return found
 
-    def is_done(self, batch: PlannedBatch, store: Store, unread_too: bool = False) -> bool:
-        """Is all there that can be there? Images that could not be read are tried again, unless ``unread_too``."""
-        if store.has(batch.key, "facts"):
-            names = [self.unit_name(batch, e, self.metrics, "facts") for e in self.explainers]
-            if all(name is None or store.has(batch.key, name) for name in names):
-                return True
+    def is_done(self, batch: PlannedBatch, store: Store) -> bool:
+        """Is all there that can be there? Images that could not be read are tried again."""
         facts = store.facts(batch.key)
-        if facts is None or (facts["error"].is_not_null().any() and not unread_too):
+        if facts is None or facts["error"].is_not_null().any():
             return False
-        return not any(self.missing(batch, facts, store).values())
+        names = (self.unit_name(batch, e, self.metrics, []) for e in self.explainers)  # needs no unit to be read
+        return all(name is None or store.has(batch.key, name) for name in names) or not any(
+            self.missing(batch, facts, store).values()
+        )
 
     def lacking(self, batches: Sequence[PlannedBatch], store: Store) -> int:
         """The number of units that are missing."""
-        n = 0
-        for batch in batches:
-            if not self.is_done(batch, store, unread_too=True):
-                facts = store.facts(batch.key)
-                n += len(self.explainers) if facts is None else sum(map(bool, self.missing(batch, facts, store).values()))
-        return n
+        return sum(bool(of) for b in batches for of in self.missing(b, store.facts(b.key), store).values())
 
     def tables(self, store: Store, limits: Mapping[str, Mapping[str, int]], batches: Sequence[PlannedBatch]) -> Tables:
         """The tables of some batches, of the explainers and metrics that ``limits`` names."""
-        facts = [(batch, found) for batch in batches if (found := store.facts(batch.key)) is not None]
-        units = joined_units(of for batch in batches for of in store.units(batch.key, limits).values())
-        unread = [failure for batch, found in facts for failure in self._unread(batch, found, store, limits)]
-        return tables(units, joined_facts(found for _, found in facts), unread, limits, self.ranks)
-
-    def _unread(
-        self, batch: PlannedBatch, facts: pl.DataFrame, store: Store, limits: Mapping[str, Mapping[str, int]]
-    ) -> list[Failure]:
-        """Images of a batch that failed; a mended one as long as the folder has numbers that lack it."""
-        failed = store.failed_facts(batch.key)
-        if not len(failed):
-            return []
-        known = dict(facts.filter(pl.col("error").is_null()).select("index", "explained").rows())
-        units = {e: [u.select("index", "metric") for u in of] for e, of in store.units(batch.key, limits).items()}
-        rows = {(e, *row) for e, of in units.items() for unit in of for row in unit.iter_rows()}
-        found = []
-        for index, image_id, error in failed.select("index", "image_id", "error").unique(maintain_order=True).rows():
-            wanted = {(e, m) for e, of in limits.items() for m, most in of.items() if self.ranks[index] < most}
-            lacking = known.get(index) and any((e, index, m) not in rows for e, m in wanted)
-            if index not in known or lacking:
-                found.append(Failure(index, image_id, "", "", error))
-        return found
+        facts = [found for batch in batches if (found := store.facts(batch.key)) is not None]
+        units = [joined(store.units(batch.key, limits)) for batch in batches]
+        empty = pl.DataFrame(schema=FACTS_SCHEMA)  # a share may have no batch
+        return tables(pl.concat([joined([]), *units]), pl.concat([empty, *facts]), limits, self.ranks)
 
 
 def batch_key(dataset: Any, images: Sequence[int]) -> str:

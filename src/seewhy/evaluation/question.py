@@ -1,8 +1,11 @@
 """What is asked of every image: which class is explained, which is scored, and what the metrics get to see."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+import polars as pl
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -12,8 +15,8 @@ from seewhy.classifier.identity import classifier_identity
 from seewhy.data import Batch, Dataset
 from seewhy.describe import digest_of, fields_as_json, weights_digest
 from seewhy.errors import ImageError, SeewhyError
-from seewhy.evaluation.batch import ImageFacts, Rows, box_around, correct, present_classes
-from seewhy.evaluation.failures import Failure
+from seewhy.evaluation.batch import Rows, box_around, correct, present_classes
+from seewhy.evaluation.columns import FACTS_SCHEMA
 from seewhy.evaluation.manifest import Identity
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes
@@ -63,15 +66,19 @@ class Question:
             seed=self.seed,
         )
 
-    def rows_of(self, batch: Batch, index: Sequence[int]) -> tuple[ImageFacts, Rows]:
-        """What the classifier says of a batch, and the rows to explain; ``index`` are places of its images."""
+    def rows_of(self, batch: Batch, index: Sequence[int]) -> tuple[pl.DataFrame, Rows]:
+        """What the classifier says of a batch, see ``FACTS_SCHEMA``, and the rows to explain; ``index``: of its images."""
         images = self.classifier.to_device(batch.images)
-        logits = torch.cat([self._logits(part) for part in images.split(self.batch_size)])
+        with self.classifier.running():
+            parts = [self.classifier.logits(self.classifier.fast_layout(part)) for part in images.split(self.batch_size)]
+        logits = torch.cat(parts)
         labels = None if batch.labels is None else batch.labels.to(images.device)
         self._check(labels)
         rows, explained = self._rows(logits, labels, torch.isfinite(logits).all(1).nonzero()[:, 0])
         known = None if labels is None else labels[rows]
-        scored = explained if self.scored == "explained" else self._one_class(logits[rows], known, self.scored)
+        scored = explained
+        if self.scored != "explained":
+            scored = class_of_target(self.scored, logits[rows], known, self.classifier, self.data_name)
         regions = None if batch.regions is None else self._regions(batch.regions.to(images.device), rows, explained)
         boxes = None if batch.boxes is None else tuple(batch.boxes[i].to(images) for i in rows.tolist())
         if boxes is None and regions is not None:
@@ -100,8 +107,8 @@ class Question:
             needs: what the metrics need beside images and maps.
             kept: maps that were made before.
         """
-        explainer, cost = self.methods[name], None
-        if "cost" in needs and rows.present is None:  # merged maps have no cost, and the metric says so
+        explainer, cost, merged = self.methods[name], None, rows.present is not None
+        if "cost" in needs and not merged:  # merged maps have no cost, and the metric says so
             if "forward_passes" not in needs and name not in self._timed:  # counting them is a first run already
                 explainer.explain(rows.images[:1], rows.explained[:1])
             maps, cost = measure(explainer, rows.images, rows.explained, count_flops="forward_passes" in needs)
@@ -109,14 +116,13 @@ class Question:
         elif kept is not None:
             maps = kept.to(rows.images.device)
         elif rows.present is not None:
-            images = rows.images.split(1)
-            maps = torch.cat([merged_map(explainer, i, c) for i, c in zip(images, rows.present, strict=True)])
+            pairs = zip(rows.images.split(1), rows.present, strict=True)
+            maps = torch.stack([min_max(maps_of_classes(explainer, image, c)[0]).amax(0) for image, c in pairs])
         else:
             maps = explainer.explain(rows.images, rows.explained)
         if not torch.isfinite(maps).all():
             raise ImageError(f"{name} gives NaN or infinite values: leave the method out")
         classes = self._compared_classes(maps.device) if "class_maps" in needs else None
-        merged = rows.present is not None  # where a metric can have the explainer, it asks for the images that it needs
         return Case(
             self.classifier,
             rows.images,
@@ -126,7 +132,7 @@ class Question:
             labels=rows.labels,
             regions=rows.regions,
             boxes=rows.boxes,
-            explainer=None if merged else explainer,  # it makes no merged maps
+            explainer=None if merged else explainer,  # it makes no merged maps; otherwise metrics ask it for class maps
             cost=cost,
             class_maps=maps_of_classes(explainer, rows.images, classes) if classes is not None and merged else None,
             map_classes=classes,
@@ -142,30 +148,25 @@ class Question:
         merged = ", with maps of all present classes merged," if self.target == "present" else ""
         return f"the dataset {type(self.dataset).__name__.lower()}{merged}"
 
-    def _logits(self, images: Tensor) -> Logits:
-        with self.classifier.running():
-            return self.classifier.logits(self.classifier.fast_layout(images))
-
-    def _facts(self, batch: Batch, index: Sequence[int], logits: Logits, labels: Tensor | None, rows: Rows) -> ImageFacts:
-        finite = torch.isfinite(logits).all(1).tolist()
-        some = [i for i, fine in enumerate(finite) if fine]
-        top = self.classifier.to_probabilities(logits.float()).max(1)
-        right = [None] * len(finite) if labels is None else correct(logits, labels).tolist()
-        explained: dict[int, list[int]] = {index[i]: [] for i in some}
-        for place, label in zip(rows.index, rows.explained.tolist(), strict=True):
-            explained[place].append(label)
+    def _facts(self, batch: Batch, index: Sequence[int], logits: Logits, labels: Tensor | None, rows: Rows) -> pl.DataFrame:
+        """A line for each image; that of an image without finite logits has an error."""
         kind = type(self.classifier.module).__name__
         error = f"{kind} returns NaN or infinite logits: check its weights and its preprocessing"
-        return ImageFacts(
-            [index[i] for i in some],
-            [batch.ids[i] for i in some],
-            top.indices[some].tolist(),
-            top.values[some].tolist(),
-            [[] if labels is None else present_classes(labels, i).tolist() for i in some],
-            [right[i] for i in some],
-            list(explained.values()),
-            [Failure(index[i], batch.ids[i], "", "", error) for i, fine in enumerate(finite) if not fine],
-        )
+        finite = torch.isfinite(logits).all(1).tolist()
+        probability, predicted = (found.tolist() for found in self.classifier.to_probabilities(logits.float()).max(1))
+        right = [None] * len(finite) if labels is None else correct(logits, labels).tolist()
+        explained = defaultdict[int, list[int]](list)
+        for place, label in zip(rows.index, rows.explained.tolist(), strict=True):
+            explained[place].append(label)
+        lines: list[dict[str, object]] = []
+        for i, (place, image_id) in enumerate(zip(index, batch.ids, strict=True)):
+            line: dict[str, object] = {"index": place, "image_id": image_id, "error": error}
+            if finite[i]:
+                line |= {"predicted": predicted[i], "probability": probability[i], "correct": right[i], "error": None}
+                line["labels"] = [] if labels is None else present_classes(labels, i).tolist()
+                line["explained"] = explained[place]
+            lines.append(line)
+        return pl.DataFrame(lines, FACTS_SCHEMA)
 
     def _check(self, labels: Tensor | None) -> None:
         k = self.classifier.n_classes
@@ -182,16 +183,14 @@ class Question:
             right = correct(logits, need_labels(labels, f"only {self.only}", self.data_name))[rows]
             rows = rows[right == (self.only == "correct")]
         if self.target in ("label", "present"):
-            known = need_labels(labels, f"target {self.target}", self.data_name)[rows]
-            if known.ndim == 2 and self.target == "label":
-                found_rows, classes = (known > 0).nonzero().unbind(1)
-                return rows[found_rows], classes
-            if known.ndim == 2:
-                rows = rows[(known > 0).any(1)]
-        return rows, self._one_class(logits[rows], None if labels is None else labels[rows], self.target)
-
-    def _one_class(self, logits: Logits, labels: Tensor | None, target: str) -> Tensor:
-        return class_of_target(target, logits, labels, self.classifier, self.data_name)
+            labels = need_labels(labels, f"target {self.target}", self.data_name)
+            if labels.ndim == 2 and self.target == "label":
+                several, classes = (labels[rows] > 0).nonzero().unbind(1)
+                return rows[several], classes
+            if labels.ndim == 2:
+                rows = rows[(labels[rows] > 0).any(1)]
+        known = None if labels is None else labels[rows]
+        return rows, class_of_target(self.target, logits[rows], known, self.classifier, self.data_name)
 
     def _regions(self, regions: Tensor, rows: Tensor, explained: Tensor) -> Tensor:
         """(r, h, w): of the class explained where each class has its own, of all that are present for "present"."""
@@ -204,11 +203,6 @@ class Question:
         if self.map_classes is None and k > MAX_COMPARED_CLASSES:
             raise SeewhyError(f"the classifier has {k} classes: say whose maps to compare (map_classes, --map-class)")
         return torch.tensor(range(k) if self.map_classes is None else self.map_classes, device=device)
-
-
-def merged_map(explainer: Explainer, image: Tensor, classes: Classes) -> Attribution:
-    """(1, h, w): the maximum of the min-max maps of several classes."""
-    return min_max(maps_of_classes(explainer, image, classes)[0]).amax(0, keepdim=True)
 
 
 def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, target: str = "predicted") -> set[Need]:
@@ -229,10 +223,9 @@ def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, 
 
 def _first_readable(dataset: Dataset) -> Batch:
     """The first image that can be read; SeewhyError, that of the first image, if none can."""
-    broken: SeewhyError | None = None
+    if not len(dataset):
+        raise SeewhyError("the dataset is empty")
     for index in range(len(dataset)):
-        try:
+        with suppress(SeewhyError):
             return dataset.batch([index])
-        except SeewhyError as error:
-            broken = broken or error
-    raise broken or SeewhyError("the dataset is empty")
+    return dataset.batch([0])

@@ -3,6 +3,7 @@
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from PIL import Image
 
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.manifest import MANIFEST, Manifest, read_manifest
-from seewhy.explanation.map_store import read_maps
+from seewhy.explanation.map_store import read_maps_by_row
+from seewhy.files import write_atomically
 
 SCORES, CURVES, IMAGES = "scores.parquet", "curves.parquet", "images.parquet"
 
@@ -57,11 +59,9 @@ class Run:
 
     def maps(self, explainer: str) -> dict[tuple[int, int], NDArray[np.float32]]:
         """(h, w) small raw maps by place in the dataset and class explained."""
-        found = {}
+        found: dict[tuple[int, int], NDArray[np.float32]] = {}
         for file in sorted((self.folder / "pictures" / explainer).glob("*.npz")):
-            part = read_maps(file)
-            for index, explained, values in zip(part["index"], part["explained"], part["maps"], strict=True):
-                found[int(index), int(explained)] = values.astype(np.float32)
+            found |= {row: values.astype(np.float32) for row, values in read_maps_by_row(file).items()}
         return found
 
 
@@ -89,3 +89,10 @@ def read_parquet(file: Path, remedy: str = "give its seewhy evaluate command aga
         return pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SeewhyError(f"{file} cannot be read ({str(error).splitlines()[0]}): {remedy}") from None
+
+
+def write_parquet(file: Path, frame: pl.DataFrame) -> None:
+    """Write a table in one step. It is made in memory, so that a full disk is an ``OSError``."""
+    content = BytesIO()
+    frame.write_parquet(content)
+    write_atomically(file, lambda part: part.write_bytes(content.getvalue()))

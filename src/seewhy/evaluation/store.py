@@ -1,21 +1,20 @@
 """The units of an evaluation, in a run folder or in memory: written once, never changed."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from errno import ENOSPC
-from io import BytesIO
+from functools import cache
 from pathlib import Path
 
 import polars as pl
 from filelock import FileLock, Timeout
 
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.manifest import Manifest, read_manifest
-from seewhy.evaluation.run import CURVES, IMAGES, SCORES, read_parquet
+from seewhy.evaluation.manifest import Manifest
+from seewhy.evaluation.run import CURVES, IMAGES, SCORES, read_parquet, write_parquet
 from seewhy.evaluation.tables import Tables
-from seewhy.files import write_atomically
+from seewhy.files import safely
 
 LOCK_SECONDS = 600
 """So long a command waits for another one that writes the manifest or the tables of the same folder."""
@@ -33,74 +32,54 @@ class Store:
         begin: called once, before anything is written.
     """
 
-    def __init__(self, units: MutableMapping[str, pl.DataFrame], begin: Callable[[], None] = lambda: None) -> None:
-        self._units, self._begin, self._begun = units, begin, False
+    def __init__(self, units: "dict[str, pl.DataFrame] | UnitFiles", begin: Callable[[], None] = lambda: None) -> None:
+        self._units, self._begin = units, cache(begin)
         self._held: dict[str, pl.DataFrame] = {}
-        self.has_units = False
         self._names: dict[str, set[str]] = defaultdict(set)
         for key in units:
-            batch, _, name = key.rpartition("/")
-            self._names[batch].add(name)
-            self.has_units |= "." in name
+            self._names[key.partition("/")[0]].add(key.partition("/")[2])
+        self.has_units = any("." in name for names in self._names.values() for name in names)
 
     def has(self, batch: str, name: str) -> bool:
         return name in self._names.get(batch, ())
 
     def facts(self, batch: str) -> pl.DataFrame | None:
-        """What is known of the images of a batch; if some could not be read at first and later could, the later facts."""
-        names = ["facts"] if self.has(batch, "facts") else self._facts_names(batch)
-        return pl.concat([self._read(batch, name) for name in names]) if names else None
+        """What is known of the images of a batch."""
+        return self._read(batch, "facts") if self.has(batch, "facts") else None
 
-    def failed_facts(self, batch: str) -> pl.DataFrame:
-        """All that was ever known of images that could not be read or classified; they have an error."""
-        names = [name for name in self._facts_names(batch) if name != "facts"]
-        frames = [self._read(batch, name).filter(pl.col("error").is_not_null()) for name in names]
-        return pl.concat(frames) if frames else pl.DataFrame()
+    def units(self, batch: str, explainers: Iterable[str]) -> list[pl.DataFrame]:
+        """The units of a batch by some explainers."""
+        names = sorted(name for name in self._names.get(batch, ()) if name.rpartition(".")[0] in {*explainers})
+        return [self._read(batch, name) for name in names]
 
-    def units(self, batch: str, explainers: Iterable[str]) -> dict[str, list[pl.DataFrame]]:
-        """The units of a batch, by explainer."""
-        names = self._names.get(batch, set())
-        return {
-            e: [self._read(batch, name) for name in sorted(names) if "." in name and name.rpartition(".")[0] == e]
-            for e in explainers
-        }
+    def begins(self, unit: pl.DataFrame) -> bool:
+        """Is there something to write? If so, the folder says whose it is from now on.
+
+        Before the first number nothing is written, so that nothing is left of an evaluation that cannot measure anything.
+        """
+        self.has_units |= unit["value"].is_not_null().any()
+        if self.has_units:
+            self._begin()
+        return self.has_units
 
     def hold(self, batch: str, name: str, frame: pl.DataFrame) -> None:
-        """Take facts, or a unit without a number. They are written with the next unit that has a number.
-
-        So nothing is left of an evaluation in which nothing could be measured.
-        """
+        """Take facts or a unit, to be written with the next ``flush``."""
         self._held[f"{batch}/{name}"] = frame
         self._names[batch].add(name)
-
-    def write(self, batch: str, name: str, unit: pl.DataFrame) -> None:
-        """Take a unit, and write it with all that is held."""
-        self.hold(batch, name, unit)
-        self.flush()
-
-    def begin(self) -> None:
-        """Say whose folder this is, before the first thing is written."""
-        if not self._begun:
-            self._begin()
-            self._begun = self.has_units = True
 
     def flush(self) -> None:
         """Write what is held."""
         if self._held:
-            self.begin()
+            self._begin()
         for key in list(self._held):
-            self._units[key] = self._held[key]
-            del self._held[key]
-
-    def _facts_names(self, batch: str) -> list[str]:
-        return sorted(name for name in self._names.get(batch, ()) if "." not in name)
+            self._units[key] = self._held.pop(key)
 
     def _read(self, batch: str, name: str) -> pl.DataFrame:
         key = f"{batch}/{name}"
         return self._held[key] if key in self._held else self._units[key]
 
 
-class UnitFiles(MutableMapping[str, pl.DataFrame]):
+class UnitFiles:
     """Frames as files ``units/BATCH/NAME.parquet`` of a run folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -110,24 +89,13 @@ class UnitFiles(MutableMapping[str, pl.DataFrame]):
         return read_parquet(self._file(key), "delete it, its work is done again")
 
     def __setitem__(self, key: str, frame: pl.DataFrame) -> None:
-        content = BytesIO()
-        frame.write_parquet(content)
         with safely(self.folder):
-            file = self._file(key)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, lambda part: part.write_bytes(content.getvalue()))
-
-    def __delitem__(self, key: str) -> None:
-        self._file(key).unlink()
+            self._file(key).parent.mkdir(parents=True, exist_ok=True)
+            write_parquet(self._file(key), frame)
 
     def __iter__(self) -> Iterator[str]:
-        units = self.folder / "units"
-        for batch in units.iterdir() if units.is_dir() else ():
-            if batch.is_dir():
-                yield from (f"{batch.name}/{f.name[:-8]}" for f in batch.iterdir() if f.name.endswith(".parquet"))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+        for file in (self.folder / "units").glob("*/*.parquet"):
+            yield f"{file.parent.name}/{file.stem}"
 
     def _file(self, key: str) -> Path:
         return self.folder / "units" / f"{key}.parquet"
@@ -136,9 +104,7 @@ class UnitFiles(MutableMapping[str, pl.DataFrame]):
 def begin(folder: Path, manifest: Manifest) -> None:
     """Say in the folder what is being asked: it is not complete from now on."""
     with _lock(folder):
-        before = read_manifest(folder)
-        now = manifest if before is None else before.extended(manifest, folder)
-        replace(now, complete=False).write(folder)
+        manifest.joined(folder).write(folder)
 
 
 def finish(folder: Path, manifest: Manifest, tables: Callable[[Manifest], Tables]) -> Tables:
@@ -150,15 +116,12 @@ def finish(folder: Path, manifest: Manifest, tables: Callable[[Manifest], Tables
         tables: makes the tables that belong to a manifest.
     """
     with _lock(folder):
-        before = read_manifest(folder)
-        now = manifest if before is None else before.extended(manifest, folder)
+        now = manifest.joined(folder)
         found = tables(now)
         for name, frame in ((SCORES, found.scores), (CURVES, found.curves), (IMAGES, found.images)):
-            content = BytesIO()
-            frame.write_parquet(content)
-            write_atomically(folder / name, lambda part: part.write_bytes(content.getvalue()))  # noqa: B023
-        command = {"versions": manifest.versions, "hardware": manifest.hardware, **manifest.details}
-        command |= {"wall_seconds": manifest.wall_seconds, "processes": manifest.processes}
+            write_parquet(folder / name, frame)
+        command = {"versions": now.versions, "hardware": now.hardware, **now.details}
+        command |= {"wall_seconds": now.wall_seconds, "processes": now.processes}
         replace(
             now,
             complete=True,
@@ -166,25 +129,9 @@ def finish(folder: Path, manifest: Manifest, tables: Callable[[Manifest], Tables
             failures=found.failures,
             curves=found.places,
             seconds=found.seconds,
-            versions=manifest.versions,
-            hardware=manifest.hardware,
-            wall_seconds=manifest.wall_seconds,
-            processes=manifest.processes,
-            details=manifest.details,
             history=[*now.history, command],
         ).write(folder)
     return found
-
-
-@contextmanager
-def safely(folder: Path) -> Iterator[None]:
-    """An error of the file system becomes one line."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or str(error)
-        kept = "; what was done is kept: mend that and give the same command again" if error.errno == ENOSPC else ""
-        raise SeewhyError(f"cannot write to {folder}: {why}{kept}") from None
 
 
 @contextmanager

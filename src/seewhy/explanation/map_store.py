@@ -27,52 +27,39 @@ class MapStore:
 
     Args:
         folder: where; it is made with the first map.
-        network: the identity of the network as JSON, or a function that gives it when a first map is asked for.
+        network: gives the identity of the network as JSON.
         explainers: what ``about_explainers`` says of each explainer, by the name under which it is given.
     """
 
-    def __init__(
-        self, folder: Path, network: Callable[[], object] | object, explainers: Mapping[str, Mapping[str, object]]
-    ) -> None:
+    def __init__(self, folder: Path, network: Callable[[], object], explainers: Mapping[str, Mapping[str, object]]) -> None:
         self.folder, self._network, self._explainers = folder, network, explainers
-
-    def has(self, explainer: str, name: str) -> bool:
-        """Is there a file ``name`` with maps of the explainer?"""
-        return self._file(explainer, name).is_file()
 
     def find(self, explainer: str, name: str, keys: Sequence[str]) -> Tensor | None:
         """(len(keys), h, w) the maps with these keys in the file ``name``; None where one is missing.
 
         SeewhyError if the file is damaged.
         """
-        if not self.has(explainer, name):
+        file = self._file(explainer, name)
+        if not file.is_file():
             return None
-        found = read_maps(self._file(explainer, name))
+        found = read_maps(file)
         place = {key: i for i, key in enumerate(found["key"].tolist())}
         rows = [place.get(key, -1) for key in keys]
         return None if -1 in rows else torch.from_numpy(found["maps"][rows])
 
-    def keep(
-        self,
-        explainer: str,
-        name: str,
-        keys: Sequence[str],
-        maps: Tensor,
-        about: Mapping[str, Sequence[Any]] | None = None,
-    ) -> None:
+    def keep(self, explainer: str, name: str, keys: Sequence[str], maps: Tensor, **about: Sequence[object]) -> None:
         """Write maps (r, h, w) with their keys; ``about`` has more arrays (r,), for readers of the file."""
         file = self._file(explainer, name)
         file.parent.mkdir(parents=True, exist_ok=True)
         wide = maps.detach().cpu()
         values = (wide.float() if wide.dtype == torch.bfloat16 else wide).numpy()  # NumPy knows no bfloat16
-        more = {column: np.array(of) for column, of in (about or {}).items()}
+        more = {column: np.array(of) for column, of in about.items()}
         save_maps(file, maps=values, key=np.array(keys), **more)
 
     def _file(self, explainer: str, name: str) -> Path:
         about = self._explainers[explainer]
-        network = self._network() if callable(self._network) else self._network
         known = about["method"] in EXPLAINERS  # the options of a user's own class may say less than its name
-        asked = [network, about["method"], about["options"], None if known else explainer]
+        asked = [self._network(), about["method"], about["options"], None if known else explainer]
         digest = digest_of(json.dumps(asked, default=str, sort_keys=True).encode())
         return self.folder / f"{about['method']}-{digest}" / f"{name}.npz"
 
@@ -103,3 +90,10 @@ def read_maps(file: Path) -> dict[str, NDArray[Any]]:
             return {"maps": opened["maps"], **opened}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise SeewhyError(f"{file} cannot be read ({error}): delete it, its maps are then made again") from None
+
+
+def read_maps_by_row(file: Path) -> dict[tuple[int, int], NDArray[Any]]:
+    """The maps (h, w) of a file that has ``index`` and ``explained``, by these; SeewhyError if it is damaged."""
+    found = read_maps(file)
+    rows = zip(found["index"].tolist(), found["explained"].tolist(), strict=True)
+    return dict(zip(rows, found["maps"], strict=True))

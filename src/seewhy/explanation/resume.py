@@ -1,7 +1,7 @@
 """The maps that an interrupted ``seewhy explain`` has made, kept beside its output until the command has finished."""
 
 import shutil
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +19,7 @@ from seewhy.explainers import Explainer, ExplainsClasses
 from seewhy.explainers.base import Family
 from seewhy.explainers.describe import about_explainers
 from seewhy.explanation.map_store import MapStore, map_keys
+from seewhy.files import safely
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 FOLDER = ".unfinished"
@@ -54,25 +55,23 @@ class _Kept:
     maps: MapStore
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        each: list[list[object]] = [["explain", c] for c in targets.tolist()]
+        each = [["explain", c] for c in targets.tolist()]
         return self._once(images, each, lambda: self.explainer.explain(images, targets))
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
         explainer = self.explainer
         if not isinstance(explainer, ExplainsClasses):
             return torch.stack([self.explain(images, c.expand(len(images))) for c in classes], 1)
-        several: list[list[object]] = [["explain_classes", *classes.tolist()]] * len(images)
+        several = [["explain_classes", *classes.tolist()]] * len(images)
         return self._once(images, several, lambda: explainer.explain_classes(images, classes))
 
-    def _once(self, images: Images, what: list[list[object]], make: Callable[[], Tensor]) -> Tensor:
+    def _once(self, images: Images, what: Sequence[object], make: Callable[[], Tensor]) -> Tensor:
         keys = map_keys(images, what)
         file = digest_of("".join(keys).encode())
         with suppress(SeewhyError):  # a damaged file is made again
             if (found := self.maps.find(self.name, file, keys)) is not None:
                 return found.to(images)
         maps = make()
-        try:
+        with safely(self.maps.folder):
             self.maps.keep(self.name, file, keys, maps)
-        except OSError as error:
-            raise SeewhyError(f"cannot write to {self.maps.folder}: {error.strerror or error}") from None
         return maps
