@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from seewhy.classifier.replay import Recording
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import View
 from seewhy.errors import SeewhyError
+from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
 __all__ = ["Classifier", "Recording", "frozen"]
@@ -53,7 +54,7 @@ class Classifier:
     classes: tuple[str, ...] = field(default=(), repr=False)
     multilabel: bool = False
     feature_layer: str | None = None
-    n_prefix_tokens: int | None = None
+    n_prefix_tokens: Annotated[int, AtLeast(0)] | None = None
     crop: float = 0.875
     crop_mode: Literal["center", "squash"] = "center"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
