@@ -27,10 +27,11 @@ class KernelShap(PlayerRegression, name="kernel_shap", family="perturbation", pa
     samples: Samples = 1024
 
     def coalitions(self, p: int) -> tuple[Kept, Weights]:
-        """The empty and the full coalition, then those of the regression and the weights of these."""
+        """The empty and the full coalition, which the constraint holds and no weight, then those of the regression."""
         few = 2**p - 2 <= self.samples
         kept, weights = all_coalitions(p) if few else sample_coalitions(p, self.samples // 2, self.seed)
-        return torch.cat([torch.tensor([[False], [True]]).expand(2, p), kept]), weights
+        ends = torch.tensor([[False], [True]]).expand(2, p)
+        return torch.cat([ends, kept]), torch.cat([weights.new_zeros(2), weights])
 
     def solved(self, kept: Kept, weights: Weights, scores: CoalitionScores) -> Float[Tensor, "p k"]:
         """argmin of sum_S w_S (v(S) - v(none) - sum_{i in S} phi_i)^2 under sum_i phi_i = v(all) - v(none).
@@ -40,7 +41,7 @@ class KernelShap(PlayerRegression, name="kernel_shap", family="perturbation", pa
         """
         players, empty, full = kept[2:].double(), scores[0], scores[1]
         part = players.mean(1, keepdim=True)
-        psi = least_squares(players - part, weights, scores[2:] - empty - part * (full - empty))
+        psi = least_squares(players - part, weights[2:], scores[2:] - empty - part * (full - empty))
         return (full - empty) / kept.shape[1] + psi - psi.mean(0)  # the mean is 0 but for rounding
 
 
