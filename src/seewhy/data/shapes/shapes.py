@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.data.base import DATASETS, Batch
-from seewhy.data.shapes.drawing import OUTLINES, PixelMask
+from seewhy.data.shapes.drawing import OUTLINES
 from seewhy.data.shapes.scene import Scene, add_tag, draw_scene
 from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
@@ -86,15 +86,11 @@ class Shapes:
         """The picture number ``index``, counted from 0."""
         scene = self.scene(index)
         image, parts = scene.render(self.size)
+        objects = {layer.label: part for layer, part in zip(scene.layers, parts, strict=True) if layer.label is not None}
         regions = np.zeros((len(self.classes), self.size, self.size), np.bool_)
-        tag: PixelMask = np.zeros((self.size, self.size), np.bool_)
-        for layer, part in zip(scene.layers, parts, strict=True):
-            if layer.label is not None:
-                regions[layer.label] = part
-        if self.shortcut != "none":
-            tag = parts[-1]
-        present = [layer.label for layer in scene.layers if layer.label is not None]
-        label = torch.zeros(len(self.classes)).index_fill(0, torch.tensor(present), 1.0)
+        regions[list(objects)] = list(objects.values())
+        tag = parts[-1] if self.shortcut != "none" else np.zeros_like(parts[-1])
+        label = torch.zeros(len(self.classes)).index_fill(0, torch.tensor(list(objects)), 1.0)
         return ShapesSample(
             image=torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             label=label if self.multilabel else label.argmax(),
