@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import fields, is_dataclass
 from functools import partial, wraps
-from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -206,17 +205,16 @@ def trace_calls(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
 
 def places_of_calls(module: nn.Module, images: Tensor) -> dict[nn.Module, int]:
     """The modules that one forward pass calls, each with the place of its latest call among all that begin."""
-    places: dict[nn.Module, int] = {}
-    clock = count()
+    begun: list[nn.Module] = []
 
     def note(m: nn.Module, _args: object) -> None:
-        places[m] = next(clock)
+        begun.append(m)
 
     with ExitStack() as stack:
         for m in module.modules():
             stack.enter_context(m.register_forward_pre_hook(note))
         module(images)
-    return places
+    return {m: place for place, m in enumerate(begun)}
 
 
 def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection
 from itertools import product
 from math import log
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,8 @@ NOT_A_STAGE = re.compile("pool|drop|identity|flatten|softmax", re.IGNORECASE)
 
 def prefix_tokens(module: nn.Module) -> int | None:
     """Number of class, distillation and register tokens before the patches, if the network declares it; else None."""
-    declared = [m.num_prefix_tokens for m in module.modules() if isinstance(getattr(m, "num_prefix_tokens", None), int)]
-    return cast(int, declared[0]) if declared else None
+    declared = (getattr(m, "num_prefix_tokens", None) for m in module.modules())
+    return next((n for n in declared if isinstance(n, int)), None)
 
 
 def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None = None) -> Tensor:

@@ -7,6 +7,7 @@ tagged pictures looks at the tag, and an honest explanation shows it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -19,7 +20,7 @@ from seewhy.data.shapes.drawing import OUTLINES
 from seewhy.data.shapes.scene import Scene, add_tag, draw_scene
 from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
-from seewhy.options import AtLeast
+from seewhy.options import AtLeast, checking
 
 Shortcut = Literal["none", "correlated", "random"]
 Split = Literal["train", "test"]
@@ -45,6 +46,7 @@ class ShapesSample(NamedTuple):
 
 
 @DATASETS.register("shapes")
+@partial(checking, "shapes")
 @dataclass(frozen=True)
 class Shapes:
     """``n`` pictures of ``size`` x ``size`` pixels. A picture depends on its index and the options alone.
@@ -67,17 +69,6 @@ class Shapes:
     shortcut: Shortcut = "none"
     split: Split = "test"
     seed: Annotated[int, AtLeast(0)] = 0
-
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise SeewhyError(f"shapes: n is {self.n}; ask for at least 1 picture")
-        if self.size < MIN_SIZE:
-            raise SeewhyError(f"shapes: size is {self.size}; shapes can be told apart from {MIN_SIZE} pixels on")
-        if self.seed < 0:
-            raise SeewhyError(f"shapes: seed is {self.seed}; give a number from 0 on")
-        for name, value, known in [("shortcut", self.shortcut, Shortcut), ("split", self.split, Split)]:
-            if value not in get_args(known):
-                raise SeewhyError(f"shapes: unknown {name} {value!r}. Known: {', '.join(get_args(known))}")
 
     def __len__(self) -> int:
         return self.n
