@@ -46,7 +46,7 @@ _NAMES = {
     "report": ["write_report"],
 }
 """The public names of each module."""
-_MODULES = {name: f"seewhy.{module}" for module, names in _NAMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *_MODULES]  # noqa: PLE0604 (the names are those of the table)
 
@@ -54,7 +54,7 @@ __all__ = ["__version__", *_MODULES]  # noqa: PLE0604 (the names are those of th
 def __getattr__(name: str) -> object:
     """A public name, the version, or a module of the package."""
     if name in _MODULES:
-        value = getattr(import_module(_MODULES[name]), name)
+        value = getattr(import_module(f"seewhy.{_MODULES[name]}"), name)
     elif name == "__version__":
         value = import_module("importlib.metadata").version("seewhy")
     elif not name.startswith("_") and find_spec(f"seewhy.{name}"):
