@@ -4,9 +4,10 @@ A public name is imported when it is first used: ``import seewhy`` loads neither
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # for type checkers and editors; _MODULES says the same while Python runs
+if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while Python runs
     from seewhy.classifier.classifier import Classifier as Classifier
     from seewhy.classifier.load import load as load
     from seewhy.classifier.sources import MODELS as MODELS
@@ -30,29 +31,22 @@ if TYPE_CHECKING:  # for type checkers and editors; _MODULES says the same while
 
     __version__: str
 
-_MODULES = {
-    "Classifier": "classifier.classifier",
-    "load": "classifier.load",
-    "MODELS": "classifier.sources",
-    "DATASETS": "data",
-    "dataset": "data.named",
-    "SeewhyError": "errors",
-    "Evaluation": "evaluation.evaluate",
-    "evaluate": "evaluation.evaluate",
-    "Run": "evaluation.run",
-    "open_run": "evaluation.run",
-    "EXPLAINERS": "explainers",
-    "Explainer": "explainers",
-    "explainer": "explainers",
-    "Explanation": "explanation.explain",
-    "explain": "explanation.explain",
-    "METRICS": "metrics",
-    "Case": "metrics",
-    "Metric": "metrics",
-    "metric": "metrics",
-    "write_report": "report",
+_NAMES = {
+    "classifier.classifier": ["Classifier"],
+    "classifier.load": ["load"],
+    "classifier.sources": ["MODELS"],
+    "data": ["DATASETS"],
+    "data.named": ["dataset"],
+    "errors": ["SeewhyError"],
+    "evaluation.evaluate": ["Evaluation", "evaluate"],
+    "evaluation.run": ["Run", "open_run"],
+    "explainers": ["EXPLAINERS", "Explainer", "explainer"],
+    "explanation.explain": ["Explanation", "explain"],
+    "metrics": ["METRICS", "Case", "Metric", "metric"],
+    "report": ["write_report"],
 }
-"""The module of each public name."""
+"""The public names of each module."""
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = ["__version__", *_MODULES]  # noqa: PLE0604 (the names are those of the table)
 
@@ -63,20 +57,14 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(f"seewhy.{_MODULES[name]}"), name)
     elif name == "__version__":
         value = import_module("importlib.metadata").version("seewhy")
+    elif not name.startswith("_") and find_spec(f"seewhy.{name}"):
+        value = import_module(f"seewhy.{name}")
     else:
-        value = _module(name)
+        from seewhy.registry import did_you_mean
+
+        raise AttributeError(f"seewhy has no {name!r}.{did_you_mean(name, list(_MODULES))}", name=name)
     globals()[name] = value  # the next use finds the name here and does not ask again
     return value
-
-
-def _module(name: str) -> object:
-    from importlib.util import find_spec
-
-    if not name.startswith("_") and find_spec(f"seewhy.{name}"):
-        return import_module(f"seewhy.{name}")
-    from seewhy.registry import did_you_mean
-
-    raise AttributeError(f"seewhy has no {name!r}.{did_you_mean(name, list(_MODULES))}", name=name)
 
 
 def __dir__() -> list[str]:

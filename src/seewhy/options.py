@@ -5,12 +5,14 @@ check of a value, the command line, the documentation and the web page all read 
 """
 
 import json
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from inspect import getdoc, signature
+from itertools import chain
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -21,37 +23,42 @@ from seewhy.registry import Registry, did_you_mean
 T = TypeVar("T")
 
 
-class AtLeast(NamedTuple):
+@dataclass(frozen=True)
+class Bound:
+    """A bound of the numbers that an option takes."""
+
+    number: int | float
+
+
+class AtLeast(Bound):
     """The lowest number that an option takes."""
 
-    number: float
 
-
-class Above(NamedTuple):
+class Above(Bound):
     """An option takes numbers above this one."""
 
-    number: float
 
-
-class AtMost(NamedTuple):
+class AtMost(Bound):
     """The highest number that an option takes."""
 
-    number: float
 
-
-class Below(NamedTuple):
+class Below(Bound):
     """An option takes numbers below this one."""
 
-    number: float
+
+BOUNDS: dict[type[Bound], tuple[str, Callable[[float, float], bool]]] = {
+    AtLeast: ("of at least", operator.ge),
+    Above: ("above", operator.gt),
+    AtMost: ("of at most", operator.le),
+    Below: ("below", operator.lt),
+}
+"""Each kind of bound in words, and the comparison of a value with its number."""
 
 
 class Doc(NamedTuple):
     """The description of an option, in one or two sentences."""
 
     text: str
-
-
-Bound = AtLeast | Above | AtMost | Below
 
 
 class Option(NamedTuple):
@@ -76,11 +83,11 @@ def described(kind: type[Any]) -> list[Option]:
     own, hints = _arguments(kind), get_type_hints(kind, include_extras=True)
     found = []
     for f in sorted((f for f in fields(kind) if f.name != "classifier"), key=lambda f: f.kw_only is True):
-        hint, bounds = _bare(hints[f.name])
-        text = own.get(f.name) or next((d.text for d in _extras(hints[f.name]) if isinstance(d, Doc)), "")
+        hint, extras = _bare(hints[f.name])
+        text = own.get(f.name) or next((extra.text for extra in extras if isinstance(extra, Doc)), "")
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         default = None if f.default is MISSING else f.default
-        found.append(Option(f.name, _spelled(hint, bounds), default, text, choices))
+        found.append(Option(f.name, _spelled(hint, extras), default, text, choices))
     return found
 
 
@@ -94,11 +101,11 @@ def build(registry: Registry[Any], name: str, *given: object, **options: object)
         options: by the names of the fields.
     """
     kind = registry[name]
-    known = [f.name for f in fields(kind) if f.name != "classifier"]
+    known = [option.name for option in described(kind)]
     for option in options:
         if option not in known:
-            listed = ", ".join(o.name for o in described(kind)) or "none"
-            raise SeewhyError(f"{name} has no option {option!r}.{did_you_mean(option, known)} Options: {listed}")
+            hint = did_you_mean(option, known)
+            raise SeewhyError(f"{name} has no option {option!r}.{hint} Options: {', '.join(known) or 'none'}")
     return cast(Any, kind)(*given, **options)
 
 
@@ -112,32 +119,23 @@ def checked(kind: type[Any], name: str, options: Mapping[str, object]) -> dict[s
     hints = get_type_hints(kind, include_extras=True)
     taken = {}
     for key, value in options.items():
-        hint, bounds = _bare(hints[key])
+        hint, extras = _bare(hints[key])
         try:
-            taken[key] = _taken(value, hint, bounds)
+            taken[key] = _taken(value, hint, extras)
         except ValueError:
-            raise SeewhyError(f"{name} cannot take {key}={value!r}: give {_spelled(hint, bounds)}") from None
+            raise SeewhyError(f"{name} cannot take {key}={value!r}: give {_spelled(hint, extras)}") from None
     return taken
 
 
-def _bare(hint: Any) -> tuple[Any, tuple[Bound, ...]]:
-    """A type without what ``Annotated`` adds, and the bounds among that; a bound of a part of a union bounds the whole."""
+def _bare(hint: Any) -> tuple[Any, tuple[object, ...]]:
+    """A type without what ``Annotated`` adds, and all that it adds: to a union, and to the parts of it."""
     if get_origin(hint) is Annotated:
-        bare, more = _bare(get_args(hint)[0])
-        return bare, (*more, *(extra for extra in get_args(hint)[1:] if isinstance(extra, Bound)))
+        bare, inner = _bare(get_args(hint)[0])
+        return bare, (*get_args(hint)[1:], *inner)
     if get_origin(hint) in (Union, UnionType):
-        parts = [_bare(part) for part in get_args(hint)]
-        return Union[tuple(part for part, _ in parts)], tuple(bound for _, bounds in parts for bound in bounds)  # noqa: UP007
+        parts, extras = zip(*map(_bare, get_args(hint)), strict=True)
+        return Union[parts], tuple(chain(*extras))  # noqa: UP007
     return hint, ()
-
-
-def _extras(hint: Any) -> tuple[object, ...]:
-    """All that ``Annotated`` adds to a type and to the parts of a union."""
-    if get_origin(hint) is Annotated:
-        return (*get_args(hint)[1:], *_extras(get_args(hint)[0]))
-    if get_origin(hint) in (Union, UnionType):
-        return tuple(extra for part in get_args(hint) for extra in _extras(part))
-    return ()
 
 
 def _arguments(kind: type[Any]) -> dict[str, str]:
@@ -193,13 +191,13 @@ def _read(text: str, hint: Any) -> object:
         return text
 
 
-def _taken(value: Any, hint: Any, bounds: Sequence[Bound]) -> object:
-    """``value`` as the type ``hint`` has it; ValueError if it is none such."""
+def _taken(value: Any, hint: Any, extras: Sequence[object]) -> object:
+    """``value`` as the type ``hint`` has it, within the bounds among ``extras``; ValueError if it is none such."""
     parts = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
         for part in parts:
             with suppress(ValueError):
-                return _taken(value, part, bounds)
+                return _taken(value, part, extras)
     elif get_origin(hint) is Literal:
         if any(type(value) is type(part) and value == part for part in parts):
             return value
@@ -209,36 +207,24 @@ def _taken(value: Any, hint: Any, bounds: Sequence[Bound]) -> object:
             return tuple(_taken(v, *_bare(h)) for v, h in zip(value, inner, strict=True))
     elif hint in (int, float):
         number = isinstance(value, int | hint) and not isinstance(value, bool)
-        if number and isfinite(value) and all(_within(value, bound) for bound in bounds):
+        bounds = [extra for extra in extras if isinstance(extra, Bound)]
+        if number and isfinite(value) and all(BOUNDS[type(b)][1](value, b.number) for b in bounds):
             return hint(value)
     elif hint is Any or isinstance(value, get_origin(hint) or hint):
         return value
     raise ValueError
 
 
-def _within(value: int | float, bound: Bound) -> bool:
-    match bound:
-        case AtLeast(number):
-            return value >= number
-        case Above(number):
-            return value > number
-        case AtMost(number):
-            return value <= number
-        case Below(number):
-            return value < number
-
-
-def _spelled(hint: Any, bounds: Sequence[Bound]) -> str:
+def _spelled(hint: Any, extras: Sequence[object]) -> str:
     """What a field takes, in words."""
     parts = get_args(hint)
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_spelled(part, bounds) for part in parts)
+        return " or ".join(_spelled(part, extras) for part in parts)
     if get_origin(hint) is Literal:
         return " or ".join(map(str, parts))
     if get_origin(hint) is tuple:
         each = f"{'' if parts[-1] is ... else f'{len(parts)}, each '}{_spelled(*_bare(parts[0]))}"
         return f"a list of {each}" + {int: ", such as [1, 2]", float: ", such as [0.1, 0.2]"}.get(parts[0], "")
-    words = {AtLeast: "of at least", Above: "above", AtMost: "of at most", Below: "below"}
-    bound = " and".join(f" {words[type(b)]} {b.number:g}" for b in bounds)
+    bound = " and".join(f" {BOUNDS[type(b)][0]} {b.number:g}" for b in extras if isinstance(b, Bound))
     known = {int: f"a whole number{bound}", float: f"a number{bound}", bool: "true or false", str: "text", NoneType: "null"}
     return known.get(hint, f"a {getattr(hint, '__name__', hint)}")

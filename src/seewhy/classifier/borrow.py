@@ -5,13 +5,12 @@ Only this module and ``replay`` touch hooks, train and eval flags, ``requires_gr
 first tensor in it, and a replacement is put back into the same structure.
 """
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import partial, wraps
-from itertools import count
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -80,14 +79,17 @@ def buffers_kept(module: nn.Module) -> Generator[None]:
 
 def first_tensor(output: object) -> Tensor | None:
     """The tensor that a layer's output stands for: the output itself, or the first tensor in a tuple or mapping."""
-    if isinstance(output, Tensor):
-        return output
-    values: Sequence[object] = ()
     if isinstance(output, Mapping):
-        values = list(output.values())
-    elif isinstance(output, tuple | list):
-        values = output
+        output = list(output.values())
+    values = output if isinstance(output, tuple | list) else [output]
     return next((v for v in values if isinstance(v, Tensor)), None)
+
+
+def features_of(layer: str, output: object) -> Tensor:
+    """The first tensor of a layer's output; SeewhyError if there is none."""
+    if (tensor := first_tensor(output)) is None:
+        raise SeewhyError(f"layer {layer!r} returns {type(output).__name__} without a tensor; choose another")
+    return tensor
 
 
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:
@@ -148,19 +150,14 @@ def capture(module: nn.Module, *layers: str, leaf: bool = False) -> Generator[Ca
     """
     outputs = Captured()
 
-    def keep(name: str) -> Callable[[nn.Module, object, object], object]:
-        def hook(_module: nn.Module, _args: object, output: object) -> object:
-            tensor = first_tensor(output)
-            if tensor is None:
-                raise SeewhyError(f"layer {name!r} returns {type(output).__name__} without a tensor; choose another")
-            outputs[name] = tensor.detach().requires_grad_() if leaf else tensor
-            return with_first_tensor(output, outputs[name].clone())
-
-        return hook
+    def keep(name: str, _module: nn.Module, _args: object, output: object) -> object:
+        tensor = features_of(name, output)
+        outputs[name] = tensor.detach().requires_grad_() if leaf else tensor
+        return with_first_tensor(output, outputs[name].clone())
 
     with ExitStack() as stack:
         for name in layers:
-            stack.callback(find_layer(module, name).register_forward_hook(keep(name)).remove)
+            stack.enter_context(find_layer(module, name).register_forward_hook(partial(keep, name)))
         yield outputs
 
 
@@ -172,15 +169,11 @@ def capture_input(module: nn.Module, layer: str) -> Generator[Captured]:
     def hook(_module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         inputs[layer] = args[0] if args else next(iter(named.values()))
 
-    handle = find_layer(module, layer).register_forward_pre_hook(hook, with_kwargs=True)
-    try:
+    with find_layer(module, layer).register_forward_pre_hook(hook, with_kwargs=True):
         yield inputs
-    finally:
-        handle.remove()
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call of a module, and the tensor that it returned."""
 
     name: str
@@ -191,7 +184,8 @@ class Call:
 def trace_calls(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
     """The calls of one forward pass that returned floating-point tensors, in the order in which they ended; and the logits.
 
-    Nothing is cloned: two modules that return the same tensor can be recognized.
+    The module is frozen meanwhile, so there is a graph only where the images have one. Nothing is cloned: two modules that
+    return the same tensor can be recognized.
     """
     names = {m: name for name, m in module.named_modules()}
     calls: list[Call] = []
@@ -203,24 +197,24 @@ def trace_calls(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
 
     with ExitStack() as stack:
         for m in module.modules():
-            stack.callback(m.register_forward_hook(note).remove)
+            stack.enter_context(m.register_forward_hook(note))
+        stack.enter_context(frozen(module))
         output = module(images)
     return calls, logits_in(output)
 
 
 def places_of_calls(module: nn.Module, images: Tensor) -> dict[nn.Module, int]:
     """The modules that one forward pass calls, each with the place of its latest call among all that begin."""
-    places: dict[nn.Module, int] = {}
-    clock = count()
+    begun: list[nn.Module] = []
 
     def note(m: nn.Module, _args: object) -> None:
-        places[m] = next(clock)
+        begun.append(m)
 
     with ExitStack() as stack:
         for m in module.modules():
-            stack.callback(m.register_forward_pre_hook(note).remove)
+            stack.enter_context(m.register_forward_pre_hook(note))
         module(images)
-    return places
+    return {m: place for place, m in enumerate(begun)}
 
 
 def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -239,7 +233,7 @@ def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> t
 
     with ExitStack() as stack:
         for name in layers:
-            stack.callback(find_layer(module, name).register_forward_hook(partial(add, name)).remove)
+            stack.enter_context(find_layer(module, name).register_forward_hook(partial(add, name)))
         output = module(images)
     return zeros, logits_in(output)
 

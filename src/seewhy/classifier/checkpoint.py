@@ -25,23 +25,18 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     A state dict may lie below ``state_dict`` or ``model``, and its keys may have prefixes such as ``module.``. Nothing in
     the file is executed. SeewhyError with the keys if they are not those of the network.
     """
-    weights = _without_prefix(_state_dict(Path(path)), set(module.state_dict()))
     own = module.state_dict()
-    # num_batches_tracked counts training steps: old checkpoints lack it, and no layer reads it in eval mode
-    missing = [k for k in own if k not in weights and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in weights if k not in own]
-    shapes = [
-        f"{k} is {tuple(v.shape)}, the network has {tuple(own[k].shape)}"
-        for k, v in weights.items()
-        if k in own and v.shape != own[k].shape
-    ]
-    wrong = [
-        f"{len(keys)} {what}: {_listed(keys)}"
-        for what, keys in (("missing", missing), ("not in the network", unknown), ("of another shape", shapes))
-        if keys
-    ]
-    if wrong:
-        raise SeewhyError(f"the weights in {path} do not fit {type(module).__name__}: {'; '.join(wrong)}")
+    weights = _without_prefix(_state_dict(Path(path)), set(own))
+    other = [k for k in weights if k in own and weights[k].shape != own[k].shape]
+    wrong = {
+        # num_batches_tracked counts training steps: old checkpoints lack it, and no layer reads it in eval mode
+        "missing": [k for k in own if k not in weights and not k.endswith("num_batches_tracked")],
+        "not in the network": [k for k in weights if k not in own],
+        "of another shape": [f"{k} is {tuple(weights[k].shape)}, the network has {tuple(own[k].shape)}" for k in other],
+    }
+    if any(wrong.values()):
+        said = "; ".join(f"{len(keys)} {what}: {_listed(keys)}" for what, keys in wrong.items() if keys)
+        raise SeewhyError(f"the weights in {path} do not fit {type(module).__name__}: {said}")
     module.load_state_dict(weights, strict=False)
 
 
@@ -85,12 +80,10 @@ def _without_prefix(weights: dict[str, Tensor], own: set[str]) -> dict[str, Tens
 
     Prefixes are removed until a key is one of the network's ``own``.
     """
-    while weights and not own & set(weights):
-        prefix = next((p for p in WRAPPER_PREFIXES if all(k.startswith(p) for k in weights)), None)
-        if prefix is None:
-            break
-        weights = {k.removeprefix(prefix): v for k, v in weights.items()}
-    return weights
+    shared = [p for p in WRAPPER_PREFIXES if all(k.startswith(p) for k in weights)]
+    if not shared or own & set(weights):
+        return weights
+    return _without_prefix({k.removeprefix(shared[0]): v for k, v in weights.items()}, own)
 
 
 def _listed(names: list[str], most: int = 4) -> str:

@@ -2,14 +2,20 @@
 
 from collections.abc import Sequence
 from math import isnan
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from seewhy.data.pictures import CropMode, Interpolation
 from seewhy.errors import SeewhyError
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
-CROP_MODES = ("center", "squash")
+TENSORS = {
+    "images": "floats (n, c, h, w)",
+    "targets": "one class index for each image (n,)",
+    "classes": "class indices (m,)",
+}
+"""What the tensors hold that a caller gives."""
 PIXEL_TOLERANCE = 0.01
 """Images may leave [0, 1] by this much."""
 MAX_NORMALIZED = 30
@@ -36,11 +42,10 @@ def must_be_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
 
 def must_be_view(input_size: Sequence[int], crop: float, crop_mode: str, interpolation: str) -> None:
     """SeewhyError unless a picture can be resized and cropped in this way."""
-    if interpolation not in INTERPOLATIONS or crop_mode not in CROP_MODES:
-        raise SeewhyError(
-            f"interpolation is one of {', '.join(INTERPOLATIONS)} and crop_mode is {' or '.join(CROP_MODES)}; got "
-            f"{interpolation!r} and {crop_mode!r}"
-        )
+    known, modes = get_args(Interpolation), get_args(CropMode)
+    if interpolation not in known or crop_mode not in modes:
+        words = f"interpolation is one of {', '.join(known)} and crop_mode is {' or '.join(modes)}"
+        raise SeewhyError(f"{words}; got {interpolation!r} and {crop_mode!r}")
     if len(input_size) != 2 or min(input_size) < 1 or not 0 < crop <= 1:
         raise SeewhyError(f"input_size {input_size} and crop {crop} describe no picture")
 
@@ -48,13 +53,10 @@ def must_be_view(input_size: Sequence[int], crop: float, crop_mode: str, interpo
 def must_be_tensors(**given: object) -> None:
     """SeewhyError for an argument that is no tensor, or no tensor (n,) of classes; the keywords name the arguments."""
     for name, value in given.items():
-        what = {"images": "floats (n, c, h, w)", "targets": "one class index for each image (n,)"}.get(
-            name, "class indices (m,)"
-        )
         if not isinstance(value, Tensor):
-            raise SeewhyError(f"{name} must be a tensor of {what}, not of type {type(value).__name__}")
+            raise SeewhyError(f"{name} must be a tensor of {TENSORS[name]}, not of type {type(value).__name__}")
         if name != "images" and value.ndim != 1:
-            raise SeewhyError(f"{name} must be a tensor of {what}, got {tuple(value.shape)}")
+            raise SeewhyError(f"{name} must be a tensor of {TENSORS[name]}, got {tuple(value.shape)}")
 
 
 def must_be_images(images: Tensor, channels: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.precision import Precision, computing
 from seewhy.classifier.replay import Recording
 from seewhy.data.class_names import find_class
-from seewhy.data.pictures import View
+from seewhy.data.pictures import CropMode, Interpolation, View
 from seewhy.errors import SeewhyError
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
@@ -56,8 +56,8 @@ class Classifier:
     feature_layer: str | None = None
     n_prefix_tokens: Annotated[int, AtLeast(0)] | None = None
     crop: float = 0.875
-    crop_mode: Literal["center", "squash"] = "center"
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    crop_mode: CropMode = "center"
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         compiled = getattr(self.module, "_orig_mod", None)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection
 from itertools import product
 from math import log
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +19,8 @@ NOT_A_STAGE = re.compile("pool|drop|identity|flatten|softmax", re.IGNORECASE)
 
 def prefix_tokens(module: nn.Module) -> int | None:
     """Number of class, distillation and register tokens before the patches, if the network declares it; else None."""
-    declared = [m.num_prefix_tokens for m in module.modules() if isinstance(getattr(m, "num_prefix_tokens", None), int)]
-    return cast(int, declared[0]) if declared else None
+    declared = (getattr(m, "num_prefix_tokens", None) for m in module.modules())
+    return next((n for n in declared if isinstance(n, int)), None)
 
 
 def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None = None) -> Tensor:
@@ -73,7 +72,7 @@ def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None
         skipped: set[int] = set()
         for position, call in enumerate(calls):
             if call.name == "" or not _is_stage(call, size, n_prefix_tokens):
-                skipped |= {id(call.output)} if _is_pool(call.module) else set()
+                skipped |= {id(call.output)} if "pool" in type(call.module).__name__.lower() else set()
             elif id(call.output) not in skipped and not _is_class_map(calls[position:], final.shape[-1]):
                 stages.setdefault(id(call.output), []).append((position, call))
         if not stages:
@@ -91,10 +90,6 @@ def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None
     order = [max(same, key=lambda s: (s[1].name in alive, -s[1].name.count("."), s[0])) for same in stages.values()]
     found = [call for _, call in sorted(order, key=lambda s: s[0])]
     return [(c.name, to_grid(c.output, size, n_prefix_tokens).shape[1], c.name in alive) for c in found]
-
-
-def _is_pool(module: nn.Module) -> bool:
-    return "pool" in type(module).__name__.lower()
 
 
 def _is_stage(call: Call, size: tuple[int, int], n_prefix_tokens: int | None) -> bool:
@@ -121,8 +116,7 @@ def _is_class_map(rest: list[Call], k: int) -> bool:
 
 def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
     """Names of the linear layers whose output is the logits, or the mean of whose outputs is (distilled DeiT)."""
-    with frozen(module), torch.no_grad():
-        calls, final = trace_calls(module, image)
+    calls, final = trace_calls(module, image)
     linear = [c for c in calls if isinstance(c.module, nn.Linear) and c.output.shape == final.shape and final.ndim == 2]
     for heads in ([c for c in linear if c.output is final], linear):
         if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0), final):
@@ -132,20 +126,15 @@ def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
 
 def are_mixed(module: nn.Module, image: Tensor, layer: str, heads: Collection[str]) -> bool:
     """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
-    with frozen(module), torch.no_grad():
-        names = [
-            call.name
-            for call in trace_calls(module, image)[0]
-            if isinstance(call.module, nn.Linear | nn.Conv2d) or call.name == layer
-        ]
+    calls, _ = trace_calls(module, image)
+    names = [c.name for c in calls if isinstance(c.module, nn.Linear | nn.Conv2d) or c.name == layer]
     after = names[len(names) - names[::-1].index(layer) :]
     return any(name not in heads for name in after)
 
 
 def find_class_maps(module: nn.Module, image: Tensor) -> str | None:
     """The convolution that makes one map per class, whose mean is the logit (SqueezeNet); None if there is none."""
-    with frozen(module), torch.no_grad():
-        calls, final = trace_calls(module, image)
+    calls, final = trace_calls(module, image)
     maps = [c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and _is_class_map(calls[i:], final.shape[-1])]
     # a convolution after pooling is a linear layer: its maps have one cell
     return maps[-1].name if maps and min(maps[-1].output.shape[-2:]) >= 2 else None
@@ -153,19 +142,17 @@ def find_class_maps(module: nn.Module, image: Tensor) -> str | None:
 
 def find_last_layers(module: nn.Module, image: Tensor) -> tuple[str, ...]:
     """Names of the linear layers or convolutions that ran last and have equally many outputs: one head, or several."""
-    with frozen(module), torch.no_grad():
-        calls, _ = trace_calls(module, image)
-    found: list[nn.Linear | nn.Conv2d] = []
-    names = []
-    for call in reversed(calls):
-        if not isinstance(call.module, nn.Linear | nn.Conv2d):
-            if not any(call.module.children()) and any(True for _ in call.module.parameters()):
+    calls, _ = trace_calls(module, image)
+    names: list[str] = []
+    widths: set[int] = set()
+    for name, m in ((call.name, call.module) for call in reversed(calls)):
+        if isinstance(m, nn.Linear | nn.Conv2d):
+            widths.add(m.out_features if isinstance(m, nn.Linear) else m.out_channels)
+            if len(widths) > 1:
                 break
-        elif found and _width(call.module) != _width(found[0]):
+            names.append(name)
+        elif not any(m.children()) and any(True for _ in m.parameters()):
             break
-        else:
-            found.append(call.module)
-            names.append(call.name)
     return tuple(names)
 
 
@@ -182,8 +169,3 @@ def layers_top_down(module: nn.Module, image: Tensor) -> list[str]:
         if next(m.parameters(recurse=False), None) is not None:
             order[name] = (last, place)
     return sorted(order, key=lambda name: order[name], reverse=True)
-
-
-def _width(layer: nn.Linear | nn.Conv2d) -> int:
-    """Number of outputs."""
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import find_layer, first_tensor, forward_replaced, with_first_tensor
+from seewhy.classifier.borrow import features_of, find_layer, forward_replaced, with_first_tensor
 from seewhy.errors import SeewhyError
 
 
@@ -34,14 +34,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class _Finished:
-    """The output of a call, and whether its rows belong to images."""
+    """The output of a call, and whether its rows belong to images: then a replay repeats them."""
 
     output: object
     per_image: bool
-
-    def again(self, n: int, repeat: int) -> object:
-        """A copy with ``repeat`` rows per image, which later in-place operations may change."""
-        return _repeat(self.output, n, repeat) if self.per_image else _copy(self.output)
 
 
 def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, object]:
@@ -64,25 +60,22 @@ def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, ob
         gets_count = bool(args) and type(args[0]) is int and args[0] == len(images)
         per_image = seen or (gets_count and isinstance(output, Tensor) and len(output) == len(images))
         del finished[starts[m].pop() :]  # modules inside this module are not needed again
-        finished.append((m, _Finished(_copy(output), per_image)))
+        finished.append((m, _Finished(_repeat(output, len(images), 1), per_image)))  # in-place operations may follow
         if m is watched:
-            last[:] = [_copy(output)]
+            last[:] = [_repeat(output, len(images), 1)]
 
     with ExitStack() as stack, torch.no_grad():
         for m in module.modules():
             if m is not module:
-                stack.callback(m.register_forward_pre_hook(before, prepend=True).remove)
-                stack.callback(m.register_forward_hook(after, with_kwargs=True).remove)
+                stack.enter_context(m.register_forward_pre_hook(before, prepend=True))
+                stack.enter_context(m.register_forward_hook(after, with_kwargs=True))
         result: object = module(images)
     if not last:
         raise SeewhyError(f"layer {layer!r} was not reached by the forward pass: choose a layer that the network runs")
-    features = first_tensor(last[0])
-    if features is None:
-        raise SeewhyError(f"layer {layer!r} returns {type(last[0]).__name__} without a tensor; choose another")
     by_module: dict[nn.Module, list[_Finished]] = {}
     for m, done in snapshot:
         by_module.setdefault(m, []).append(done)
-    return Recording(layer, features, len(images), by_module, last[0]), result
+    return Recording(layer, features_of(layer, last[0]), len(images), by_module, last[0]), result
 
 
 def replay(module: nn.Module, recorded: Recording, features: Tensor, images: Tensor) -> object:
@@ -93,7 +86,10 @@ def replay(module: nn.Module, recorded: Recording, features: Tensor, images: Ten
     """
     repeat = len(features) // len(recorded.features)
     watched = find_layer(module, recorded.layer)
-    answers = {m: [partial(done.again, recorded.n, repeat) for done in calls] for m, calls in recorded.finished.items()}
+    answers = {
+        m: [partial(_repeat, done.output, recorded.n, repeat if done.per_image else 1) for done in calls]
+        for m, calls in recorded.finished.items()
+    }
     rest = recorded.output if isinstance(recorded.output, Tensor) else _repeat(recorded.output, recorded.n, repeat)
     answers.setdefault(watched, []).append(partial(with_first_tensor, rest, features.clone()))
     with ExitStack() as stack:
@@ -128,8 +124,7 @@ def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(output, Mapping):
         changed: Any = copy(output)
         for key, value in output.items():
-            if isinstance(value, Tensor | tuple | list | Mapping):
-                changed[key] = _map_tensors(value, change)
+            changed[key] = _map_tensors(value, change)
         return changed
     if isinstance(output, tuple | list):
         items = [_map_tensors(value, change) for value in output]
@@ -137,13 +132,8 @@ def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return output
 
 
-def _copy(output: object) -> object:
-    """A copy that later in-place operations cannot reach."""
-    return _map_tensors(output, torch.clone)
-
-
 def _repeat(output: object, n: int, repeat: int) -> object:
-    """Every image's rows ``repeat`` times; a tensor may have several rows per image (windows of Swin, heads)."""
+    """A copy with every image's rows ``repeat`` times; a tensor may have several rows per image (windows of Swin, heads)."""
 
     def rows(tensor: Tensor) -> Tensor:
         if repeat == 1 or tensor.ndim == 0 or tensor.shape[0] % n:

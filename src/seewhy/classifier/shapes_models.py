@@ -4,6 +4,8 @@ Neither network normalizes its input: the Classifier around it applies ``MEAN`` 
 every eight pixels, for sharp maps: 12 x 12 at the 96 pixels of their training.
 """
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -33,31 +35,37 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Float[Tensor, "n d_in h w"]) -> FeatureMap:
         inner = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(features)))))
-        out: FeatureMap = self.act2(inner + self.shortcut(features))
-        return out
+        return self.act2(inner + self.shortcut(features))
 
 
-class ShapesCNN(nn.Module):
+class Stem(nn.Module):
+    """The beginning of both networks: one cell of 32 channels for every four pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 5, 2, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.act1 = nn.ReLU()
+        self.layer1 = ResidualBlock(16, 32, 2)
+
+    def stem(self, images: Images) -> FeatureMap:
+        return self.layer1(self.act1(self.bn1(self.conv1(images))))
+
+
+class ShapesCNN(Stem):
     """A residual CNN of 0.22 M parameters: stem, three stages, global average pooling, one linear head."""
 
-    def __init__(self, n_classes: int = 6, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        first, second, third = widths
-        self.conv1 = nn.Conv2d(3, first, 5, 2, 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(first)
-        self.act1 = nn.ReLU()
-        self.layer1 = ResidualBlock(first, second, 2)
-        self.layer2 = nn.Sequential(ResidualBlock(second, third, 2), ResidualBlock(third, third, 1))
-        self.layer3 = ResidualBlock(third, third, 1)
+        self.layer2 = nn.Sequential(ResidualBlock(32, 64, 2), ResidualBlock(64, 64, 1))
+        self.layer3 = ResidualBlock(64, 64, 1)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(third, n_classes)
+        self.fc = nn.Linear(64, 6)
 
     def forward(self, images: Images) -> Logits:
         """Logits of normalized images."""
-        features = self.layer1(self.act1(self.bn1(self.conv1(images))))
-        features = self.layer3(self.layer2(features))
-        logits: Logits = self.fc(self.pool(features).flatten(1))
-        return logits
+        features = self.layer3(self.layer2(self.stem(images)))
+        return self.fc(self.pool(features).flatten(1))
 
 
 class Attention(nn.Module):
@@ -66,98 +74,68 @@ class Attention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.head_dim = dim // num_heads
-        self.scale = self.head_dim**-0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
         n, t, d = tokens.shape
-        q, k, v = self.qkv(tokens).reshape(n, t, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.qkv(tokens).reshape(n, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, t, d))
-        return out
-
-
-class Mlp(nn.Module):
-    """Two linear layers that process each token alone."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
-        out: Tensor = self.fc2(self.act(self.fc1(tokens)))
-        return out
+        return self.proj(mixed.transpose(1, 2).reshape(n, t, d))
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block."""
+    """A pre-norm transformer block: attention, then two linear layers that process each token alone."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(self, dim: int, num_heads: int, hidden: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.mlp = nn.Sequential(OrderedDict(fc1=nn.Linear(dim, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, dim)))
 
     def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
         tokens = tokens + self.attn(self.norm1(tokens))
-        out: Tensor = tokens + self.mlp(self.norm2(tokens))
-        return out
+        return tokens + self.mlp(self.norm2(tokens))
 
 
-class PatchStem(nn.Module):
+class PatchStem(Stem):
     """The first half of `ShapesCNN`: convolutions that make one token of each 8 x 8 patch and its surroundings."""
 
-    def __init__(self, dim: int, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        first, second, third = widths
-        self.conv1 = nn.Conv2d(3, first, 5, 2, 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(first)
-        self.act1 = nn.ReLU()
-        self.layer1 = ResidualBlock(first, second, 2)
-        self.layer2 = ResidualBlock(second, third, 2)
-        self.proj = nn.Conv2d(third, dim, 1)
+        self.layer2 = ResidualBlock(32, 64, 2)
+        self.proj = nn.Conv2d(64, dim, 1)
 
     def forward(self, images: Images) -> FeatureMap:
-        grid: FeatureMap = self.proj(self.layer2(self.layer1(self.act1(self.bn1(self.conv1(images))))))
-        return grid
+        return self.proj(self.layer2(self.stem(images)))
 
 
 class ShapesViT(nn.Module):
     """A vision transformer of 0.43 M parameters with a class token; its modules have the names of timm's."""
 
     num_prefix_tokens = 1
+    grid = INPUT_SIZE // 8
 
-    def __init__(
-        self, n_classes: int = 6, dim: int = 96, depth: int = 4, num_heads: int = 3, mlp_ratio: float = 2.5,
-        grid: int = INPUT_SIZE // 8,
-    ) -> None:  # fmt: skip
+    def __init__(self) -> None:
         super().__init__()
-        self.grid = grid
+        dim = 96
         self.patch_embed = PatchStem(dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_embed = nn.Parameter(torch.randn(1, 1 + grid * grid, dim) * 0.02)
-        self.blocks = nn.Sequential(*[Block(dim, num_heads, mlp_ratio) for _ in range(depth)])
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + self.grid**2, dim) * 0.02)
+        self.blocks = nn.Sequential(*[Block(dim, num_heads=3, hidden=240) for _ in range(4)])
         self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, n_classes)
+        self.head = nn.Linear(dim, 6)
 
     def forward_features(self, images: Images) -> Float[Tensor, "n t d"]:
         """All tokens after the final norm, the class token first."""
         patches = self.patch_embed(images)
-        positions = self._positions(patches.shape[-2], patches.shape[-1])
-        tokens = patches.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), tokens], 1) + positions
-        out: Tensor = self.norm(self.blocks(tokens))
-        return out
+        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], 1)
+        return self.norm(self.blocks(tokens + self._positions(*patches.shape[-2:])))
 
     def forward(self, images: Images) -> Logits:
         """Logits of normalized images."""
-        logits: Logits = self.head(self.forward_features(images)[:, 0])
-        return logits
+        return self.head(self.forward_features(images)[:, 0])
 
     def _positions(self, rows: int, columns: int) -> Float[Tensor, "1 t d"]:
         """The learned positions, interpolated to the grid of pictures of another size."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from torch import nn
@@ -20,6 +20,7 @@ from torch import nn
 from seewhy.classifier.checkpoint import load_weights
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.shapes_models import INPUT_SIZE, MEAN, STD, ShapesCNN, ShapesViT
+from seewhy.data.pictures import Interpolation
 from seewhy.data.shapes.shapes import Shapes
 from seewhy.errors import SeewhyError, cause
 from seewhy.registry import Registry, did_you_mean
@@ -42,26 +43,21 @@ def _timm(request: Request) -> Classifier:
     import timm
     from timm.data import resolve_model_data_config
 
-    try:
-        with _hub_in_one_try():
+    with _building(request, request.name), _hub_in_one_try():
+        try:
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
-    except RuntimeError as error:
-        if "Unknown model" in str(error):
+        except RuntimeError as error:
+            if "Unknown model" not in str(error):
+                raise
             hint = did_you_mean(request.name.partition(".")[0], ["shapes", *timm.list_models()])
             raise SeewhyError(f"timm has no model {request.name!r}.{hint} 'seewhy list models' lists them") from None
-        raise _unavailable(request, error) from None
-    except TypeError as error:
-        raise SeewhyError(f"{request.name} does not take these options {request.options}: {error}") from None
-    except Exception as error:  # a hub can raise any exception
-        raise _unavailable(request, error) from None
     config = resolve_model_data_config(module)
-    names = _imagenet_names(module) if request.pretrained else ()
     return Classifier(
         module,
         mean=config["mean"],
         std=config["std"],
         input_size=config["input_size"][1:],
-        classes=names,
+        classes=_imagenet_names(module) if request.pretrained else (),
         crop=config["crop_pct"],
         crop_mode="squash" if config["crop_mode"] == "squash" else "center",
         interpolation=config["interpolation"] if config["interpolation"] != "random" else "bilinear",
@@ -91,12 +87,8 @@ def _torchvision(request: Request) -> Classifier:
     if tag and tag not in enum.__members__:
         raise SeewhyError(f"{name} has no weights {tag!r}; it has {', '.join(enum.__members__)}")
     weights = enum[tag] if tag else enum.DEFAULT
-    try:
+    with _building(request, name):
         module = torchvision.models.get_model(name, weights=weights if request.pretrained else None, **request.options)
-    except TypeError as error:
-        raise SeewhyError(f"{name} does not take these options {request.options}: {error}") from None
-    except Exception as error:
-        raise _unavailable(request, error) from None
     view = weights.transforms()
     return Classifier(
         module,
@@ -115,26 +107,24 @@ def _hugging_face(request: Request) -> Classifier:
         from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
     except ImportError:
         raise SeewhyError("models of Hugging Face need transformers: pip install 'seewhy[hf]'") from None
-    try:
-        with _hub_in_one_try():
-            view = AutoImageProcessor.from_pretrained(request.name).to_dict()
-            if request.pretrained:
-                module = AutoModelForImageClassification.from_pretrained(request.name, **request.options)
-            else:
-                config = AutoConfig.from_pretrained(request.name, **request.options)
-                module = AutoModelForImageClassification.from_config(config)
-    except Exception as error:
-        raise _unavailable(request, error) from None
+    with _building(request, request.name), _hub_in_one_try():
+        view = AutoImageProcessor.from_pretrained(request.name).to_dict()
+        if request.pretrained:
+            module = AutoModelForImageClassification.from_pretrained(request.name, **request.options)
+        else:
+            config = AutoConfig.from_pretrained(request.name, **request.options)
+            module = AutoModelForImageClassification.from_config(config)
     wanted = view.get("crop_size") if view.get("do_center_crop") else None
     size = _hf_size(wanted or view.get("size") or 224)
     resized = _hf_size(view.get("size") or size)
     # a processor with height and width squeezes the picture into them; the processor of ConvNeXt does so from 384 on
     squash = not wanted and ("shortest_edge" not in (view.get("size") or {}) or ("crop_pct" in view and size[0] >= 384))
     names = [module.config.id2label[i] for i in range(module.config.num_labels)]
+    normal = view if view.get("do_normalize", True) else {}
     return Classifier(
         module,
-        mean=tuple(view.get("image_mean") or (0.0,) * 3) if view.get("do_normalize", True) else (0.0,) * 3,
-        std=tuple(view.get("image_std") or (1.0,) * 3) if view.get("do_normalize", True) else (1.0,) * 3,
+        mean=tuple(normal.get("image_mean") or (0.0,) * 3),
+        std=tuple(normal.get("image_std") or (1.0,) * 3),
         input_size=size,
         classes=() if all(n.startswith("LABEL_") for n in names) else tuple(names),
         multilabel=module.config.problem_type == "multi_label_classification",
@@ -144,12 +134,7 @@ def _hugging_face(request: Request) -> Classifier:
     )
 
 
-RESAMPLE: dict[int, Literal["nearest", "bilinear", "bicubic", "lanczos"]] = {
-    0: "nearest",
-    1: "lanczos",
-    2: "bilinear",
-    3: "bicubic",
-}
+RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers for the interpolation, as saved processors have them."""
 
 
@@ -216,13 +201,7 @@ def _working_folder_importable() -> Iterator[None]:
             sys.path.remove("")
 
 
-SHAPES: dict[str, type[nn.Module]] = {
-    "cnn": ShapesCNN,
-    "vit": ShapesViT,
-    "cnn_shortcut": ShapesCNN,
-    "cnn_multilabel": ShapesCNN,
-    "cnn_permuted": ShapesCNN,
-}
+SHAPES = ("cnn", "vit", "cnn_shortcut", "cnn_multilabel", "cnn_permuted")
 """The networks that come with the package. cnn_shortcut was trained on pictures with a tag that gives the class away.
 cnn_permuted learned pictures with permuted labels by heart."""
 
@@ -234,7 +213,7 @@ def _shapes(request: Request) -> Classifier:
         raise SeewhyError(f"shapes has no network {request.name!r}.{hint} Known: {', '.join(SHAPES)}")
     if request.options:
         raise SeewhyError(f"the networks of shapes take no options such as {next(iter(request.options))!r}")
-    module = SHAPES[request.name]()
+    module = ShapesViT() if request.name == "vit" else ShapesCNN()
     if request.pretrained:
         with as_file(files("seewhy.classifier") / "weights" / f"shapes_{request.name}.safetensors") as path:
             load_weights(module, path)
@@ -273,11 +252,18 @@ def _hub_in_one_try() -> Iterator[None]:
         hub_log.set_verbosity(verbosity)
 
 
-def _unavailable(request: Request, error: BaseException) -> SeewhyError:
-    """The error for a network, or weights, that a library or hub does not give."""
-    if not request.pretrained:
-        return SeewhyError(f"cannot build {request.name!r} with the options {request.options} ({cause(error)})")
-    return SeewhyError(
-        f"cannot get the weights of {request.name!r}: without network give a file with --weights, or weights= in Python "
-        f"({cause(error)})"
-    )
+@contextmanager
+def _building(request: Request, name: str) -> Iterator[None]:
+    """Inside the block, SeewhyError where a library or a hub does not give the network ``name``, or its weights."""
+    try:
+        yield
+    except SeewhyError:
+        raise
+    except TypeError as error:
+        raise SeewhyError(f"{name} does not take these options {request.options}: {error}") from None
+    except Exception as error:  # a hub can raise any exception
+        what = f"cannot build {request.name!r} with the options {request.options}"
+        if request.pretrained:
+            cure = "without network give a file with --weights, or weights= in Python"
+            what = f"cannot get the weights of {request.name!r}: {cure}"
+        raise SeewhyError(f"{what} ({cause(error)})") from None

@@ -69,7 +69,9 @@ class Suffix:
         rounding; by 3 % of what those channels do where the network computes in half precision, or is ``rough`` for
         another reason.
         """
-        readout = self._readout()
+        readout, k = linear_head(self.classifier), self.logits.shape[1]
+        if readout is None and self.recorded.layer == self.classifier.class_map_layer:
+            readout = torch.eye(k), torch.zeros(k)  # each class has a channel of its own
         if readout is None or readout[0].shape[1] != self.grid(self.recorded.features).shape[1]:
             return None
         weights, bias = (part.to(self.logits) for part in readout)
@@ -85,12 +87,6 @@ class Suffix:
             return bool((sums - logits).abs().max() <= least)
 
         return weights if holds(self.recorded.features, self.logits) and holds(half, without) else None
-
-    def _readout(self) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k"]] | None:
-        head, k = linear_head(self.classifier), self.logits.shape[1]
-        if head is None and self.recorded.layer == self.classifier.class_map_layer:
-            return torch.eye(k), torch.zeros(k)  # each class has a channel of its own
-        return head
 
 
 def suffix_of(classifier: Classifier, layer: str, images: Images) -> Suffix:

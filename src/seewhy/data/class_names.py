@@ -51,11 +51,9 @@ def _read_csv(text: str, path: Path) -> list[str]:
         raise SeewhyError(f"class names {path}: a csv file needs a heading with a column 'name'")
     if "index" in rows[0]:
         by_index = {str(row["index"]).strip(): row for row in rows}
-        for i in range(len(rows)):
-            if str(i) not in by_index:
-                raise SeewhyError(
-                    f"class names {path}: the column 'index' must count from 0 to {len(rows) - 1}; {i} is missing"
-                )
+        if gap := set(map(str, range(len(rows)))) - set(by_index):
+            missing = f"must count from 0 to {len(rows) - 1}; {min(gap, key=int)} is missing"
+            raise SeewhyError(f"class names {path}: the column 'index' {missing}")
         rows = [by_index[str(i)] for i in range(len(rows))]
     return [row["name"] for row in rows]
 

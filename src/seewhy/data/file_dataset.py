@@ -76,8 +76,7 @@ class FileDataset(ABC):
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
-            kind = type(self).__name__.lower()
-            raise SeewhyError(f"{kind}: limit is {self.limit}; ask for at least 1 picture")
+            raise SeewhyError(f"{type(self).__name__.lower()}: limit is {self.limit}; ask for at least 1 picture")
         object.__setattr__(self, "classes", self._list.classes)
 
     @final
@@ -131,20 +130,14 @@ class FileDataset(ABC):
         """The pictures at these places, read now."""
         part = [self.entries[i] for i in indices]
         images, regions, boxes = zip(*(self.sample(entry) for entry in part), strict=True)
-        first, boxed, marked = self.entries[0], *self._knows
+        first, boxed = self.entries[0], any(entry.boxes is not None for entry in self.entries)
         return Batch(
             ids=[entry.id for entry in part],
             images=torch.stack(images),
             labels=None if first.label is None else torch.stack([self._label(entry) for entry in part]),
-            regions=torch.stack(regions) if boxed or marked else None,
+            regions=torch.stack(regions) if boxed or any(entry.mask for entry in self.entries) else None,
             boxes=boxes if boxed and not isinstance(first.label, tuple) else None,
         )
-
-    @final
-    @cached_property
-    def _knows(self) -> tuple[bool, bool]:
-        """Are there boxes, are there masks?"""
-        return any(entry.boxes is not None for entry in self.entries), any(entry.mask for entry in self.entries)
 
     @final
     def _label(self, entry: Entry) -> Tensor:

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ MAX_ASPECT = 25
 EPSILON = 1e-6
 """Undoes rounding: 224 / 0.875 is 256, not 255.99."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+
+
+CropMode = Literal["center", "squash"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
 class View(NamedTuple):

@@ -137,16 +137,15 @@ def read_split(path: Path, split: str, annotations: dict[str, Path]) -> list[str
         known = f"It has {', '.join(lists)}" if lists else "It has no lists at all"
         raise SeewhyError(f"{folder} has no split {split!r}.{did_you_mean(split, list(lists))} {known}")
     try:
-        lines = lists[split].read_text(encoding="utf-8-sig").splitlines()
+        lines = [line.strip() for line in lists[split].read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SeewhyError(f"{lists[split]} cannot be read as text in UTF-8 ({error})") from None
-    stems = {line.strip(): number for number, line in reversed([*enumerate(lines, 1)]) if line.strip()}
-    for stem, number in reversed(stems.items()):
-        if stem not in annotations:
+    for number, stem in enumerate(lines, 1):
+        if stem and stem not in annotations:
             raise SeewhyError(f"{lists[split]}, line {number}: Annotations has no {stem}.xml")
-    if not stems:
+    if not any(lines):
         raise SeewhyError(f"{lists[split]} lists no picture")
-    return sorted(stems, key=stems.__getitem__)
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):

@@ -40,10 +40,8 @@ def sheet(
     widths = size * wide + gap * (wide + 1)
     top = gap + (line * 2 if title else 0) + (line if columns else 0)
     pictures = [[p.picture.resize((size, round(size * p.picture.height / p.picture.width))) for p in row] for row in rows]
-    heights = [
-        max(p.height for p in row) + (line if any(q.caption for q in r) else 0)
-        for row, r in zip(pictures, rows, strict=True)
-    ]
+    captions = [line * any(panel.caption for panel in row) for row in rows]
+    heights = [max(p.height for p in row) + below for row, below in zip(pictures, captions, strict=True)]
     canvas = Image.new("RGB", (widths, top + sum(heights) + gap * len(rows) + 2 * line * bool(keys)), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
@@ -57,9 +55,8 @@ def sheet(
             x = gap + j * (size + gap)
             canvas.paste(picture, (x, y))
             font = load_font(letter, bold=panel.bold)
-            draw.text(
-                (x, y + picture.height + letter // 5), fit_text(panel.caption, font, size), INK if panel.bold else SOFT, font
-            )
+            caption = fit_text(panel.caption, font, size)
+            draw.text((x, y + picture.height + letter // 5), caption, INK if panel.bold else SOFT, font)
         y += height + gap
     if keys:
         _keys(canvas, draw, (gap, y + line // 4), letter, keys)

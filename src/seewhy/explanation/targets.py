@@ -1,7 +1,5 @@
 """The grammar of targets: which class of an image is explained, or scored."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -72,15 +70,9 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor)
         return probabilities.topk(int(text[4:])).indices.tolist()
     if text in ("predicted", "second", "least"):
         return class_of_target(text, probabilities[None], None, classifier).tolist()
-    return _named_classes(text, classifier)
-
-
-def _named_classes(text: str, classifier: Classifier) -> list[int]:
-    """A name with commas is one class if there is such a class, otherwise several."""
     try:
-        return [classifier.class_index(text)]
+        return [classifier.class_index(text)]  # the name of one class may have commas
     except SeewhyError:
         if "," not in text:
             raise
-        names: Sequence[str] = text.split(",")
-        return list(dict.fromkeys(classifier.class_index(name) for name in names))
+    return list(dict.fromkeys(map(classifier.class_index, text.split(","))))

@@ -1,7 +1,7 @@
 """Baselines: what stands for "removed", in pixel space."""
 
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -58,14 +58,13 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
         case "noise":
             generator = torch.Generator().manual_seed(0)
             return torch.rand(images.shape[1:], generator=generator, dtype=torch.float32).to(images).expand_as(images)
-    names = "black, white, mean_color, blur, rise_blur, darkest, noise"
-    raise SeewhyError(f"unknown baseline {baseline!r}: use {names}, a number or a tensor")
+    raise SeewhyError(f"unknown baseline {baseline!r}: use {', '.join(get_args(Baseline))}, a number or a tensor")
 
 
 def _given(baseline: Tensor, images: Images) -> Images:
     """The pixels that the user gave, for each image."""
-    if not (baseline.amin() >= -PIXEL_TOLERANCE and baseline.amax() <= 1 + PIXEL_TOLERANCE):  # also false for NaN
-        low, high = float(baseline.amin()), float(baseline.amax())
+    low, high = float(baseline.amin()), float(baseline.amax())
+    if not (low >= -PIXEL_TOLERANCE and high <= 1 + PIXEL_TOLERANCE):  # also false for NaN
         raise SeewhyError(f"a baseline is pixels in [0, 1], not normalized; this one is in [{low:.3g}, {high:.3g}]")
     try:
         return baseline.to(images, copy=True).expand_as(images)  # a tensor from inference mode can be part of no graph

@@ -40,9 +40,9 @@ class Players:
 
     def sizes(self) -> Float[Tensor, "n p"]:
         """Number of pixels of each player."""
-        return torch.zeros(len(self.ids), self.p, device=self.ids.device).scatter_add_(
-            1, self.ids.flatten(1), torch.ones(self.ids.flatten(1).shape, device=self.ids.device)
-        )
+        ids = self.ids.flatten(1)
+        ones = torch.ones(ids.shape, device=ids.device)
+        return ones.new_zeros(len(ids), self.p).scatter_add_(1, ids, ones)
 
     def means(self, maps: Attribution) -> Float[Tensor, "n p"]:
         """Mean attribution of each player; 0 for a player without pixels."""

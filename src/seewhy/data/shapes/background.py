@@ -30,8 +30,7 @@ def palette(rng: np.random.Generator) -> Field:
     codes = PALETTES[rng.integers(len(PALETTES))].split()
     colors = np.array([[int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)] for code in codes], np.float32)
     tint = rng.uniform(0.85, 1.12, 3) * rng.uniform(0.9, 1.08)
-    shifted: Field = np.clip(colors * tint, 0, 1).astype(np.float32)
-    return shifted
+    return np.clip(colors * tint, 0, 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ class Background:
         image: Field = getattr(self, f"_{self.kind}")(x, y)
         light = np.cos(2 * np.pi * self.numbers[0, 0]) * (x - 0.5) + np.sin(2 * np.pi * self.numbers[0, 0]) * (y - 0.5)
         image = image * (1 + 0.3 * light + 0.07 * self.detail.render(size))[..., None]
-        clipped: Field = np.clip(image, 0, 1)
-        return clipped
+        return np.clip(image, 0, 1)
 
     def _clouds(self, x: Field, y: Field) -> Field:
         slope = (self.numbers[1, 0] - 0.5) * (x - 0.5) + (self.numbers[1, 1] - 0.5) * (y - 0.5)

@@ -8,7 +8,6 @@ this distance, and needs no supersampled drawing.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,7 @@ def radial(x: Field, y: Field, points: int, inner: float) -> Field:
     radius = np.hypot(x, y)
     notch_x, notch_y = inner * np.cos(sector / 2), inner * np.sin(sector / 2)
     length = np.hypot(1 - notch_x, notch_y)
-    distance: Field = ((radius * np.cos(angle) - 1) * notch_y + radius * np.sin(angle) * (1 - notch_x)) / length
-    return distance
+    return ((radius * np.cos(angle) - 1) * notch_y + radius * np.sin(angle) * (1 - notch_x)) / length
 
 
 def box(x: Field, y: Field, half_width: float, half_height: float) -> Field:
@@ -52,46 +50,38 @@ def heart(x: Field, y: Field, scale: float = 0.62) -> Field:
     lobe = np.hypot(x - 0.25, y - 0.75) - np.sqrt(2) / 4
     foot = 0.5 * np.maximum(x + y, 0)
     side = np.minimum(np.hypot(x, y - 1), np.hypot(x - foot, y - foot)) * np.sign(x - y)
-    distance: Field = np.where(x + y > 1, lobe, side) / scale
-    return distance
+    return np.where(x + y > 1, lobe, side) / scale
 
 
 def polygon(x: Field, y: Field, normals: Field) -> Field:
     """A convex polygon of no class. ``normals``: (sides, 3) rows of nx, ny and the side's distance from the middle."""
-    distance: Field = (normals[:, 0, None, None] * x + normals[:, 1, None, None] * y - normals[:, 2, None, None]).max(0)
-    return distance
+    return (normals[:, 0, None, None] * x + normals[:, 1, None, None] * y - normals[:, 2, None, None]).max(0)
 
 
 def blob(x: Field, y: Field, waves: Field) -> Field:
     """A rounded irregular blob. ``waves``: (m, 3) rows of frequency, amplitude, phase."""
     angle = np.arctan2(y, x)
     edge = 1 + sum(amplitude * np.sin(frequency * angle + phase) for frequency, amplitude, phase in waves)
-    distance: Field = (np.hypot(x, y) - edge) * 0.9
-    return distance
+    return (np.hypot(x, y) - edge) * 0.9
 
 
 def curve(x: Field, y: Field, waves: Field, half_width: float) -> Field:
     """A line that swings about the x axis from -1 to 1. ``waves``: (m, 3) rows of frequency, amplitude, phase."""
     height = sum(amplitude * np.sin(frequency * x + phase) for frequency, amplitude, phase in waves)
     slope = sum(amplitude * frequency * np.cos(frequency * x + phase) for frequency, amplitude, phase in waves)
-    distance: Field = np.maximum(np.abs(y - height) / np.sqrt(1 + slope**2) - half_width, np.abs(x) - 1)
-    return distance
+    return np.maximum(np.abs(y - height) / np.sqrt(1 + slope**2) - half_width, np.abs(x) - 1)
 
 
-OUTLINES: Mapping[str, Outline] = MappingProxyType(
-    {
-        "circle": circle,
-        "square": partial(radial, points=4, inner=float(np.cos(np.pi / 4))),
-        "triangle": partial(radial, points=3, inner=0.5),
-        "star": partial(radial, points=5, inner=0.45),
-        "cross": cross,
-        "heart": heart,
-    }
-)
+OUTLINES: Mapping[str, Outline] = {
+    "circle": circle,
+    "square": partial(radial, points=4, inner=float(np.cos(np.pi / 4))),
+    "triangle": partial(radial, points=3, inner=0.5),
+    "star": partial(radial, points=5, inner=0.45),
+    "cross": cross,
+    "heart": heart,
+}
 """The classes, in the order of their index."""
-UNIT_AREA: Mapping[str, float] = MappingProxyType(
-    {"circle": 3.142, "square": 2.0, "triangle": 1.299, "star": 1.323, "cross": 2.362, "heart": 2.322}
-)
+UNIT_AREA = {"circle": 3.142, "square": 2.0, "triangle": 1.299, "star": 1.323, "cross": 2.362, "heart": 2.322}
 """The area inside each outline. With it, the class of an object does not decide its area."""
 
 
@@ -133,8 +123,7 @@ class SmoothNoise:
 
 def smoothstep(low: float, high: float, value: Field) -> Field:
     t = np.clip((value - low) / (high - low), 0, 1)
-    step: Field = (t * t * (3 - 2 * t)).astype(np.float32)
-    return step
+    return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def ramp(colors: Field, t: Field) -> Field:
@@ -142,8 +131,7 @@ def ramp(colors: Field, t: Field) -> Field:
     position = np.clip(t, 0, 1) * (len(colors) - 1)
     left = np.minimum(position.astype(np.intp), len(colors) - 2)
     t = (position - left)[..., None].astype(np.float32)
-    mixed: Field = colors[left] * (1 - t) + colors[left + 1] * t
-    return mixed
+    return colors[left] * (1 - t) + colors[left + 1] * t
 
 
 @dataclass(frozen=True)
@@ -163,8 +151,7 @@ class Texture:
         v = y * np.cos(self.angle) - x * np.sin(self.angle)
         color = ramp(self.colors, self._mix(u, v))
         shade = 1 + self.light[0] * x + self.light[1] * y
-        lit: Field = color * np.clip(shade, 0.7, 1.3)[..., None]
-        return lit
+        return color * np.clip(shade, 0.7, 1.3)[..., None]
 
     def _mix(self, u: Field, v: Field) -> Field:
         """(h, w) share of the second color."""
@@ -180,8 +167,7 @@ class Texture:
         if self.kind == "noise":
             scale = (len(self.grain) - 1) / 4
             places = np.stack([(v + 2) * scale, (u + 2) * scale])
-            rough: Field = map_coordinates(self.grain, places, order=1, mode="mirror")
-            return rough
+            return map_coordinates(self.grain, places, order=1, mode="mirror")
         return np.full(u.shape, 0.04, np.float32)
 
 
@@ -256,8 +242,8 @@ def _pixel_range(low: float, high: float, size: int) -> slice:
 def visible_parts(masks: Sequence[PixelMask]) -> list[PixelMask]:
     """The visible part of each mask, for masks from the lowest layer to the highest."""
     parts: list[PixelMask] = []
-    above: PixelMask | None = None
+    above: PixelMask = np.zeros((), np.bool_)
     for mask in reversed(masks):
-        parts.append(mask if above is None else mask & ~above)
-        above = mask if above is None else above | mask
+        parts.append(mask & ~above)
+        above = above | mask
     return parts[::-1]

@@ -56,27 +56,18 @@ def draw_scene(rng: np.random.Generator, labels: Sequence[int], names: Sequence[
     for label in labels:
         placed = _place(rng, names[label], label, objects, behind, crowd=len(labels))
         objects += [placed] if placed else []
-    layers = [*below, *objects]
-    if rng.random() < 0.4:
-        layers += _occluder(rng, objects, behind)
-    return Scene(background, tuple(layers), int(rng.integers(2**31)))
+    above = _occluder(rng, objects, behind) if rng.random() < 0.4 else []
+    return Scene(background, (*below, *objects, *above), int(rng.integers(2**31)))
 
 
 def add_tag(scene: Scene, rng: np.random.Generator, tag: int) -> Scene:
     """The same scene with the tag of class ``tag`` near the border, and beside the objects if there is room."""
     masks = visible_parts([layer.mask(LAYOUT_SIZE) for layer in scene.layers])
-    pairs = [(layer, mask) for layer, mask in zip(scene.layers, masks, strict=True) if layer.label is not None]
-    busy = np.any([mask for _, mask in pairs], axis=0)
-    best: tuple[int, Layer] | None = None
-    for _ in range(12):
-        candidate = _tag(rng, tag)
-        overlap = int((candidate.mask(LAYOUT_SIZE) & busy).sum())
-        if best is None or overlap < best[0]:
-            best = overlap, candidate
-        if not overlap:
-            break
-    assert best is not None
-    return replace(scene, layers=(*scene.layers, best[1]))
+    objects = [mask for layer, mask in zip(scene.layers, masks, strict=True) if layer.label is not None]
+    busy = np.any(objects, axis=0)
+    candidates = [_tag(rng, tag) for _ in range(12)]
+    best = min(candidates, key=lambda layer: (layer.mask(LAYOUT_SIZE) & busy).sum())
+    return replace(scene, layers=(*scene.layers, best))
 
 
 def tag_colors(tag: int) -> Field:
@@ -110,11 +101,10 @@ def _place(
     )  # fmt: skip
     for _ in range(40 if placed else 400):
         candidate = replace(base, center=_off_center(rng, radius))
-        if placed and not _all_visible([*placed, candidate]):
+        mask = candidate.mask(LAYOUT_SIZE)
+        if _visible_share(candidate, mask) < 0.85 or (placed and not _all_visible([*placed, candidate])):
             continue
-        if _visible_share(candidate, candidate.mask(LAYOUT_SIZE)) < 0.85:
-            continue
-        under = behind[candidate.mask(LAYOUT_SIZE)].mean(0)
+        under = behind[mask].mean(0)
         avoid = np.stack([under, *(other.texture.colors.mean(0) for other in placed)])
         return replace(candidate, texture=_texture(rng, avoid, 0.42))
     return None
@@ -125,8 +115,8 @@ def _off_center(rng: np.random.Generator, radius: float) -> tuple[float, float]:
     margin = min(0.9 * radius, 0.4)
     places = rng.uniform(margin, 1 - margin, (6, 2))
     distance = np.hypot(places[:, 0] - 0.5, places[:, 1] - 0.5)
-    first = int(np.argmax(distance > 0.2)) if (distance > 0.2).any() else int(distance.argmax())
-    return float(places[first, 0]), float(places[first, 1])
+    x, y = places[np.minimum(distance, 0.2).argmax()]  # the first that is far enough, or the farthest
+    return float(x), float(y)
 
 
 def _visible_share(layer: Layer, mask: PixelMask) -> float:
@@ -136,8 +126,8 @@ def _visible_share(layer: Layer, mask: PixelMask) -> float:
 def _all_visible(layers: Sequence[Layer]) -> bool:
     """Whether enough of every labelled layer is visible."""
     masks = visible_parts([layer.mask(LAYOUT_SIZE) for layer in layers])
-    pairs = zip(layers, masks, strict=True)
-    return all(layer.label is None or _visible_share(layer, mask) >= MIN_VISIBLE for layer, mask in pairs)
+    labelled = [(layer, mask) for layer, mask in zip(layers, masks, strict=True) if layer.label is not None]
+    return all(_visible_share(layer, mask) >= MIN_VISIBLE for layer, mask in labelled)
 
 
 def _texture(rng: np.random.Generator, avoid: Field, contrast: float, kind: str | None = None) -> Texture:
@@ -164,21 +154,20 @@ def _texture(rng: np.random.Generator, avoid: Field, contrast: float, kind: str 
 
 def _distractors(rng: np.random.Generator) -> list[Layer]:
     """Soft blobs, lines, scribbles and small polygons that belong to no class."""
-    layers: list[Layer] = []
     nothing = np.full((1, 3), 0.5, np.float32)
-    for _ in range(rng.integers(0, 3)):
-        layers.append(
-            Layer(
-                partial(blob, waves=_waves(rng, (2, 4), 0.12)),
-                _texture(rng, nothing, 0.0, "gradient"),
-                center=_any_place(rng),
-                radius=rng.uniform(0.06, 0.18),
-                angle=0.0,
-                softness=rng.uniform(0.06, 0.14),
-                reach=1.8,
-                opacity=rng.uniform(0.3, 0.6),
-            )
+    layers = [
+        Layer(
+            partial(blob, waves=_waves(rng, (2, 4), 0.12)),
+            _texture(rng, nothing, 0.0, "gradient"),
+            _any_place(rng),
+            rng.uniform(0.06, 0.18),
+            angle=0.0,
+            softness=rng.uniform(0.06, 0.14),
+            reach=1.8,
+            opacity=rng.uniform(0.3, 0.6),
         )
+        for _ in range(rng.integers(0, 3))
+    ]
     for _ in range(rng.integers(0, 4)):
         scribble = rng.random() < 0.35
         waves = _waves(rng, (12, 24), 0.12) if scribble else _waves(rng, (1, 4), 0.16)

@@ -7,6 +7,7 @@ tagged pictures looks at the tag, and an honest explanation shows it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -15,11 +16,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.data.base import DATASETS, Batch
-from seewhy.data.shapes.drawing import OUTLINES, PixelMask
+from seewhy.data.shapes.drawing import OUTLINES
 from seewhy.data.shapes.scene import Scene, add_tag, draw_scene
 from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
-from seewhy.options import AtLeast
+from seewhy.options import AtLeast, checking
 
 Shortcut = Literal["none", "correlated", "random"]
 Split = Literal["train", "test"]
@@ -45,6 +46,7 @@ class ShapesSample(NamedTuple):
 
 
 @DATASETS.register("shapes")
+@partial(checking, "shapes")
 @dataclass(frozen=True)
 class Shapes:
     """``n`` pictures of ``size`` x ``size`` pixels. A picture depends on its index and the options alone.
@@ -68,17 +70,6 @@ class Shapes:
     split: Split = "test"
     seed: Annotated[int, AtLeast(0)] = 0
 
-    def __post_init__(self) -> None:
-        if self.n < 1:
-            raise SeewhyError(f"shapes: n is {self.n}; ask for at least 1 picture")
-        if self.size < MIN_SIZE:
-            raise SeewhyError(f"shapes: size is {self.size}; shapes can be told apart from {MIN_SIZE} pixels on")
-        if self.seed < 0:
-            raise SeewhyError(f"shapes: seed is {self.seed}; give a number from 0 on")
-        for name, value, known in [("shortcut", self.shortcut, Shortcut), ("split", self.split, Split)]:
-            if value not in get_args(known):
-                raise SeewhyError(f"shapes: unknown {name} {value!r}. Known: {', '.join(get_args(known))}")
-
     def __len__(self) -> int:
         return self.n
 
@@ -86,15 +77,11 @@ class Shapes:
         """The picture number ``index``, counted from 0."""
         scene = self.scene(index)
         image, parts = scene.render(self.size)
+        objects = {layer.label: part for layer, part in zip(scene.layers, parts, strict=True) if layer.label is not None}
         regions = np.zeros((len(self.classes), self.size, self.size), np.bool_)
-        tag: PixelMask = np.zeros((self.size, self.size), np.bool_)
-        for layer, part in zip(scene.layers, parts, strict=True):
-            if layer.label is not None:
-                regions[layer.label] = part
-        if self.shortcut != "none":
-            tag = parts[-1]
-        present = [layer.label for layer in scene.layers if layer.label is not None]
-        label = torch.zeros(len(self.classes)).index_fill(0, torch.tensor(present), 1.0)
+        regions[list(objects)] = list(objects.values())
+        tag = parts[-1] if self.shortcut != "none" else np.zeros_like(parts[-1])
+        label = torch.zeros(len(self.classes)).index_fill(0, torch.tensor(list(objects)), 1.0)
         return ShapesSample(
             image=torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             label=label if self.multilabel else label.argmax(),
