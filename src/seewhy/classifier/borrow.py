@@ -85,7 +85,7 @@ def first_tensor(output: object) -> Tensor | None:
     return next((v for v in values if isinstance(v, Tensor)), None)
 
 
-def features_of(layer: str, output: object) -> Tensor:
+def tensor_of_layer(layer: str, output: object) -> Tensor:
     """The first tensor of a layer's output; SeewhyError if there is none."""
     if (tensor := first_tensor(output)) is None:
         raise SeewhyError(f"layer {layer!r} returns {type(output).__name__} without a tensor; choose another")
@@ -151,7 +151,7 @@ def capture(module: nn.Module, *layers: str, leaf: bool = False) -> Generator[Ca
     outputs = Captured()
 
     def keep(name: str, _module: nn.Module, _args: object, output: object) -> object:
-        tensor = features_of(name, output)
+        tensor = tensor_of_layer(name, output)
         outputs[name] = tensor.detach().requires_grad_() if leaf else tensor
         return with_first_tensor(output, outputs[name].clone())
 

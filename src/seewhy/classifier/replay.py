@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import features_of, find_layer, forward_replaced, with_first_tensor
+from seewhy.classifier.borrow import find_layer, forward_replaced, tensor_of_layer, with_first_tensor
 from seewhy.errors import SeewhyError
 
 
@@ -75,7 +75,7 @@ def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, ob
     by_module: dict[nn.Module, list[_Finished]] = {}
     for m, done in snapshot:
         by_module.setdefault(m, []).append(done)
-    return Recording(layer, features_of(layer, last[0]), len(images), by_module, last[0]), result
+    return Recording(layer, tensor_of_layer(layer, last[0]), len(images), by_module, last[0]), result
 
 
 def replay(module: nn.Module, recorded: Recording, features: Tensor, images: Tensor) -> object:
