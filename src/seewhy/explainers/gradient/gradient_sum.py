@@ -22,9 +22,8 @@ class GradientSum(Method):
 
     batch_size: BatchSize = field(default=32, kw_only=True)  # the last parameter, behind those of the subclass
 
-    def __init_subclass__(cls, *, merge: Merge | None = None, **head: Any) -> None:
-        if merge is not None:
-            cls.merge = staticmethod(merge)
+    def __init_subclass__(cls, *, merge: Merge, **head: Any) -> None:
+        cls.merge = staticmethod(merge)
         super().__init_subclass__(**head)
 
     @abstractmethod

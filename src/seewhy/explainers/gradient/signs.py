@@ -10,7 +10,6 @@ from torch import Tensor
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, ClassMaps, HasPoints, explainer
-from seewhy.explainers.gradient.gradient_sum import GradientSum
 from seewhy.explainers.gradients import Extremes, Point, class_extremes
 from seewhy.explainers.options import BatchSize
 from seewhy.options import Doc
@@ -23,15 +22,6 @@ GradientMethod = Annotated[
         '"integrated_gradients" its attribution of a color channel takes the place of the gradient.'
     ),
 ]
-
-
-class SignedSaliency(GradientSum):
-    """The gradients of one sign. A subclass gives the sign, as ``merge``."""
-
-    of: GradientMethod = "saliency"
-
-    def points(self, images: Images) -> Iterator[Point]:
-        return points_of(self.of, self.classifier, images)
 
 
 class SaliencyOfAllClasses(ClassMaps):
