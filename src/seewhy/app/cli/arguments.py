@@ -8,7 +8,7 @@ import typer
 ModelName = Annotated[
     str, typer.Option("--model", help="timm name, torchvision/NAME, hf/ID, shapes, package.module:factory.")
 ]
-Weights = Annotated[Path | None, typer.Option(help="File of weights: safetensors, or a pickle of tensors.")]
+WeightsFile = Annotated[Path | None, typer.Option(help="File of weights: safetensors, or a pickle of tensors.")]
 ClassNames = Annotated[str | None, typer.Option("--classes", help='"imagenet", or a text or csv file of class names.')]
 ModelOptions = Annotated[
     list[str] | None,

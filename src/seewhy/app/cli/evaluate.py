@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, Weights
+from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
 
 
@@ -26,7 +26,7 @@ def evaluate(
     metric: Annotated[
         list[str], typer.Option(help="NAME or NAME:key=value,...; may be repeated; all for every one that the data allows.")
     ],
-    weights: Weights = None,
+    weights: WeightsFile = None,
     classes: ClassNames = None,
     model_option: ModelOptions = None,
     explainer: Explainers = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seewhy.app.choose import choose
-from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, Weights
+from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import progress_bar
 from seewhy.options import pairs
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
     model: ModelName,
-    weights: Weights = None,
+    weights: WeightsFile = None,
     classes: ClassNames = None,
     model_option: ModelOptions = None,
     explainer: Explainers = None,
