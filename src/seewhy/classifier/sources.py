@@ -184,7 +184,7 @@ def _call(factory: Callable[..., object], request: Request) -> object:
         return factory(**request.options)
     except SeewhyError:
         raise
-    except Exception as error:
+    except Exception as error:  # the user's own code may fail in any way
         raise SeewhyError(f"model {request.name!r} cannot be made ({cause(error)})") from error
 
 

@@ -44,7 +44,7 @@ def together_or_alone(
     """
     try:
         done = do(rows)
-    except Exception as error:
+    except Exception as error:  # what is done may be code of the user's and fail in any way
         if stops(error):
             raise
         if len(rows) == 1:
