@@ -167,7 +167,8 @@ def evaluate(
     _check_names(methods, measures, limits or {})
     _check_numbers(only, limit, limits or {}, batch_size, threads)
     _check_shards(shard, join, out)
-    compared = tuple(classifier.class_index(c) for c in map_classes) or None
+    wanted = [map_classes] if isinstance(map_classes, str) else map_classes
+    compared = tuple(classifier.class_index(c) for c in wanted) or None
     question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed)
     n = len(dataset)
     images = [i * n // limit for i in range(limit)] if limit and limit < n else list(range(n))
