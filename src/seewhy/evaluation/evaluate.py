@@ -22,6 +22,7 @@ from seewhy.explainers import explainer as build_explainer
 from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
 from seewhy.registry import did_you_mean
+from seewhy.text import csv_of
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -89,8 +90,8 @@ class Evaluation:
         }
 
     def csv(self) -> str:
-        """All rows as csv, with a header."""
-        return self.frame.select(Row._fields).write_csv()
+        """All rows as csv, with a header; a text that a spreadsheet would compute begins with an apostrophe."""
+        return csv_of(self.frame.select(Row._fields))
 
 
 def evaluate(
