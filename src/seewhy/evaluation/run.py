@@ -55,7 +55,7 @@ class Run:
 
     def picture(self, index: int) -> Image.Image:
         """The image at this place of the dataset, as the network saw it."""
-        return Image.open(self.folder / "pictures" / f"{index:06d}.jpg").convert("RGB")
+        return Image.open(self.folder / "pictures" / f"{index:06d}.jpg", formats=("JPEG",)).convert("RGB")
 
     def maps(self, explainer: str) -> dict[tuple[int, int], NDArray[np.float32]]:
         """(h, w) small raw maps by place in the dataset and class explained."""
