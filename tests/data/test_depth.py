@@ -167,6 +167,9 @@ def test_a_deep_picture_is_seen_upright(turned: int, tmp_path: Path) -> None:
             picture = read_picture(write(tmp_path / f"{name}.{suffix}", pixels, turned=turned))
             seen = network_input(picture, View(picture.size[::-1]), gray=False)
             assert_near(seen, upright, 0.51)
+    shallow = (gray // 257).astype(np.uint8)
+    picture = read_picture(write_tiff(tmp_path / "8.tif", shallow, turned=turned))
+    assert np.asarray(picture)[..., 0].tolist() == how[turned](shallow).tolist()
 
 
 DIM = r"picture .*x\.png has 16 bits, but its values stop at or below 4095, so it looks almost black: .* give white=4095"
