@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from seewhy.data import depth
@@ -76,7 +76,7 @@ def read_picture(path: str | Path, white: float | None = None) -> Image.Image:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The picture in ``path`` as the file has it, neither decoded nor upright yet; what Pillow raises becomes one line."""
     if path.is_dir():
         raise SeewhyError(f"{path} is a folder, not a picture")
@@ -107,7 +107,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The picture as Pillow has opened it: a file of one of ``FORMATS``.
 
     Pillow gets no path. It would map the file into memory, and then it confuses the sides of a turned gray TIFF.
@@ -177,7 +177,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def is_picture(file: Path) -> bool:
     """Has the file a suffix of pictures? DICOM has none, or a number; its first bytes say what it is."""
-    if not file.is_file():
+    if not file.is_file() or file.name == "DICOMDIR":  # the index of a disk
         return False
     suffix = file.suffix.lower()
     return suffix in SUFFIXES or ((not suffix or suffix[1:].isdecimal()) and is_dicom(file))
