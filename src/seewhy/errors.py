@@ -19,6 +19,10 @@ class UnsuitedError(SeewhyError):
     """A method is not defined for this network; a caller that asked for every method can leave it out."""
 
 
+class SeewhyWarning(UserWarning):
+    """What may not be meant so, and is answered all the same. The command line shows it as one line."""
+
+
 def cause(error: BaseException) -> str:
     """An error in one line: the message of a SeewhyError; of any other error its kind and the first line of its message."""
     if isinstance(error, SeewhyError):

@@ -4,7 +4,8 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated
+from operator import index
+from typing import Annotated, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -280,10 +281,16 @@ class Classifier:
     def class_name(self, index: int) -> str:
         return self.classes[index] if self.classes else f"class {index}"
 
-    def class_index(self, name: int | str) -> int:
-        """Index of a class given by index or name (case and underscores do not matter); SeewhyError if there is none."""
-        text = str(name.item() if isinstance(name, Tensor) and name.numel() == 1 else name)
-        return find_class(text, self.classes, self.n_classes)
+    def class_index(self, name: SupportsIndex | str) -> int:
+        """Index of a class: an integer is an index, a text is a name or, if it is no name, an index (see ``meant``).
+
+        SeewhyError if there is no such class.
+        """
+        try:
+            given = str(name) if isinstance(name, str | bool) else index(name)  # also an integer of NumPy or a tensor
+        except TypeError:
+            given = str(name)
+        return find_class(given, self.classes, self.n_classes)
 
 
 def must_be_classifier(given: object) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seewhy.data.base import DATASETS
-from seewhy.data.class_names import class_index
+from seewhy.data.class_names import class_index, is_number, must_be_one_way
 from seewhy.data.file_dataset import Entry, FileDataset, PictureList
 from seewhy.data.labels_csv import find_boxes_column, read_labels_csv
 from seewhy.data.pictures import SUFFIXES
@@ -61,7 +61,8 @@ def read_folders(folder: Path, classes: tuple[str, ...]) -> PictureList:
     if not loose and not folders:
         raise SeewhyError(f"folder {folder} holds no pictures ({', '.join(SUFFIXES)}), folders of them, or labels.csv")
     names = tuple(p.name for p in folders)
-    classes = classes or (() if all(name.isdecimal() for name in names) else names)
+    classes = classes or (() if all(map(is_number, names)) else names)
+    must_be_one_way(names, classes, f"folder {folder}")
     labels = [class_index(name, classes, f"folder {folder}:") for name in names]
     found = [Entry(file.name, file) for file in loose]
     for name, of_class, label in zip(names, folders, labels, strict=True):

@@ -122,11 +122,8 @@ def _all_names(annotations: dict[str, Path]) -> tuple[str, ...]:
 
 
 def _class_of(name: str, classes: tuple[str, ...], source: Path) -> int:
-    if classes.count(name) == 1:
-        return classes.index(name)
-    if name.isdecimal():  # class_index would read an index; whether a file counts classes from 0 or from 1 is not known
-        raise SeewhyError(f"{source}: object {name!r} is no class of the classifier.{did_you_mean(name, [*classes])}")
-    return class_index(name, classes, f"{source}: object")
+    # a number that is no name is no index: whether a file counts classes from 0 or from 1 is not known
+    return class_index(name, classes, f"{source}: object", only="name")
 
 
 def read_split(path: Path, split: str, annotations: dict[str, Path]) -> list[str]:

@@ -22,6 +22,7 @@ from seewhy.explainers import explainer as build_explainer
 from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
 from seewhy.registry import did_you_mean
+from seewhy.text import csv_of
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -89,8 +90,8 @@ class Evaluation:
         }
 
     def csv(self) -> str:
-        """All rows as csv, with a header."""
-        return self.frame.select(Row._fields).write_csv()
+        """All rows as csv, with a header; a text that a spreadsheet would compute begins with an apostrophe."""
+        return csv_of(self.frame.select(Row._fields))
 
 
 def evaluate(
@@ -167,7 +168,8 @@ def evaluate(
     _check_names(methods, measures, limits or {})
     _check_numbers(only, limit, limits or {}, batch_size, threads)
     _check_shards(shard, join, out)
-    compared = tuple(classifier.class_index(c) for c in map_classes) or None
+    wanted = [map_classes] if isinstance(map_classes, str) else map_classes
+    compared = tuple(classifier.class_index(c) for c in wanted) or None
     question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed)
     n = len(dataset)
     images = [i * n // limit for i in range(limit)] if limit and limit < n else list(range(n))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
+from seewhy.app.cli.terminal import say
 
 
 def evaluate(
@@ -90,11 +91,9 @@ def evaluate(
         given = offers(dataset, classifier, bool(map_class), target)
         metrics, more = choose_metrics(metric, pairs(metric_option or []), given, classifier)
         for reason in (*left_out, *more) if first else ():
-            typer.echo(f"left out: {reason}", err=True)
+            say(f"left out: {reason}", err=True)
         if first and devices * nodes > -(-len(dataset) // batch_size):
-            typer.echo(
-                f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True
-            )
+            say(f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True)
         details = {
             **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
             **{"device": device, "left out": [*left_out, *more]},
@@ -127,13 +126,13 @@ def evaluate(
         return
     if share:
         if not quiet:
-            typer.echo(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
+            say(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
         return
     print_table(scoreboard.figures_table(result))
     for line in scoreboard.failed(result):
-        typer.echo(line, err=True)
+        say(line, err=True)
     if out and not quiet:
-        typer.echo(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
+        say(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
 
 
 @contextmanager
@@ -147,7 +146,7 @@ def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if first:
-            typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
+            say(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
         raise typer.Exit(130) from None
     except ExchangeError:
         raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None

@@ -10,6 +10,7 @@ import typer
 from seewhy.app.choose import choose
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import progress_bar
+from seewhy.app.cli.terminal import say
 from seewhy.options import pairs
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def explain(
     pictures = read_pictures(files, classifier)
     methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
     for reason in left_out:
-        typer.echo(f"left out: {reason}", err=True)
+        say(f"left out: {reason}", err=True)
     details = {
         **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
         "explainers": about_explainers(methods),
@@ -55,14 +56,14 @@ def explain(
                 done = explain_seen(seen, classifier, kept, target)
                 if not quiet:
                     for e in done:
-                        typer.echo(f"{seen.file}: {e.caption}, {e.explainer}")
+                        say(f"{seen.file}: {e.caption}, {e.explainer}")
                 yield done
 
     try:
         with resumable(out, classifier, methods) as kept:
             written = write(out, explained(kept), details)
     except KeyboardInterrupt:
-        typer.echo(f"seewhy: stopped; the same command goes on in {out}", err=True)
+        say(f"seewhy: stopped; the same command goes on in {out}", err=True)
         raise typer.Exit(130) from None
     if not quiet:
-        typer.echo(f"{len(written)} files in {out}")
+        say(f"{len(written)} files in {out}")

@@ -14,6 +14,7 @@ from seewhy.app.cli.explain import explain
 from seewhy.app.cli.list import list_
 from seewhy.app.cli.memory import keep_freed
 from seewhy.app.cli.report import report
+from seewhy.app.cli.terminal import own_lines_alone, say
 from seewhy.errors import SeewhyError
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ def version(
     if show:
         from seewhy import __version__
 
-        typer.echo(f"seewhy {__version__}")
+        say(f"seewhy {__version__}")
         raise typer.Exit
 
 
@@ -42,7 +43,8 @@ def main() -> None:
     """Run the command; a mistake of the user's is one line on stderr and status 2."""
     keep_freed()
     try:
-        app(prog_name="seewhy")
+        with own_lines_alone():
+            app(prog_name="seewhy")
     except SeewhyError as error:
-        typer.echo(f"seewhy: {' '.join(str(error).split())}", err=True)
+        say(f"seewhy: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
