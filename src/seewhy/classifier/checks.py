@@ -46,7 +46,8 @@ def must_be_view(input_size: Sequence[int], crop: float, crop_mode: str, interpo
     if interpolation not in known or crop_mode not in modes:
         words = f"interpolation is one of {', '.join(known)} and crop_mode is {' or '.join(modes)}"
         raise SeewhyError(f"{words}; got {interpolation!r} and {crop_mode!r}")
-    if len(input_size) != 2 or min(input_size) < 1 or not 0 < crop <= 1:
+    sides = list(input_size) if isinstance(input_size, Sequence) else []
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides) or not 0 < crop <= 1:
         raise SeewhyError(f"input_size {input_size} and crop {crop} describe no picture")
 
 

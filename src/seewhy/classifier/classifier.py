@@ -1,7 +1,8 @@
 """The classifier that is explained."""
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import index
@@ -13,6 +14,20 @@ from torch import Tensor, nn
 
 from seewhy.classifier import borrow, checks, probe, replay
 from seewhy.classifier.borrow import Captured, frozen
+from seewhy.classifier.outputs import (
+    IN_WORDS,
+    LEAST_CHANGE,
+    Ending,
+    Outputs,
+    OutputsWarning,
+    Watch,
+    are_within_one,
+    as_logits,
+    declares_values,
+    logits_behind,
+    must_suit,
+    named_as_features,
+)
 from seewhy.classifier.precision import Precision, computing
 from seewhy.classifier.replay import Recording
 from seewhy.data.class_names import find_class
@@ -37,7 +52,7 @@ class Classifier:
         module: any network that takes (n, c, h, w). Its output may be a tensor (n, k), or a tuple, a mapping or a
             dataclass. These hold the tensor under ``logits``, or as their only two-dimensional tensor.
         mean, std: mean and standard deviation of the network's normalization, one number per channel, in units of [0, 1].
-        input_size: (height, width) in pixels that the network was made for.
+        input_size: (height, width) in pixels that the network was made for; one number is both.
         classes: names of the classes, in the order of the logits; empty if unknown.
         multilabel: probabilities are sigmoids, not a softmax.
         feature_layer: the layer that CAM methods read, named as in ``module.named_modules()``; None finds it by a probe.
@@ -46,6 +61,9 @@ class Classifier:
             crop and cropped in the middle. 1 means no crop.
         crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1.
         interpolation: how a picture is resized.
+        outputs: what the network's numbers are: "logits"; "probabilities", of which the logits are found; "values" of a
+            regression or an embedding, which are no classes and have no probabilities. None finds it by a probe.
+        origins: where the value of a field came from, in a few words, by the name of the field.
     """
 
     module: nn.Module = field(repr=False)
@@ -59,12 +77,16 @@ class Classifier:
     crop: float = 0.875
     crop_mode: CropMode = "center"
     interpolation: Interpolation = "bilinear"
+    outputs: Outputs | None = None
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         compiled = getattr(self.module, "_orig_mod", None)
         if isinstance(compiled, nn.Module):  # the layers of a compiled module cannot be reached
             object.__setattr__(self, "module", compiled)
             object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.removeprefix("_orig_mod."))
+        if isinstance(self.input_size, int) and not isinstance(self.input_size, bool):
+            object.__setattr__(self, "input_size", (self.input_size, self.input_size))
         checks.must_be_network(self.module)
         checks.must_be_normalization(self.mean, self.std)
         checks.must_be_view(self.input_size, self.crop, self.crop_mode, self.interpolation)
@@ -88,7 +110,9 @@ class Classifier:
 
     def logits(self, images: Images) -> Logits:
         """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
-        return self._logits_in(self.module(self.normalize(images)), len(images)).to(images.dtype)
+        with self._watched() as watch:
+            output = self.module(self.normalize(images))
+        return self._logits_in(output, len(images), watch).to(images.dtype)
 
     @contextmanager
     def running(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
@@ -96,6 +120,7 @@ class Classifier:
 
         ``gradients`` says whether a graph to the images is recorded.
         """
+        _ = self.ending  # is found before the block changes how the network computes
         exact = [self.module.get_submodule(name) for name in self._last_layers] if precision == "bf16" else []
         with ExitStack() as stack:
             stack.enter_context(frozen(self.module))
@@ -130,6 +155,12 @@ class Classifier:
         return self.to_probabilities(self.logits(images))
 
     def to_probabilities(self, logits: Logits) -> Probabilities:
+        """(n, k) of logits that were computed before; SeewhyError for the values of a regression or an embedding."""
+        if self.returns_values:
+            raise SeewhyError(
+                f"{type(self.module).__name__} returns values, which have no probabilities: give the method selector=logit, "
+                "and the metric value=logit"
+            )
         return logits.sigmoid() if self.multilabel else logits.softmax(1)
 
     def scores(self, images: Images, targets: Targets) -> Scores:
@@ -152,14 +183,80 @@ class Classifier:
         mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
         return (images - mean) / std
 
-    def _logits_in(self, output: object, n: int) -> Logits:
-        """The logits (n, k) in what the module returned for n images; SeewhyError if there are none such."""
-        logits, kind = borrow.logits_in(output), type(self.module).__name__
-        if logits.ndim != 2 or logits.shape[0] != n:
+    @property
+    def returns_values(self) -> bool:
+        """Does the network return values of a regression or an embedding, which are no classes?"""
+        return self.ending == "values"
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the network ends, as two probe images show.
+
+        None where the network fails on them: then each of its answers is looked at by itself.
+        """
+        return self._ending[0]
+
+    @property
+    def ending_in_words(self) -> str:
+        """What the network returns, and what is explained."""
+        return self._ending[1]
+
+    @cached_property
+    def _ending(self) -> tuple[Ending | None, str]:
+        """How the network ends, and that in words; a warning, once, where it does not return logits."""
+        declared = self.outputs if self.outputs in ("logits", "values") else None
+        if self.outputs is None and declares_values(self.module):
+            declared = "values"
+        if declared is not None:
+            return declared, IN_WORDS[declared]
+        try:
+            ending, said = self._probed_ending()
+        except Exception:  # the network is the user's own, and may take no picture of this size
+            return None, "outputs that no probe could tell"
+        if said != IN_WORDS["logits"]:
+            warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
+        return ending, said
+
+    def _probed_ending(self) -> tuple[Ending, str]:
+        """How the network ends on two images, and that in words."""
+        images = torch.cat([self._probe_image, self._probe_image / 2])
+        with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
+            with Watch() as watch:
+                output = self.module(images)
+            if self.outputs is None and named_as_features(output):
+                return "values", IN_WORDS["values"]
+            answer = self._answer_in(output, len(images))
+            ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
+            if ending != "logits":
+                return ending, IN_WORDS[ending]
+            if not are_within_one(answer):
+                return ending, IN_WORDS[ending]
+            wild = torch.cat([answer, *(self._answer_in(self.module(images * far), len(images)) for far in (-3, 30))])
+        if not are_within_one(wild) or (wild.amax(0) - wild.amin(0)).amax() < LEAST_CHANGE:
+            return ending, IN_WORDS[ending]
+        said = 'numbers in [0, 1] alone, which are taken for logits: say outputs="logits", "probabilities" or "values"'
+        return ending, said
+
+    def _watched(self) -> AbstractContextManager["Watch | None"]:
+        """Inside the block, the calls are noted that may make probabilities, if the network returns any."""
+        return nullcontext() if self.ending in ("logits", "values") else Watch()
+
+    def _answer_in(self, output: object, n: int) -> Tensor:
+        """The numbers (n, k) in what the module returned for n images; SeewhyError if there are none such."""
+        answer, kind = borrow.logits_in(output), type(self.module).__name__
+        if answer.ndim != 2 or answer.shape[0] != n:
             raise SeewhyError(
-                f"{kind} returned shape {tuple(logits.shape)} for {n} images; a classifier returns ({n}, number of classes)"
+                f"{kind} returned shape {tuple(answer.shape)} for {n} images; a classifier returns ({n}, number of classes)"
             )
-        if logits.shape[1] == 1:
+        return answer
+
+    def _logits_in(self, output: object, n: int, watch: Watch | None = None) -> Logits:
+        """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had."""
+        logits, kind = self._answer_in(output, n), type(self.module).__name__
+        if watch is not None:
+            ending, logits = as_logits(logits, watch.calls, kind, self.outputs)
+            must_suit(ending, logits.shape[1], self.multilabel, kind)
+        if logits.shape[1] == 1 and not self.returns_values:
             if self.multilabel:
                 raise SeewhyError("one logit makes two classes, no and yes, of which one is true: leave multilabel at False")
             logits = torch.cat([-logits / 2, logits / 2], 1)
@@ -175,9 +272,9 @@ class Classifier:
 
     def record(self, images: Images, layer: str) -> tuple[Recording, Logits]:
         """One forward pass: its recording up to ``layer``, for ``run_from``, and its logits."""
-        with frozen(self.module):
+        with self._watched() as watch, frozen(self.module):
             recorded, output = replay.record(self.module, layer, self.normalize(images))
-        return recorded, self._logits_in(output, len(images))
+        return recorded, self._logits_in(output, len(images), watch)
 
     def run_from(self, recorded: Recording, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
         """Logits (r*n, k) when the recorded layer returns ``features`` (r*n, ...): only what follows it is computed.
@@ -188,9 +285,9 @@ class Classifier:
         repeat, rest = divmod(len(features), len(recorded.features))
         if rest or not repeat or len(images) != recorded.n:
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
-        with frozen(self.module):
+        with self._watched() as watch, frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
-        return self._logits_in(output, repeat * recorded.n)
+        return self._logits_in(output, repeat * recorded.n, watch)
 
     def as_grid(self, features: Tensor, images: Images | None = None) -> FeatureMap:
         """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
@@ -225,7 +322,16 @@ class Classifier:
     @cached_property
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
-        return probe.find_heads(self.module, self._probe_image)
+        return () if self._ends_in_function else probe.find_heads(self.module, self._probe_image)
+
+    @cached_property
+    def _ends_in_function(self) -> bool:
+        """Is a softmax or a sigmoid at the network's end a part of what is explained, by the word of ``outputs``?"""
+        if self.outputs != "logits" and not self.returns_values:
+            return False
+        with frozen(self.module), torch.no_grad(), Watch() as watch:
+            answer = self._answer_in(self.module(self._probe_image), 1)
+        return logits_behind(answer, watch.calls) is not None
 
     @property
     def head(self) -> nn.Linear | None:
@@ -245,7 +351,7 @@ class Classifier:
     @cached_property
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
-        return probe.find_class_maps(self.module, self._probe_image)
+        return None if self._ends_in_function else probe.find_class_maps(self.module, self._probe_image)
 
     @cached_property
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
@@ -257,8 +363,8 @@ class Classifier:
         """Number of classes k."""
         if self.classes:
             return len(self.classes)
-        with frozen(self.module), torch.no_grad():
-            return self._logits_in(self.module(self._probe_image), 1).shape[1]
+        with self._watched() as watch, frozen(self.module), torch.no_grad():
+            return self._logits_in(self.module(self._probe_image), 1, watch).shape[1]
 
     @property
     def _n_prefix_tokens(self) -> int | None:
@@ -279,7 +385,12 @@ class Classifier:
     # -- names ----------------------------------------------------------------------------------------------------
 
     def class_name(self, index: int) -> str:
-        return self.classes[index] if self.classes else f"class {index}"
+        """The name of a class; of a network that returns values, the name of one of them."""
+        if self.classes:
+            return self.classes[index]
+        if self.returns_values:
+            return "output" if self.n_classes == 1 else f"output {index}"
+        return f"class {index}"
 
     def class_index(self, name: SupportsIndex | str) -> int:
         """Index of a class: an integer is an index, a text is a name or, if it is no name, an index (see ``meant``).

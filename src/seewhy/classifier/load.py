@@ -9,13 +9,14 @@ import torch
 
 from seewhy.classifier.checkpoint import load_weights
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.sources import MODELS, Request
+from seewhy.classifier.sources import MODELS, VIEW_FIELDS, Request
 from seewhy.data.class_names import read_class_names
 from seewhy.errors import SeewhyError
 from seewhy.options import checked, from_text, pairs
 
 CLASSIFIER_OPTIONS = (
-    "mean", "std", "size", "crop", "crop_mode", "interpolation", "multilabel", "feature_layer", "n_prefix_tokens",
+    "mean", "std", "size", "input_size", "crop", "crop_mode", "interpolation", "multilabel", "feature_layer",
+    "n_prefix_tokens", "outputs",
 )  # fmt: skip
 """Options of the classifier; all other options are the architecture's."""
 
@@ -36,7 +37,7 @@ def load(
         classes: "imagenet", a text file with a name per line, a csv file with a column "name", or a list of names; by
             default the names that come with the source's own weights.
         options: of the preprocessing (mean, std, size, crop, crop_mode, interpolation, multilabel, feature_layer,
-            n_prefix_tokens), and of the architecture (all others, such as pad_type="same" or num_classes=10).
+            n_prefix_tokens, outputs), and of the architecture (all others, such as pad_type="same" or num_classes=10).
 
     Raises:
         SeewhyError: the name or an option is unknown, the weights do not fit or are not available, class names are wrong.
@@ -47,23 +48,32 @@ def load(
     classifier = MODELS[source](Request(short, chosen, pretrained=weights is None))
     if weights is not None:
         load_weights(classifier.module, weights)
+    if source != "factory":
+        usual = dict.fromkeys(VIEW_FIELDS, SOURCES.get(source, "the source {}").format(name))
+        classifier = replace(classifier, origins={**usual, **classifier.origins})
     if classes is not None:
-        classifier = replace(classifier, classes=read_class_names(classes))
+        names_from = f"given as {classes}" if isinstance(classes, str | Path) else "given"
+        classifier = replace(
+            classifier, classes=read_class_names(classes), origins={**classifier.origins, "classes": names_from}
+        )
     classifier.module.eval()
     return with_view(classifier, view)
 
 
+SOURCES = {"hf": "the processor and configuration of {}", "shapes": "the built-in network {}"}
+"""Where preprocessing comes from, of the sources that do not say more."""
+
+
 def with_view(classifier: Classifier, view: Mapping[str, Any]) -> Classifier:
     """The classifier with other preprocessing; ``mean``, ``std`` and ``size`` may be one number or one per channel."""
-    changes = dict(view)
-    for key, n in (("mean", len(classifier.mean)), ("std", len(classifier.mean)), ("size", 2)):
+    changes = {"input_size" if key == "size" else key: value for key, value in view.items()}
+    for key, n in (("mean", len(classifier.mean)), ("std", len(classifier.mean)), ("input_size", 2)):
         if key in changes:
             changes[key] = _several(changes[key], n)
             if len(changes[key]) != n:
                 raise SeewhyError(f"{key} has {len(changes[key])} numbers; give one, or {n}: {key}={','.join(['1'] * n)}")
-    if "size" in changes:
-        changes["input_size"] = changes.pop("size")
-    return replace(classifier, **checked(Classifier, "the classifier", changes))
+    origins = {**classifier.origins, **dict.fromkeys(changes, "given as an option")}
+    return replace(classifier, **checked(Classifier, "the classifier", changes), origins=origins)
 
 
 def _several(value: object, n: int) -> Sequence[object]:

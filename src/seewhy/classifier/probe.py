@@ -119,7 +119,7 @@ def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
     calls, final = trace_calls(module, image)
     linear = [c for c in calls if isinstance(c.module, nn.Linear) and c.output.shape == final.shape and final.ndim == 2]
     for heads in ([c for c in linear if c.output is final], linear):
-        if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0), final):
+        if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0).to(final.dtype), final):
             return tuple(c.name for c in heads)
     return ()
 

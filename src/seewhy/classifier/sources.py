@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import as_file, files
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +35,8 @@ class Request:
     pretrained: bool = True
 
 
+VIEW_FIELDS = ("mean", "std", "input_size", "crop", "crop_mode", "interpolation", "classes", "multilabel")
+"""Fields of a classifier that sources fill."""
 MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models", group="seewhy.models")
 
 
@@ -52,16 +54,30 @@ def _timm(request: Request) -> Classifier:
             hint = did_you_mean(request.name.partition(".")[0], ["shapes", *timm.list_models()])
             raise SeewhyError(f"timm has no model {request.name!r}.{hint} 'seewhy list models' lists them") from None
     config = resolve_model_data_config(module)
+    gray = len(config["mean"]) == 3 and request.options.get("in_chans") == 1
+    mean, std = ((sum(v) / 3,) if gray else tuple(v) for v in (config["mean"], config["std"]))
+    size = _height_width(request.options.get("img_size") or config["input_size"][1:])
+    tag = getattr(module, "pretrained_cfg", {})
+    known_by = ".".join(filter(None, (tag.get("architecture") or request.name, tag.get("tag"))))
+    origins = dict.fromkeys(VIEW_FIELDS, f"timm's configuration of {known_by}")
+    if "img_size" in request.options:
+        origins["input_size"] = "given as img_size"
     return Classifier(
         module,
-        mean=config["mean"],
-        std=config["std"],
-        input_size=config["input_size"][1:],
+        mean=mean,
+        std=std,
+        input_size=size,
+        origins=origins,
         classes=_imagenet_names(module) if request.pretrained else (),
         crop=config["crop_pct"],
         crop_mode="squash" if config["crop_mode"] == "squash" else "center",
         interpolation=config["interpolation"] if config["interpolation"] != "random" else "bilinear",
     )
+
+
+def _height_width(size: Any) -> tuple[int, int]:
+    """(height, width) from one number, or from two."""
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
@@ -94,10 +110,11 @@ def _torchvision(request: Request) -> Classifier:
         module,
         mean=tuple(view.mean),
         std=tuple(view.std),
-        input_size=(view.crop_size[0], view.crop_size[0]),
+        input_size=_height_width(request.options.get("image_size") or view.crop_size[0]),
         classes=tuple(weights.meta["categories"] or ()) if request.pretrained else (),
         crop=view.crop_size[0] / view.resize_size[0],
         interpolation=view.interpolation.value,
+        origins=dict.fromkeys(VIEW_FIELDS, f"torchvision's transforms of {weights}"),
     )
 
 
@@ -151,7 +168,9 @@ def _factory(request: Request) -> Classifier:
     with _working_folder_importable():
         built = _call(_find_factory(request.name), request)
     if isinstance(built, Classifier):
-        return built
+        defaults = {f.name: f.default for f in fields(Classifier) if f.name in VIEW_FIELDS}
+        own = [name for name, default in defaults.items() if getattr(built, name) != default]
+        return replace(built, origins={**dict.fromkeys(own, f"given by {request.name}"), **built.origins})
     if not isinstance(built, nn.Module):
         raise SeewhyError(f"model {request.name!r} returned a {type(built).__name__}; return a module or a Classifier")
     return Classifier(built)

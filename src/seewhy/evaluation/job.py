@@ -9,6 +9,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, cast
 
+from seewhy.classifier.identity import about_classifier
 from seewhy.describe import environment, fields_as_json
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.devices import exchange
@@ -21,7 +22,7 @@ from seewhy.evaluation.run import open_run
 from seewhy.evaluation.store import Store, UnitFiles, begin, finish
 from seewhy.evaluation.tables import Tables
 from seewhy.explainers import Explainer
-from seewhy.explainers.describe import about_explainers
+from seewhy.explainers.describe import about_explainers, layer_of
 from seewhy.explanation.map_store import MapStore
 from seewhy.metrics import METRICS, HasCurve, Metric
 
@@ -137,7 +138,7 @@ class Job:
         return store
 
     def _manifest(self, details: Mapping[str, object]) -> Manifest:
-        around = environment()
+        around, classifier, methods = environment(), self.question.classifier, self.question.methods
         return Manifest(
             schema=SCHEMA,
             complete=False,
@@ -149,7 +150,7 @@ class Job:
             classes=list(self.question.classifier.classes),
             shards=self.shard[1] if self.shard else 1,
             processes=self.world,
-            details=dict(details),
+            details={"classifier": about_classifier(classifier, layer_of(classifier, methods)), **details},
             versions=cast(dict[str, str], around["versions"]),
             hardware=str(around["hardware"]),
         )

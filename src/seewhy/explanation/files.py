@@ -52,9 +52,9 @@ def explain_seen(
 ) -> list[Explanation]:  # fmt: skip
     """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``."""
     image, name = prepare(seen.pixels.float() / 255, classifier)[0], seen.file.name
-    probabilities = predict(image, classifier, name)
-    targets = classes_of_targets(target, classifier, probabilities)
-    return explain_targets(image, classifier, explainers, targets, probabilities, name)
+    scores = predict(image, classifier, name)
+    targets = classes_of_targets(target, classifier, scores)
+    return explain_targets(image, classifier, explainers, targets, scores, name)
 
 
 def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details: Mapping[str, object]) -> list[Path]:
@@ -86,8 +86,12 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
         stem = _free(".".join((picture, slug(e.explainer), slug(e.class_name.partition(",")[0]))), names)
         e.save(folder / f"{stem}.png")
         e.save(folder / f"{stem}.npy")
-        entry = {"picture": e.name, "explainer": e.explainer, "target": e.target, "class": e.class_name}
-        entries.append({**entry, "probability": e.probability, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
+        entry: dict[str, object] = {"picture": e.name, "explainer": e.explainer, "target": e.target}
+        if e.probability is None:
+            entry |= {"output": e.class_name, "value": e.value}
+        else:
+            entry |= {"class": e.class_name, "probability": e.probability}
+        entries.append({**entry, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
     if len(explanations) > 1:
         comparison(explanations).save(folder / f"{picture}.sheet.png")
     return entries

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from seewhy.classifier.checks import must_be_images
@@ -27,7 +27,7 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
     if isinstance(picture, str | Path):
         name, opened = Path(picture).name, read_picture(picture)
     elif isinstance(picture, Image.Image):
-        name, opened = "picture", picture
+        name, opened = "picture", ImageOps.exif_transpose(picture)  # upright, as a file is
     elif isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,), (4,)) or picture.ndim < 2:
             raise SeewhyError(

@@ -1,6 +1,7 @@
 """``seewhy evaluate``: explainers and metrics on a dataset, a table and a run folder out."""
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,13 +71,17 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure explainers on a dataset: prints a table, and with --out writes a run folder for seewhy report."""
+    from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.load import load, on_device, parse_options
+    from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
     from seewhy.evaluation import scoreboard
     from seewhy.evaluation.devices import processes
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
+    from seewhy.explainers.describe import layer_of
 
+    warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     images, limits = _limits(limit or [])
     share = _shard(shard)
     fabric = processes(devices, nodes, device, out)
@@ -129,6 +134,8 @@ def evaluate(
             say(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
         return
     print_table(scoreboard.figures_table(result))
+    for line in () if quiet else in_lines(about_classifier(classifier, layer_of(classifier, methods))):
+        typer.echo(line)
     for line in scoreboard.failed(result):
         say(line, err=True)
     if out and not quiet:
