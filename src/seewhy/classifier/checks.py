@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from seewhy.data.pictures import CropMode, Interpolation
+from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError
 
 TENSORS = {
@@ -40,14 +40,15 @@ def must_be_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
         raise SeewhyError(f"mean {mean} is not that of pixels in [0, 1]: divide mean and std by 255")
 
 
-def must_be_view(input_size: Sequence[int], crop: float, crop_mode: str, interpolation: str) -> None:
+def must_be_view(view: View) -> None:
     """SeewhyError unless a picture can be resized and cropped in this way."""
-    known, modes = get_args(Interpolation), get_args(CropMode)
-    if interpolation not in known or crop_mode not in modes:
-        words = f"interpolation is one of {', '.join(known)} and crop_mode is {' or '.join(modes)}"
-        raise SeewhyError(f"{words}; got {interpolation!r} and {crop_mode!r}")
-    if len(input_size) != 2 or min(input_size) < 1 or not 0 < crop <= 1:
-        raise SeewhyError(f"input_size {input_size} and crop {crop} describe no picture")
+    for name, kinds in (("interpolation", Interpolation), ("crop_mode", CropMode), ("recipe", Recipe)):
+        if getattr(view, name) not in get_args(kinds):
+            raise SeewhyError(f"{name} is one of {', '.join(get_args(kinds))}; got {getattr(view, name)!r}")
+    if len(view.size) != 2 or min(view.size) < 1 or not 0 < view.crop <= 1:
+        raise SeewhyError(f"input_size {view.size} and crop {view.crop} describe no picture")
+    if view.resize is not None and (len(view.resize) != 2 or min(view.resize) < 1):
+        raise SeewhyError(f"resize is the height and width of a box in pixels, got {view.resize}")
 
 
 def must_be_tensors(**given: object) -> None:

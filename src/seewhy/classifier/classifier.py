@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.precision import Precision, computing
 from seewhy.classifier.replay import Recording
 from seewhy.data.class_names import find_class
-from seewhy.data.pictures import CropMode, Interpolation, View
+from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
@@ -43,8 +43,14 @@ class Classifier:
         n_prefix_tokens: number of tokens before the patches (class, distillation, registers); None reads it off the network.
         crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
             crop and cropped in the middle. 1 means no crop.
-        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1.
+        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1;
+            "border" and "corner" resize the longer side and put pixels of the mean color around the picture, or at its
+            right and bottom; "first" cuts the middle out before it resizes.
         interpolation: how a picture is resized.
+        channel_order: the order in which the network takes the channels. Images stay RGB, and so do ``mean`` and ``std``:
+            the classifier reverses the channels after it has normalized them.
+        resize: (height, width) to which a picture is resized before the crop, where it is not input_size / crop.
+        recipe: whose arithmetic resizes and crops a picture (see ``View``).
     """
 
     module: nn.Module = field(repr=False)
@@ -58,6 +64,9 @@ class Classifier:
     crop: float = 0.875
     crop_mode: CropMode = "center"
     interpolation: Interpolation = "bilinear"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    resize: tuple[int, int] | None = None
+    recipe: Recipe = "timm"
 
     def __post_init__(self) -> None:
         compiled = getattr(self.module, "_orig_mod", None)
@@ -66,12 +75,13 @@ class Classifier:
             object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.removeprefix("_orig_mod."))
         checks.must_be_network(self.module)
         checks.must_be_normalization(self.mean, self.std)
-        checks.must_be_view(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        checks.must_be_view(self.view)
 
     @property
     def view(self) -> View:
         """How a picture becomes the network's input."""
-        return View(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        fill = self.mean * (3 // len(self.mean)) if self.crop_mode in ("border", "corner") else ()
+        return View(self.input_size, self.crop, self.crop_mode, self.interpolation, self.resize, self.recipe, fill)
 
     def check(self, images: Tensor, targets: Tensor) -> None:
         """SeewhyError unless ``images`` are images in [0, 1], and ``targets`` (n,) has one class for each."""
@@ -146,10 +156,16 @@ class Classifier:
         return inputs[self.heads[0]]
 
     def normalize(self, images: Images) -> Images:
-        """(images - mean) / std, the input of the module."""
+        """(images - mean) / std, in the module's order of channels: the input of the module."""
         checks.must_have_channels(images, len(self.mean))
         mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
-        return (images - mean) / std
+        normalized = (images - mean) / std
+        return normalized.flip(1) if self.channel_order == "bgr" else normalized
+
+    def to_pixels(self, normalized: Tensor) -> Tensor:
+        """Images (n, c, h, w) of the module's input: the inverse of ``normalize``."""
+        mean, std = (normalized.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (normalized.flip(1) if self.channel_order == "bgr" else normalized) * std + mean
 
     def _logits_in(self, output: object, n: int) -> Logits:
         """The logits (n, k) in what the module returned for n images; SeewhyError if there are none such."""

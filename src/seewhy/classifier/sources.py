@@ -8,10 +8,11 @@ import inspect
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,6 @@ from torch import nn
 from seewhy.classifier.checkpoint import load_weights
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.shapes_models import INPUT_SIZE, MEAN, STD, ShapesCNN, ShapesViT
-from seewhy.data.pictures import Interpolation
 from seewhy.data.shapes.shapes import Shapes
 from seewhy.errors import SeewhyError, cause
 from seewhy.registry import Registry, did_you_mean
@@ -103,47 +103,16 @@ def _torchvision(request: Request) -> Classifier:
 
 @MODELS.register("hf")
 def _hugging_face(request: Request) -> Classifier:
-    try:
-        from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
-    except ImportError:
-        raise SeewhyError("models of Hugging Face need transformers: pip install 'seewhy[hf]'") from None
+    from seewhy.classifier import hugging_face
+
     with _building(request, request.name), _hub_in_one_try():
-        view = AutoImageProcessor.from_pretrained(request.name).to_dict()
-        if request.pretrained:
-            module = AutoModelForImageClassification.from_pretrained(request.name, **request.options)
-        else:
-            config = AutoConfig.from_pretrained(request.name, **request.options)
-            module = AutoModelForImageClassification.from_config(config)
-    wanted = view.get("crop_size") if view.get("do_center_crop") else None
-    size = _hf_size(wanted or view.get("size") or 224)
-    resized = _hf_size(view.get("size") or size)
-    # a processor with height and width squeezes the picture into them; the processor of ConvNeXt does so from 384 on
-    squash = not wanted and ("shortest_edge" not in (view.get("size") or {}) or ("crop_pct" in view and size[0] >= 384))
-    names = [module.config.id2label[i] for i in range(module.config.num_labels)]
-    normal = view if view.get("do_normalize", True) else {}
-    return Classifier(
-        module,
-        mean=tuple(normal.get("image_mean") or (0.0,) * 3),
-        std=tuple(normal.get("image_std") or (1.0,) * 3),
-        input_size=size,
-        classes=() if all(n.startswith("LABEL_") for n in names) else tuple(names),
-        multilabel=module.config.problem_type == "multi_label_classification",
-        crop=1.0 if squash else view.get("crop_pct") or min(1.0, size[0] / resized[0]),
-        crop_mode="squash" if squash else "center",
-        interpolation=RESAMPLE.get(view.get("resample", 2), "bilinear"),
-    )
-
-
-RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers for the interpolation, as saved processors have them."""
-
-
-def _hf_size(size: Any) -> tuple[int, int]:
-    """(height, width) from a processor's number or mapping."""
-    if isinstance(size, Mapping):
-        edge = size.get("shortest_edge", 224)
-        return int(size.get("height", edge)), int(size.get("width", edge))
-    return int(size), int(size)
+        config, rest = hugging_face.read_config(request.name, request.options)
+        if config.model_type != "timm_wrapper":
+            return hugging_face.build(request.name, config, rest, request.pretrained)
+    # timm's networks are built by timm, which knows how pictures are prepared for them
+    where = "local-dir" if Path(request.name).is_dir() else "hf-hub"
+    options = {"num_classes" if key == "num_labels" else key: value for key, value in request.options.items()}
+    return _timm(replace(request, name=f"{where}:{request.name}", options=options))
 
 
 @MODELS.register("factory")
