@@ -57,7 +57,9 @@ PROCESSORS: dict[str, Callable[[], Any]] = {
     "ConvNeXt, 224": _of("ConvNextImageProcessor", size={"shortest_edge": 224}),
     "ConvNeXt, 384": _of("ConvNextImageProcessor"),
     "EfficientNet": _of("EfficientNetImageProcessor"),
-    "EfficientNet, offset": _of("EfficientNetImageProcessor", rescale_factor=1 / 127.5, rescale_offset=True, do_normalize=False),
+    "EfficientNet, offset": _of(
+        "EfficientNetImageProcessor", rescale_factor=1 / 127.5, rescale_offset=True, do_normalize=False
+    ),
     "LeViT": _of("LevitImageProcessor"),
     "MobileNetV1": _of("MobileNetV1ImageProcessor"),
     "MobileNetV2": _of("MobileNetV2ImageProcessor", crop_size={"height": 225, "width": 223}),
@@ -137,8 +139,9 @@ def main() -> None:
                 continue
         view, worst[name] = classifier.view, max(found)
         box = f"{view.resize[1]} x {view.resize[0]}" if view.resize else f"crop {view.crop:.3g}"
-        steps = f"{view.crop_mode}, {box}, {view.size[1]} x {view.size[0]}, {view.interpolation}, {view.recipe}, {classifier.channel_order}"
-        lines.append(f"| {name} | {' | '.join(f'{d:.2%}' for d in found)} | {steps} |")
+        steps = [view.crop_mode, box, f"{view.size[1]} x {view.size[0]}", view.interpolation, view.recipe]
+        steps.append(classifier.channel_order)
+        lines.append(f"| {name} | {' | '.join(f'{d:.2%}' for d in found)} | {', '.join(steps)} |")
     given.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
     draw(worst, given.out.with_suffix(".png"))
     print("\n".join(lines))

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from seewhy.errors import SeewhyError, cause
 
@@ -41,11 +42,13 @@ class Found(NamedTuple):
 
     weights  by the network's own names
     said     where in the file they are, and what was left out; empty if the file holds nothing else
+    whole    are all names of the network there?
     """
 
     path: Path
     weights: dict[str, Tensor]
     said: str
+    whole: bool
 
 
 class _Placeholder:
@@ -80,17 +83,19 @@ def load_weights(module: nn.Module, path: str | Path, place: str | None = None) 
     return found.said
 
 
-def find_weights(module: nn.Module, path: str | Path, place: str | None = None) -> Found:
-    """The weights in ``path`` that have the names of ``module``; arguments and errors as in ``load_weights``.
+def find_weights(
+    module: nn.Module, path: str | Path, place: str | None = None, own: Mapping[str, Tensor] | None = None
+) -> Found:
+    """The weights in ``path`` that have the names of ``module``, or of ``own``; the rest is as in ``load_weights``.
 
     Their shapes may be others: ``classes_of_head`` and ``put_weights`` look at these.
     """
     path = Path(path)
-    own = [name for name in module.state_dict() if not name.endswith(COUNTS)]
+    names = [name for name in own or tensors_of(module) if not name.endswith(COUNTS)]
     tables = _read(path)
     preferred = ""
-    every = [(table, prefix, n) for table in tables for prefix, n in _prefixes(table, own)]
-    whole = _distinct([(table, prefix) for table, prefix, n in every if n == len(own)])
+    every = [(table, prefix, n) for table in tables for prefix, n in _prefixes(table, names)]
+    whole = _distinct([(table, prefix) for table, prefix, n in every if n == len(names)])
     if place is not None:
         known = [_name(*one) for one in whole]
         whole = [one for one, name in zip(whole, known, strict=True) if place.strip(".") in (name, one[1].strip("."))]
@@ -99,13 +104,14 @@ def find_weights(module: nn.Module, path: str | Path, place: str | None = None) 
     elif len(whole) > 1:
         averages = [one for one in whole if _is_average(one[0], one[1], tables)]
         if len(averages) != 1 or len(whole) > 2:
-            names = ", ".join(repr(_name(*one)) for one in whole[:6])
+            places = ", ".join(repr(_name(*one)) for one in whole[:6])
             raise SeewhyError(
-                f"{path} holds weights that fit {type(module).__name__} under {names}: "
+                f"{path} holds weights that fit {type(module).__name__} under {places}: "
                 f"choose with weights_place={_name(*whole[0])}"
             )
         whole, preferred = averages, "; an average of the weights, preferred to the last ones"
-    if not whole:
+    complete = bool(whole)
+    if not complete:
         table, prefix, _ = (
             max(every, key=lambda one: one[2]) if every else (max(tables, key=lambda t: len(t.tensors)), "", 0)
         )
@@ -116,12 +122,11 @@ def find_weights(module: nn.Module, path: str | Path, place: str | None = None) 
     others = [name for name in table.tensors if not name.startswith(prefix)]
     if others:
         said += f"; left out: {_listed(others)}"
-    return Found(path, weights, said)
+    return Found(path, weights, said, complete)
 
 
-def classes_of_head(module: nn.Module, found: Found) -> int | None:
-    """The number of classes of the weights, if they are those of ``module`` but for this number; else None."""
-    own = module.state_dict()
+def classes_of_head(own: Mapping[str, Tensor], found: Found) -> int | None:
+    """The number of classes of the weights, if they are those of a network's ``own`` but for this number; else None."""
     pairs = [(own[k].shape, t.shape) for k, t in found.weights.items() if k in own and own[k].shape != t.shape]
     numbers = {(a[:1], b[:1]) for a, b in pairs}
     if len(numbers) != 1 or any(a[1:] != b[1:] for a, b in pairs) or not all(len(b) for _, b in pairs):
@@ -132,7 +137,13 @@ def classes_of_head(module: nn.Module, found: Found) -> int | None:
 
 def put_weights(module: nn.Module, found: Found) -> None:
     """Load the weights into ``module``; SeewhyError with the keys, and an untouched module, if they are not its own."""
-    own, weights = module.state_dict(), found.weights
+    must_fit(module, tensors_of(module), found)
+    module.load_state_dict(found.weights, strict=False)
+
+
+def must_fit(module: nn.Module, own: Mapping[str, Tensor], found: Found) -> None:
+    """SeewhyError with the keys unless the weights have the names, shapes and types of ``own`` of ``module``."""
+    weights = found.weights
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     known = [k for k in weights if k in own]
     other = [k for k in known if weights[k].shape != own[k].shape]
@@ -147,12 +158,11 @@ def put_weights(module: nn.Module, found: Found) -> None:
     if any(wrong.values()):
         said = "; ".join(f"{len(keys)} {what}: {_listed(keys)}" for what, keys in wrong.items() if keys)
         raise SeewhyError(f"the weights in {found.path} do not fit {type(module).__name__}: {said}")
-    module.load_state_dict(weights, strict=False)
 
 
 def must_be_sound(module: nn.Module, name: str) -> None:
     """SeewhyError for a network without weights (on the meta device), or whose weights are NaN or of a wrong type."""
-    tensors = module.state_dict()
+    tensors = tensors_of(module)
     parameters = dict(module.named_parameters(remove_duplicate=False))
     faults = {
         "have a wrong type": [f"{k} is {fault}" for k, t in tensors.items() if (fault := _type_fault(t, t, k))],
@@ -165,15 +175,36 @@ def must_be_sound(module: nn.Module, name: str) -> None:
             raise SeewhyError(f"{len(keys)} weights of {name} {what}: {_listed(keys)}")
 
 
-def types_in(path: Path) -> dict[str, str]:
-    """The tensors of a file that are no floating-point numbers, by name, with their type; nothing else is read."""
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
+def must_hold_numbers(folder: Path) -> None:
+    """SeewhyError for weights in the files of ``folder`` that are no floating-point numbers.
 
-        with safe_open(path, framework="pt") as file:
-            types = {name: str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118
+    The libraries that read such a folder convert them without a word. Pickles are read only where there is no file of
+    safetensors, as Transformers and timm do.
+    """
+    files = sorted(folder.glob("*.safetensors")) or [f for kind in ("*.bin", "*.pth") for f in sorted(folder.glob(kind))]
+    for file in files:
+        wrong = [f"{k} is {t}" for k, t in _types(file).items() if k.endswith(("weight", "bias", "_mean", "_var"))]
+        if wrong:
+            raise SeewhyError(f"{len(wrong)} weights in {file} are of a wrong type: {_listed(wrong)}")
+
+
+def _types(file: Path) -> dict[str, str]:
+    """The tensors of a file that are no floating-point numbers, by name, with their type."""
+    if file.suffix == ".safetensors":  # its header says the types, so that no weights are read
+        with safe_open(file, framework="pt") as opened:
+            types = {name: str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118
         return {name: kind for name, kind in types.items() if not kind.startswith(("F", "BF"))}
-    return {k: str(t.dtype) for table in _read(path) for k, t in table.tensors.items() if not t.is_floating_point()}
+    tensors = {name: t for table in _read(file) for name, t in table.tensors.items()}
+    return {name: str(t.dtype).removeprefix("torch.") for name, t in tensors.items() if not t.is_floating_point()}
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """The network's parameters and buffers by name; a layer may keep other things beside them."""
+    tensors = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    lazy = [name for name, value in tensors.items() if is_lazy(value)]
+    if lazy:
+        raise SeewhyError(f"the network has lazy layers without weights ({_listed(lazy)}): run it once on an image")
+    return tensors
 
 
 def _type_fault(given: Tensor, own: Tensor, name: str) -> str:
@@ -283,8 +314,8 @@ def _more_than_tensors(path: Path, unknown: list[str]) -> str:
     """The message for a pickle without tensors of its own."""
     objects = f" (objects of {_listed(unknown)})" if unknown else ""
     return (
-        f"{path} holds more than tensors{objects} and was not opened, since a pickle can run code: save the state_dict alone, "
-        "best as safetensors"
+        f"{path} holds more than tensors{objects} and was not opened, since a pickle can run code: save the state_dict "
+        "alone, best as safetensors"
     )
 
 

@@ -26,6 +26,8 @@ def must_be_network(module: nn.Module) -> None:
     """SeewhyError for a module that cannot be explained: its layers are hidden, or it can have no gradients."""
     if isinstance(module, torch.jit.ScriptModule):
         raise SeewhyError("a TorchScript module hides its layers: give the module that it was made from")
+    if any(t.is_meta for t in module.parameters()):
+        raise SeewhyError("the network is on the meta device, where weights have no numbers: load its weights first")
     if any(t.is_inference() for t in [*module.parameters(), *module.buffers()]):
         raise SeewhyError("the network was made in torch.inference_mode, which leaves it no gradients: make it outside")
 

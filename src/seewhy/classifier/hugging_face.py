@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor, nn
 
-from seewhy.classifier.checkpoint import types_in
+from seewhy.classifier.checkpoint import must_hold_numbers, tensors_of
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.preprocessing import Pixels, Preprocessing, measure
 from seewhy.errors import SeewhyError, cause
@@ -62,7 +63,7 @@ def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) 
                 name, config=config, trust_remote_code=False, output_loading_info=True, **options
             )
             _must_be_whole(name, type(module).__name__, loaded)
-            _must_be_numbers(name)
+            must_hold_numbers(_folder(name))
         elif options:
             raise TypeError(f"unknown options {', '.join(options)}")
         else:
@@ -84,6 +85,24 @@ def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) 
         resize=view.resize,
         recipe=view.recipe,  # type: ignore[arg-type]
     )
+
+
+def hub_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a network by the names that its files have; since version 5 of Transformers they may be others."""
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:
+        return tensors_of(module)
+    return dict(revert_weight_conversion(module, tensors_of(module)))
+
+
+def from_hub(module: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a file, which has the names of ``hub_tensors``, by the network's own names."""
+    kind = type(module)
+    with _quiet():
+        loaded, told = kind.from_pretrained(None, config=module.config, state_dict=dict(weights), output_loading_info=True)
+    _must_be_whole("the file of weights", kind.__name__, told)
+    return tensors_of(loaded)
 
 
 def measured(processor: Any, name: str, channels: int = 3) -> Preprocessing:
@@ -125,20 +144,11 @@ def _must_be_whole(name: str, kind: str, loaded: Mapping[str, Any]) -> None:
         raise SeewhyError(f"{name} has not all weights of {kind}, which would be random: {said}")
 
 
-def _must_be_numbers(name: str) -> None:
-    """SeewhyError for weights in the files of ``name`` that are no floating-point numbers; Transformers converts them."""
-    for file in _weight_files(name):
-        wrong = [f"{k} is {kind}" for k, kind in types_in(file).items() if k.endswith(("weight", "bias", "_mean", "_var"))]
-        if wrong:
-            raise SeewhyError(f"{len(wrong)} weights in {file} are of a wrong type: {', '.join(wrong[:4])}")
-
-
-def _weight_files(name: str) -> list[Path]:
-    """The files from which Transformers read the weights of ``name``: safetensors, and pickles only where there are none."""
+def _folder(name: str) -> Path:
+    """The folder of a network: itself, or where the hub's client keeps what it has downloaded."""
     from transformers.utils import cached_file
 
-    folder = Path(name) if Path(name).is_dir() else Path(str(cached_file(name, "config.json", local_files_only=True))).parent
-    return sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    return Path(name) if Path(name).is_dir() else Path(str(cached_file(name, "config.json", local_files_only=True))).parent
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from torch import nn
 
-from seewhy.classifier.checkpoint import load_weights
+from seewhy.classifier import hugging_face
+from seewhy.classifier.checkpoint import load_weights, must_hold_numbers
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.shapes_models import INPUT_SIZE, MEAN, STD, ShapesCNN, ShapesViT
 from seewhy.data.shapes.shapes import Shapes
@@ -43,6 +44,11 @@ def _timm(request: Request) -> Classifier:
     import timm
     from timm.data import resolve_model_data_config
 
+    refused = [key for key in ("checkpoint_path", "pretrained_strict") if key in request.options]
+    if refused:
+        raise SeewhyError(
+            f"seewhy does not take timm's option {refused[0]}: give a file with --weights, or weights= in Python"
+        )
     with _building(request, request.name), _hub_in_one_try():
         try:
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
@@ -51,6 +57,11 @@ def _timm(request: Request) -> Classifier:
                 raise
             hint = did_you_mean(request.name.partition(".")[0], ["shapes", *timm.list_models()])
             raise SeewhyError(f"timm has no model {request.name!r}.{hint} 'seewhy list models' lists them") from None
+    given = getattr(module, "pretrained_cfg", None) or {}
+    if request.pretrained:
+        _must_keep_its_head(request.name, getattr(module, "num_classes", 0), given.get("num_classes"))
+        if request.name.startswith("local-dir:"):
+            must_hold_numbers(Path(request.name.partition(":")[2]))
     config = resolve_model_data_config(module)
     return Classifier(
         module,
@@ -59,9 +70,18 @@ def _timm(request: Request) -> Classifier:
         input_size=config["input_size"][1:],
         classes=_imagenet_names(module) if request.pretrained else (),
         crop=config["crop_pct"],
-        crop_mode="squash" if config["crop_mode"] == "squash" else "center",
+        crop_mode=config["crop_mode"] if config["crop_mode"] in ("squash", "border") else "center",
         interpolation=config["interpolation"] if config["interpolation"] != "random" else "bilinear",
     )
+
+
+def _must_keep_its_head(name: str, n: int, pretrained: int | None) -> None:
+    """SeewhyError where a network of ``n`` classes has weights for another number: its head would be new, and random."""
+    if n and pretrained and n != pretrained:
+        raise SeewhyError(
+            f"num_classes={n} leaves {name} a random head, since its weights have {pretrained} classes: "
+            "give weights that were trained so, with --weights or weights="
+        )
 
 
 def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
@@ -87,6 +107,8 @@ def _torchvision(request: Request) -> Classifier:
     if tag and tag not in enum.__members__:
         raise SeewhyError(f"{name} has no weights {tag!r}; it has {', '.join(enum.__members__)}")
     weights = enum[tag] if tag else enum.DEFAULT
+    if request.pretrained and isinstance(n := request.options.get("num_classes"), int):
+        _must_keep_its_head(name, n, len(weights.meta["categories"] or ()))
     with _building(request, name):
         module = torchvision.models.get_model(name, weights=weights if request.pretrained else None, **request.options)
     view = weights.transforms()
@@ -103,8 +125,6 @@ def _torchvision(request: Request) -> Classifier:
 
 @MODELS.register("hf")
 def _hugging_face(request: Request) -> Classifier:
-    from seewhy.classifier import hugging_face
-
     with _building(request, request.name), _hub_in_one_try():
         config, rest = hugging_face.read_config(request.name, request.options)
         if config.model_type != "timm_wrapper":
@@ -232,7 +252,9 @@ def _building(request: Request, name: str) -> Iterator[None]:
         raise SeewhyError(f"{name} does not take these options {request.options}: {error}") from None
     except Exception as error:  # a hub can raise any exception
         what = f"cannot build {request.name!r} with the options {request.options}"
-        if request.pretrained:
+        if Path(name.removeprefix("local-dir:")).is_dir():
+            what = f"cannot load the network in the folder {name.removeprefix('local-dir:')}"
+        elif request.pretrained:
             cure = "without network give a file with --weights, or weights= in Python"
             what = f"cannot get the weights of {request.name!r}: {cure}"
         raise SeewhyError(f"{what} ({cause(error)})") from None
