@@ -93,7 +93,7 @@ def of_timm(folder: Path) -> Iterator[Saved]:
 
 def of_lightning(folder: Path) -> Iterator[Saved]:
     from lightning import LightningModule, Trainer
-    from lightning.pytorch.callbacks import EMAWeightAveraging
+    from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
@@ -109,16 +109,15 @@ def of_lightning(folder: Path) -> Iterator[Saved]:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.AdamW(self.parameters(), lr=1e-2)
 
-    for how, callbacks in (("Lightning", []), ("Lightning with EMAWeightAveraging", [EMAWeightAveraging(decay=0.5)])):
-        task = Task(Namespace(lr=0.1, data=Path("data")))
+    for how, averages in (("Lightning", []), ("Lightning with EMAWeightAveraging", [EMAWeightAveraging(decay=0.5)])):
+        task, place = Task(Namespace(lr=0.1, data=Path("data"))), folder / str(len(averages))
         trainer = Trainer(
-            max_steps=1, logger=False, enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False,
-            enable_model_summary=False, callbacks=callbacks, default_root_dir=folder,
+            max_steps=2, logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[*averages, ModelCheckpoint(place, filename="last", every_n_train_steps=2)], default_root_dir=folder,
         )  # fmt: skip
-        trainer.fit(task, DataLoader(TensorDataset(IMAGES, LABELS), batch_size=8))
-        trainer.save_checkpoint(folder / f"{len(callbacks)}.ckpt")
-        trained = callbacks[0]._average_model.module.model if callbacks else task.model
-        yield Saved(how, "test_resnet", folder / f"{len(callbacks)}.ckpt", trained)
+        trainer.fit(task, DataLoader(TensorDataset(IMAGES, LABELS), batch_size=4))
+        trained = averages[0]._average_model.module.model if averages else task.model
+        yield Saved(how, "test_resnet", place / "last.ckpt", trained)
 
 
 def of_fastai(folder: Path) -> Iterator[Saved]:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from seewhy.classifier.hub_names import from_hub, hub_tensors
 from seewhy.errors import SeewhyError, cause
 
 MAX_DEPTH = 50
@@ -40,15 +41,15 @@ class Table(NamedTuple):
 class Found(NamedTuple):
     """The weights of a network in a file.
 
-    weights  by the network's own names
-    said     where in the file they are, and what was left out; empty if the file holds nothing else
-    whole    are all names of the network there?
+    weights   by the network's own names
+    said      where in the file they are, and what was left out; empty if the file holds nothing else
+    from_hub  are the names those that Transformers gives the network in its files?
     """
 
     path: Path
     weights: dict[str, Tensor]
     said: str
-    whole: bool
+    from_hub: bool = False
 
 
 class _Placeholder:
@@ -83,50 +84,60 @@ def load_weights(module: nn.Module, path: str | Path, place: str | None = None) 
     return found.said
 
 
-def find_weights(
-    module: nn.Module, path: str | Path, place: str | None = None, own: Mapping[str, Tensor] | None = None
-) -> Found:
-    """The weights in ``path`` that have the names of ``module``, or of ``own``; the rest is as in ``load_weights``.
+def find_weights(module: nn.Module, path: str | Path, place: str | None = None) -> Found:
+    """The weights in ``path`` that have the names of ``module``; arguments and errors as in ``load_weights``.
 
     Their shapes may be others: ``classes_of_head`` and ``put_weights`` look at these.
     """
-    path = Path(path)
-    names = [name for name in own or tensors_of(module) if not name.endswith(COUNTS)]
+    path, own, hub = Path(path), list(tensors_of(module)), list(hub_tensors(module))
     tables = _read(path)
-    preferred = ""
-    every = [(table, prefix, n) for table in tables for prefix, n in _prefixes(table, names)]
-    whole = _distinct([(table, prefix) for table, prefix, n in every if n == len(names)])
-    if place is not None:
-        known = [_name(*one) for one in whole]
-        whole = [one for one, name in zip(whole, known, strict=True) if place.strip(".") in (name, one[1].strip("."))]
-        if len(whole) != 1:
-            raise SeewhyError(f"{path} has no weights of {type(module).__name__} under {place!r}; it has {_listed(known)}")
-    elif len(whole) > 1:
-        averages = [one for one in whole if _is_average(one[0], one[1], tables)]
-        if len(averages) != 1 or len(whole) > 2:
-            places = ", ".join(repr(_name(*one)) for one in whole[:6])
-            raise SeewhyError(
-                f"{path} holds weights that fit {type(module).__name__} under {places}: "
-                f"choose with weights_place={_name(*whole[0])}"
-            )
-        whole, preferred = averages, "; an average of the weights, preferred to the last ones"
-    complete = bool(whole)
-    if not complete:
-        table, prefix, _ = (
-            max(every, key=lambda one: one[2]) if every else (max(tables, key=lambda t: len(t.tensors)), "", 0)
-        )
-        whole = [(table, prefix)]
-    table, prefix = whole[0]
+    for names in (own, hub):
+        whole = _whole(tables, [name for name in names if not name.endswith(COUNTS)])
+        if whole:
+            (table, prefix), preferred = _chosen(whole, tables, path, type(module).__name__, place)
+            break
+    else:
+        every = [(table, prefix, n) for table in tables for prefix, n in _prefixes(table, own)]
+        most = (max(tables, key=lambda table: len(table.tensors)), "", 0)
+        table, prefix, _ = max(every, key=lambda one: one[2], default=most)
+        names, preferred = own, False
     weights = {name.removeprefix(prefix): t for name, t in table.tensors.items() if name.startswith(prefix)}
-    said = f"under {_name(table, prefix)}{preferred}" if _name(table, prefix) else ""
+    said = f"under {_name(table, prefix)}" if _name(table, prefix) else ""
     others = [name for name in table.tensors if not name.startswith(prefix)]
-    if others:
-        said += f"; left out: {_listed(others)}"
-    return Found(path, weights, said, complete)
+    said += "; an average of the weights, preferred to the last ones" if preferred else ""
+    said += f"; left out: {_listed(others)}" if others else ""
+    return Found(path, weights, said, names is hub)
 
 
-def classes_of_head(own: Mapping[str, Tensor], found: Found) -> int | None:
-    """The number of classes of the weights, if they are those of a network's ``own`` but for this number; else None."""
+def _whole(tables: list[Table], names: list[str]) -> list[tuple[Table, str]]:
+    """The tables and prefixes under which all ``names`` exist, without those that hold the same tensors as another."""
+    return _distinct([(t, prefix) for t in tables for prefix, n in _prefixes(t, names) if n == len(names)])
+
+
+def _chosen(
+    whole: list[tuple[Table, str]], tables: list[Table], path: Path, kind: str, place: str | None
+) -> tuple[tuple[Table, str], bool]:
+    """The place that is asked for, or the only one, or the average; and whether it is an average beside other weights."""
+    known = [_name(*one) for one in whole]
+    if place is not None:
+        asked = [one for one, name in zip(whole, known, strict=True) if place.strip(".") in (name, one[1].strip("."))]
+        if len(asked) != 1:
+            raise SeewhyError(f"{path} has no weights of {kind} under {place!r}; it has {_listed(known)}")
+        return asked[0], False
+    averages = [one for one in whole if _is_average(*one, tables)]
+    if len(whole) == 2 and len(averages) == 1:
+        return averages[0], True
+    if len(whole) > 1:
+        places = _listed([repr(name) for name in known])
+        raise SeewhyError(
+            f"{path} holds weights that fit {kind} under {places}: choose with the option weights_place={known[0]}"
+        )
+    return whole[0], False
+
+
+def classes_of_head(module: nn.Module, found: Found) -> int | None:
+    """The number of classes of the weights, if they are those of ``module`` but for this number; else None."""
+    own = hub_tensors(module) if found.from_hub else tensors_of(module)
     pairs = [(own[k].shape, t.shape) for k, t in found.weights.items() if k in own and own[k].shape != t.shape]
     numbers = {(a[:1], b[:1]) for a, b in pairs}
     if len(numbers) != 1 or any(a[1:] != b[1:] for a, b in pairs) or not all(len(b) for _, b in pairs):
@@ -137,12 +148,7 @@ def classes_of_head(own: Mapping[str, Tensor], found: Found) -> int | None:
 
 def put_weights(module: nn.Module, found: Found) -> None:
     """Load the weights into ``module``; SeewhyError with the keys, and an untouched module, if they are not its own."""
-    must_fit(module, tensors_of(module), found)
-    module.load_state_dict(found.weights, strict=False)
-
-
-def must_fit(module: nn.Module, own: Mapping[str, Tensor], found: Found) -> None:
-    """SeewhyError with the keys unless the weights have the names, shapes and types of ``own`` of ``module``."""
+    own = hub_tensors(module) if found.from_hub else tensors_of(module)
     weights = found.weights
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     known = [k for k in weights if k in own]
@@ -158,6 +164,7 @@ def must_fit(module: nn.Module, own: Mapping[str, Tensor], found: Found) -> None
     if any(wrong.values()):
         said = "; ".join(f"{len(keys)} {what}: {_listed(keys)}" for what, keys in wrong.items() if keys)
         raise SeewhyError(f"the weights in {found.path} do not fit {type(module).__name__}: {said}")
+    module.load_state_dict(from_hub(module, weights) if found.from_hub else weights, strict=False)
 
 
 def must_be_sound(module: nn.Module, name: str) -> None:

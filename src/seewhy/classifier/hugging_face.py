@@ -1,16 +1,15 @@
 """A network of Hugging Face with the preprocessing of its own image processor. Code in its folder is never run."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from torch import Tensor, nn
 
-from seewhy.classifier.checkpoint import must_hold_numbers, tensors_of
+from seewhy.classifier.checkpoint import must_hold_numbers
 from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.hub_names import quiet
 from seewhy.classifier.preprocessing import Pixels, Preprocessing, measure
 from seewhy.errors import SeewhyError, cause
 
@@ -55,7 +54,7 @@ def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) 
     """The classifier of a folder or of a network on the hub. SeewhyError where its weights or its processor do not fit."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-    with _quiet():
+    with quiet():
         processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
         _must_need_no_code(name, getattr(processor, "auto_map", None), ("AutoImageProcessor", "AutoFeatureExtractor"))
         if pretrained:
@@ -85,24 +84,6 @@ def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) 
         resize=view.resize,
         recipe=view.recipe,  # type: ignore[arg-type]
     )
-
-
-def hub_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a network by the names that its files have; since version 5 of Transformers they may be others."""
-    try:
-        from transformers.core_model_loading import revert_weight_conversion
-    except ImportError:
-        return tensors_of(module)
-    return dict(revert_weight_conversion(module, tensors_of(module)))
-
-
-def from_hub(module: Any, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a file, which has the names of ``hub_tensors``, by the network's own names."""
-    kind = type(module)
-    with _quiet():
-        loaded, told = kind.from_pretrained(None, config=module.config, state_dict=dict(weights), output_loading_info=True)
-    _must_be_whole("the file of weights", kind.__name__, told)
-    return tensors_of(loaded)
 
 
 def measured(processor: Any, name: str, channels: int = 3) -> Preprocessing:
@@ -149,19 +130,3 @@ def _folder(name: str) -> Path:
     from transformers.utils import cached_file
 
     return Path(name) if Path(name).is_dir() else Path(str(cached_file(name, "config.json", local_files_only=True))).parent
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside the block Transformers prints no warnings and no progress bars: what matters becomes an error."""
-    from transformers.utils import logging
-
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from seewhy.classifier import hugging_face
-from seewhy.classifier.checkpoint import classes_of_head, find_weights, must_be_sound, must_fit, put_weights, tensors_of
+from seewhy.classifier.checkpoint import classes_of_head, find_weights, must_be_sound, put_weights
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.sources import MODELS, Request
 from seewhy.data.class_names import read_class_names
@@ -67,23 +66,13 @@ def _with_weights(
     classifier: Classifier, request: Request, source: str, path: str | Path, place: object, names: Sequence[str] | None
 ) -> Classifier:
     """The classifier with the weights of a file, built again with their number of classes if it is another one."""
-    where = None if place is None else str(place)
-    found, own = find_weights(classifier.module, path, where), tensors_of(classifier.module)
-    in_hub_names = False
-    if source == "hf" and not found.whole:
-        hub = hugging_face.hub_tensors(classifier.module)
-        saved = find_weights(classifier.module, path, where, hub)
-        if saved.whole:
-            found, own, in_hub_names = saved, hub, True
-    k, option = classes_of_head(own, found), CLASSES_OPTION.get(source)
+    found = find_weights(classifier.module, path, None if place is None else str(place))
+    k, option = classes_of_head(classifier.module, found), CLASSES_OPTION.get(source)
     if k is not None and option is not None and not {"num_classes", "num_labels"} & set(request.options):
         if names is not None and len(names) != k:
             raise SeewhyError(f"the weights in {path} have {k} classes, but {len(names)} class names were given")
         with suppress(SeewhyError):  # a factory may take no such option: then the shapes are an error
             classifier = MODELS[source](replace(request, options={**request.options, option: k}))
-    if in_hub_names:
-        must_fit(classifier.module, hugging_face.hub_tensors(classifier.module), found)
-        found = found._replace(weights=hugging_face.from_hub(classifier.module, found.weights))
     put_weights(classifier.module, found)
     return classifier
 
