@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import index
-from typing import Annotated, SupportsIndex
+from typing import Annotated, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -31,7 +31,7 @@ from seewhy.classifier.outputs import (
 from seewhy.classifier.precision import Precision, computing
 from seewhy.classifier.replay import Recording
 from seewhy.data.class_names import find_class
-from seewhy.data.pictures import CropMode, Interpolation, View
+from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
@@ -59,8 +59,14 @@ class Classifier:
         n_prefix_tokens: number of tokens before the patches (class, distillation, registers); None reads it off the network.
         crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
             crop and cropped in the middle. 1 means no crop.
-        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1.
+        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1;
+            "border" and "corner" resize the longer side and put pixels of the mean color around the picture, or at its
+            right and bottom; "first" cuts the middle out before it resizes.
         interpolation: how a picture is resized.
+        channel_order: the order in which the network takes the channels. Images stay RGB, and so do ``mean`` and ``std``:
+            the classifier reverses the channels after it has normalized them.
+        resize: (height, width) to which a picture is resized before the crop, where it is not input_size / crop.
+        recipe: whose arithmetic resizes and crops a picture (see ``View``).
         outputs: what the network's numbers are: "logits"; "probabilities", of which the logits are found; "values" of a
             regression or an embedding, which are no classes and have no probabilities. None finds it by a probe.
         origins: where the value of a field came from, in a few words, by the name of the field.
@@ -77,6 +83,9 @@ class Classifier:
     crop: float = 0.875
     crop_mode: CropMode = "center"
     interpolation: Interpolation = "bilinear"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    resize: tuple[int, int] | None = None
+    recipe: Recipe = "timm"
     outputs: Outputs | None = None
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -89,12 +98,13 @@ class Classifier:
             object.__setattr__(self, "input_size", (self.input_size, self.input_size))
         checks.must_be_network(self.module)
         checks.must_be_normalization(self.mean, self.std)
-        checks.must_be_view(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        checks.must_be_view(self.view)
 
     @property
     def view(self) -> View:
         """How a picture becomes the network's input."""
-        return View(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        fill = self.mean * (3 // len(self.mean)) if self.crop_mode in ("border", "corner") else ()
+        return View(self.input_size, self.crop, self.crop_mode, self.interpolation, self.resize, self.recipe, fill)
 
     def check(self, images: Tensor, targets: Tensor) -> None:
         """SeewhyError unless ``images`` are images in [0, 1], and ``targets`` (n,) has one class for each."""
@@ -178,10 +188,16 @@ class Classifier:
         return inputs[self.heads[0]]
 
     def normalize(self, images: Images) -> Images:
-        """(images - mean) / std, the input of the module."""
+        """(images - mean) / std, in the module's order of channels: the input of the module."""
         checks.must_have_channels(images, len(self.mean))
         mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
-        return (images - mean) / std
+        normalized = (images - mean) / std
+        return normalized.flip(1) if self.channel_order == "bgr" else normalized
+
+    def to_pixels(self, normalized: Tensor) -> Tensor:
+        """Images (n, c, h, w) of the module's input: the inverse of ``normalize``."""
+        mean, std = (normalized.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (normalized.flip(1) if self.channel_order == "bgr" else normalized) * std + mean
 
     @property
     def returns_values(self) -> bool:
