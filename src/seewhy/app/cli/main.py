@@ -3,8 +3,10 @@
 The files of the commands import torch and the like inside their functions, so that ``seewhy --help`` is there at once.
 """
 
+import codecs
 import sys
-from typing import Annotated
+from io import TextIOWrapper
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -14,10 +16,14 @@ from seewhy.app.cli.explain import explain
 from seewhy.app.cli.list import list_
 from seewhy.app.cli.memory import keep_freed
 from seewhy.app.cli.report import report
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, one_line
+
+USAGE_ERROR: Any = typer.BadParameter.__base__
+"""What Typer raises for a command that it cannot read. Some versions of Typer have it from click, others from themselves."""
+PLAIN = {"↑": "^", "↓": "v", "–": "-", "—": "-", "…": "...", "×": "x", "≈": "~", "•": "*"}
+"""Signs of this library's own for a terminal that has no others."""
 
 app = typer.Typer(
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Why did the classifier decide so? Explain any image classifier, and see whether the explanation can be believed.",
@@ -29,6 +35,7 @@ app.command("list")(list_)
 
 @app.callback(invoke_without_command=True)
 def version(
+    context: typer.Context,
     show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if show:
@@ -36,13 +43,42 @@ def version(
 
         typer.echo(f"seewhy {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 def main() -> None:
     """Run the command; a mistake of the user's is one line on stderr and status 2."""
     keep_freed()
+    speak_plainly()
     try:
-        app(prog_name="seewhy")
+        status = app(prog_name="seewhy", standalone_mode=False)
+    except USAGE_ERROR as error:
+        command = error.ctx.command_path if error.ctx else "seewhy"
+        _refuse(f"{error.format_message().rstrip('.')} ({command} --help says how it is used)")
     except SeewhyError as error:
-        typer.echo(f"seewhy: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+        _refuse(str(error))
+    except OSError as error:  # a file that no reader of ours expects: a name that is too long, a disk that is gone
+        _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
+    sys.exit(status or 0)
+
+
+def speak_plainly() -> None:
+    """Let stdout and stderr show any text: what the terminal's encoding lacks becomes a plain sign or an escape."""
+    codecs.register_error("seewhy", lambda error: (_plain(error), error.end))  # type: ignore[attr-defined]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="seewhy")
+
+
+def _plain(error: UnicodeError) -> str:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in lacking)
+
+
+def _refuse(said: str) -> NoReturn:
+    typer.echo(f"seewhy: {one_line(said)}", err=True)
+    sys.exit(2)
