@@ -11,7 +11,7 @@ import typer
 
 from seewhy.app.choose import choose, choose_metrics
 from seewhy.errors import SeewhyError
-from seewhy.options import pairs
+from seewhy.options import LARGEST, pairs, whole_number
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -52,13 +52,17 @@ def evaluate(
     limit: Annotated[
         list[str] | None, typer.Option(help="N images; NAME=N or EXPLAINER/METRIC=N: for slow ones only so many of them.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random draw of the metrics.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images and forward passes at a time.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of every random draw of the metrics.")] = 0,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, max=LARGEST, help="Images and forward passes at a time.")
+    ] = 32,
     out: Annotated[Path | None, typer.Option(help="Run folder; the same command goes on in it, or adds to it.")] = None,
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep all maps in the run folder, for other metrics.")
     ] = False,
-    pictures: Annotated[int, typer.Option(min=0, help="Images whose pictures the run folder gets, for the report.")] = 200,
+    pictures: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Images whose pictures the run folder gets, for the report.")
+    ] = 200,
     devices: Annotated[int, typer.Option(min=1, help="Processes, each with a device of its own; the results are one.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of each process on a CPU; more change numbers by rounding.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command on each, as Lightning Fabric says.")] = 1,
@@ -169,17 +173,19 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     """``"2/8"``: the second of eight shares."""
     if text is None:
         return None
-    i, _, n = text.partition("/")
-    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+    i, n = map(whole_number, text.partition("/")[::2])
+    if i is None or n is None or not 1 <= i <= n:
         raise SeewhyError(f"--shard takes I/N with I from 1 to N, such as 2/8; not {text}")
-    return int(i), int(n)
+    return i, n
 
 
 def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
     """``["200", "r_srg=5"]``: how many images, and how many for the slow ones."""
-    numbers = {name: number for name, _, number in (text.rpartition("=") for text in texts)}
-    for name, number in numbers.items():
-        if not number.isdecimal() or int(number) < (0 if "/" in name else 1):
-            raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {name}{'=' * bool(name)}{number}")
-    images = numbers.pop("", None)
-    return None if images is None else int(images), {name: int(number) for name, number in numbers.items()}
+    numbers: dict[str, int] = {}
+    for text in texts:
+        name, given, digits = text.rpartition("=")
+        number = whole_number(digits)
+        if number is None or number < (0 if "/" in name else 1):
+            raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {text}")
+        numbers[name] = number
+    return numbers.pop("", None), numbers
