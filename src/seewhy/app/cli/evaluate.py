@@ -139,7 +139,7 @@ def evaluate(
         return
     print_table(scoreboard.figures_table(result))
     for line in () if quiet else in_lines(about_classifier(classifier, layer_of(classifier, methods))):
-        typer.echo(line)
+        say(line)
     for line in scoreboard.failed(result):
         say(line, err=True)
     if out and not quiet:
