@@ -5,16 +5,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
-from support.networks import Wrapped
-from support.tiny_models import TINY, cnn, tiny
+from support.networks import Wrapped, from_hugging_face, from_torchvision
+from support.tiny_models import CHEAP, TINY, cnn, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers import explainer
 from seewhy.explainers.cam.ablation_cam import AblationCAM
+from seewhy.explanation.explain import explain
+from seewhy.metrics import Case
+from seewhy.metrics.base import metric
 
 IMAGES, TWO = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
 End = Callable[[Tensor], object]
@@ -284,3 +288,116 @@ def test_the_probe_leaves_the_network_and_its_buffers_as_they_were() -> None:
     assert classifier.ending == "softmax"
     assert classifier.module.training
     assert all(torch.equal(value, before[key]) for key, value in classifier.module.state_dict().items())
+
+
+# -- values that are no class scores -----------------------------------------------------------------------------------
+
+
+def regression(k: int = 1, end: End = lambda z: z) -> Classifier:
+    return replace(with_end(end, k=k), outputs="values")
+
+
+def test_values_are_neither_doubled_nor_turned_into_probabilities() -> None:
+    """Also where a sigmoid at the end brings them to [0, 1]: the numbers explained are the network's own."""
+    for classifier in (
+        regression(),
+        regression(7),
+        regression(1, lambda z: z.sigmoid()),
+        regression(5, lambda z: z.softmax(1)),
+    ):
+        own = classifier.module(classifier.normalize(IMAGES)).detach()
+        assert torch.equal(classifier.logits(IMAGES).detach(), own)
+        assert classifier.n_classes == own.shape[1]
+        with pytest.raises(SeewhyError, match=r"^Wrapped returns values, which have no probabilities: .* selector=logit"):
+            classifier.probabilities(IMAGES)
+    assert [regression().class_name(0), regression(7).class_name(3)] == ["output", "output 3"]
+
+
+def test_the_map_of_a_regression_is_that_of_its_own_number() -> None:
+    """The map of one logit is that of half of it; and a head before a sigmoid does not make the value."""
+    one, two = regression(), with_end(lambda z: z, k=1)
+    for name in ("grad_cam", "cam", "ablation_cam", "saliency", "integrated_gradients"):
+        found = explainer(name, one).explain(IMAGES, torch.tensor([0, 0]))
+        torch.testing.assert_close(found, 2 * explainer(name, two).explain(IMAGES, torch.tensor([1, 1])))
+    squashed = regression(7, torch.sigmoid)
+    assert squashed.heads == ()
+    one_by_one = explainer("saliency", squashed).explain(IMAGES, TWO)
+    together = explainer("saliency", squashed).explain_classes(IMAGES, torch.arange(7))  # type: ignore[attr-defined]
+    torch.testing.assert_close(together[[0, 1], TWO], one_by_one)
+
+
+@pytest.mark.parametrize("name", ["rise", "lime", "opti_cam_fast", "smooth_pixel_mask"])
+def test_a_method_that_reads_probabilities_does_not_suit_values(name: str) -> None:
+    with pytest.raises(UnsuitedError, match=rf"^{name}: Wrapped returns values, which have no probabilities"):
+        explainer(name, regression(7))
+    if name != "smooth_pixel_mask":
+        assert explainer(name, regression(7), selector="logit", **CHEAP[name]).explain(IMAGES, TWO).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["average_drop", "deletion", "average_gain", "saliency_metric"])
+def test_a_metric_that_reads_probabilities_says_that_values_have_none(name: str) -> None:
+    zeros = torch.zeros(2, dtype=torch.int64)
+    case = Case(regression(7), IMAGES, zeros, zeros, torch.rand(2, 16, 16))
+    with pytest.raises(SeewhyError, match=r"^Wrapped returns values, which have no probabilities"):
+        metric(name).score(case)
+
+
+class Pooled(nn.Module):
+    """What a backbone of Hugging Face returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = cnn(k=7)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        pooled = self.body(x)
+        return {"last_hidden_state": pooled[:, None], "pooler_output": pooled}
+
+
+def backbone_of_hugging_face() -> nn.Module:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: this test needs its models")
+    config = transformers.Dinov2Config(
+        hidden_size=12, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=4
+    )
+    return transformers.Dinov2Model(config)
+
+
+def regression_of_hugging_face() -> nn.Module:
+    options = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    module = from_hugging_face("ResNet", **options)()
+    module.config.problem_type = "regression"  # type: ignore[union-attr]
+    return module
+
+
+def without_head() -> nn.Module:
+    module = from_torchvision("shufflenet_v2_x0_5")()
+    module.fc = nn.Identity()
+    return module
+
+
+BACKBONES: dict[str, Callable[[], nn.Module]] = {
+    "pooled": Pooled,
+    "Dinov2Model": backbone_of_hugging_face,
+    "regression": regression_of_hugging_face,
+    "Identity": without_head,
+    "num_classes=0": lambda: timm.create_model("test_resnet", num_classes=0),
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_networks_that_say_that_they_return_values(name: str) -> None:
+    classifier = Classifier(BACKBONES[name]().eval(), input_size=(32, 32))
+    images = torch.rand(2, 3, 32, 32)
+    assert classifier.class_name(1) == "output 1"
+    with pytest.raises(SeewhyError, match="returns values, which have no probabilities"):
+        classifier.probabilities(images)
+    explanation = explain(images[0], classifier, "saliency")
+    assert explanation.caption == f"output {explanation.target}  {explanation.value:.4g}"
+    assert explanation.probability is None
+
+
+def test_a_network_that_says_nothing_has_classes() -> None:
+    assert from_torchvision("shufflenet_v2_x0_5")().fc.out_features == 5
+    classifier = Classifier(from_torchvision("shufflenet_v2_x0_5")().eval(), input_size=(32, 32))
+    assert not classifier.returns_values
+    assert classifier.class_name(1) == "class 1"

@@ -166,12 +166,16 @@ class Classifier:
 
     def to_probabilities(self, logits: Logits) -> Probabilities:
         """(n, k) of logits that were computed before; SeewhyError for the values of a regression or an embedding."""
+        self.must_have_probabilities()
+        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+
+    def must_have_probabilities(self) -> None:
+        """SeewhyError for a network that returns values of a regression or an embedding."""
         if self.returns_values:
             raise SeewhyError(
                 f"{type(self.module).__name__} returns values, which have no probabilities: give the method selector=logit, "
                 "and the metric value=logit"
             )
-        return logits.sigmoid() if self.multilabel else logits.softmax(1)
 
     def scores(self, images: Images, targets: Targets) -> Scores:
         """(n,) the logit of each image's own target."""
