@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from seewhy.data.base import DATASETS
 from seewhy.data.class_names import class_index
 from seewhy.data.file_dataset import Entry, FileDataset, PictureList
-from seewhy.data.pictures import SUFFIXES
+from seewhy.data.pictures import pictures_in
 from seewhy.data.regions import Box
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
@@ -74,7 +74,7 @@ class VOC(FileDataset):
         folder = Path(self.path) / "JPEGImages"
         if not folder.is_dir():
             raise SeewhyError(f"{folder} is no folder: a voc dataset has its pictures there")
-        pictures = {p.name: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
+        pictures = {p.name: p for p in pictures_in(folder)}
         stems = list(annotations) if self.split is None else read_split(Path(self.path), self.split, annotations)
         return PictureList(classes, [self._entry(annotations[stem], classes, pictures) for stem in self.chosen(stems)])
 

@@ -84,6 +84,7 @@ def explain(
     classifier: Classifier,
     explainer: str | Explainer = "grad_cam",
     target: int | str | None = None,
+    white: int | float | None = None,
 ) -> Explanation:
     """Explain one class of one picture.
 
@@ -93,12 +94,14 @@ def explain(
         classifier: from ``seewhy.load``, or your own.
         explainer: a name ("seewhy list explainers" lists them) or an explainer with your options.
         target: a class by index or name; by default the predicted class.
+        white: the value that is white in a picture of more than 8 bits, such as 4095 of a 12-bit X-ray that is kept in 16
+            bits; by default the largest of its type. DICOM says it itself.
 
     Raises:
         SeewhyError: the picture is broken, the explainer or the class is unknown, or the network returns NaN.
     """
     must_be_classifier(classifier)
-    image, name = prepare(picture, classifier)
+    image, name = prepare(picture, classifier, None if white is None else float(white))
     scores = predict(image, classifier, name)
     wanted = int(scores.argmax()) if target is None else classifier.class_index(target)
     method = build(explainer, classifier) if isinstance(explainer, str) else explainer

@@ -30,6 +30,9 @@ def explain(
     target: Annotated[
         str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
     ] = "predicted",
+    white: Annotated[
+        float | None, typer.Option(help="Value that is white in pictures of more than 8 bits, such as 4095; not of DICOM.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures, maps and manifest.")] = Path("explanations"),
     device: Device = "cpu",
     quiet: Quiet = False,
@@ -45,12 +48,13 @@ def explain(
     warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     files = find_pictures(images)
     classifier = on_device(load(model, weights=weights, classes=classes, options=parse_options(model_option or [])), device)
-    pictures = read_pictures(files, classifier)
+    pictures = read_pictures(files, classifier, white)
     methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
     for reason in left_out:
         say(f"left out: {reason}", err=True)
     details: dict[str, object] = {
         **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
+        "white": white,
         "explainers": about_explainers(methods),
         "classifier": {},
     }
