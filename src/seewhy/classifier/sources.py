@@ -50,6 +50,8 @@ def _timm(request: Request) -> Classifier:
             f"seewhy does not take timm's option {refused[0]}: give a file with --weights, or weights= in Python"
         )
     with _building(request, request.name), _hub_in_one_try():
+        if request.pretrained and request.name.startswith("local-dir:"):
+            must_hold_numbers(Path(request.name.removeprefix("local-dir:")))
         try:
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
         except RuntimeError as error:
@@ -60,14 +62,12 @@ def _timm(request: Request) -> Classifier:
     given = getattr(module, "pretrained_cfg", None) or {}
     if request.pretrained:
         _must_keep_its_head(request.name, getattr(module, "num_classes", 0), given.get("num_classes"))
-        if request.name.startswith("local-dir:"):
-            must_hold_numbers(Path(request.name.partition(":")[2]))
     config = resolve_model_data_config(module)
     return Classifier(
         module,
-        mean=config["mean"],
-        std=config["std"],
-        input_size=config["input_size"][1:],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        input_size=tuple(config["input_size"][1:]),
         classes=_imagenet_names(module) if request.pretrained else (),
         crop=config["crop_pct"],
         crop_mode=config["crop_mode"] if config["crop_mode"] in ("squash", "border") else "center",
