@@ -111,10 +111,11 @@ def differences(folder: Path, pictures: list[Image.Image]) -> tuple[seewhy.Class
     classifier, processor = seewhy.load(f"hf/{folder}"), transformers.AutoImageProcessor.from_pretrained(folder)
     found = []
     for picture in pictures:
-        seen, _ = prepare(picture, classifier)
+        seen = prepare(picture, classifier)[0][None]
+        ours, black, white = (classifier.normalize(images) for images in (seen, 0 * seen, 0 * seen + 1))
         theirs = torch.as_tensor(processor(images=picture, return_tensors="pt")["pixel_values"]).float()
-        pixels = classifier.to_pixels(theirs)[0]
-        found.append(float((pixels - seen).abs().max()) if pixels.shape == seen.shape else float("inf"))
+        same_size = theirs.shape == ours.shape
+        found.append(float(((theirs - ours) / (white - black)).abs().max()) if same_size else float("inf"))
     return classifier, found
 
 

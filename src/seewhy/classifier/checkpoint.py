@@ -188,8 +188,8 @@ def must_hold_numbers(folder: Path) -> None:
     The libraries that read such a folder convert them without a word. Pickles are read only where there is no file of
     safetensors, as Transformers and timm do.
     """
-    files = sorted(folder.glob("*.safetensors")) or [f for kind in ("*.bin", "*.pth") for f in sorted(folder.glob(kind))]
-    for file in files:
+    safe, *pickles = (sorted(folder.glob(f"*model*.{kind}")) for kind in ("safetensors", "bin", "pth"))
+    for file in safe or [file for files in pickles for file in files]:
         wrong = [f"{k} is {t}" for k, t in _types(file).items() if k.endswith(("weight", "bias", "_mean", "_var"))]
         if wrong:
             raise SeewhyError(f"{len(wrong)} weights in {file} are of a wrong type: {_listed(wrong)}")
@@ -201,8 +201,9 @@ def _types(file: Path) -> dict[str, str]:
         with safe_open(file, framework="pt") as opened:
             types = {name: str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118
         return {name: kind for name, kind in types.items() if not kind.startswith(("F", "BF"))}
-    tensors = {name: t for table in _read(file) for name, t in table.tensors.items()}
-    return {name: str(t.dtype).removeprefix("torch.") for name, t in tensors.items() if not t.is_floating_point()}
+    tensors = {name: t for table in _read(file, mapped=True) for name, t in table.tensors.items()}
+    kinds = {name: _type_fault(t, t, name) or str(t.dtype).removeprefix("torch.") for name, t in tensors.items()}
+    return {name: kind for name, kind in kinds.items() if not kind.startswith(("float", "bfloat"))}
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -273,8 +274,11 @@ def _name(table: Table, prefix: str) -> str:
     return ".".join([*table.place, *([prefix.removesuffix(".")] if prefix else [])])
 
 
-def _read(path: Path) -> list[Table]:
-    """The tables of tensors in a file, the outermost first; SeewhyError if there are none."""
+def _read(path: Path, mapped: bool = False) -> list[Table]:
+    """The tables of tensors in a file, the outermost first; SeewhyError if there are none.
+
+    With ``mapped`` the numbers of the tensors are read only if they are looked at.
+    """
     if not path.is_file():
         what = "is a folder; name the file in it" if path.is_dir() else "does not exist"
         raise SeewhyError(f"weights file {path} {what}")
@@ -287,7 +291,7 @@ def _read(path: Path) -> list[Table]:
             stand_ins = [(_Placeholder, name) for name in unknown]
             with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins) if unknown else nullcontext():
                 warnings.simplefilter("ignore", UserWarning)  # old pickles cause warnings that the user can do nothing about
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
     except SafetensorError as error:
         raise SeewhyError(f"{path} is no safetensors file, or is cut off ({error})") from None
     except pickle.UnpicklingError:

@@ -7,21 +7,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seewhy.classifier.checkpoint import must_hold_numbers
+from seewhy.classifier.checkpoint import COUNTS, must_hold_numbers
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.hub_names import quiet
 from seewhy.classifier.preprocessing import Pixels, Preprocessing, measure
 from seewhy.errors import SeewhyError, cause
 
-REFUSED = (
-    "trust_remote_code",
-    "weights_only",
-    "quantization_config",
-    "use_kernels",
-    "allow_all_kernels",
-    "ignore_mismatched_sizes",
-)
-"""Options of Transformers that run code, or that leave weights which no training has made."""
+REFUSED = ("trust_remote_code", "weights_only", "use_kernels", "allow_all_kernels", "quantization_config", "state_dict")
+"""Options of Transformers that let a folder run code, or exchange its weights."""
+OF_THE_HUB = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "force_download", "proxies")
+"""Options that say where the files are; the processor, the configuration and the weights are there together."""
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers for the interpolation, as processors have them."""
 
@@ -32,39 +27,41 @@ def read_config(name: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, A
     SeewhyError where it needs code of its own, or where an option is not allowed.
     """
     try:
-        from transformers import AutoConfig
+        from transformers import AutoConfig, PretrainedConfig
     except ImportError:
         raise SeewhyError("models of Hugging Face need transformers: pip install 'seewhy[hf]'") from None
-    refused = [key for key in options if key in REFUSED]
-    if refused:
-        raise SeewhyError(f"seewhy does not take the option {refused[0]} of Transformers: it runs the code of {name}, "
-                          "or explains weights that were not trained")  # fmt: skip
+    for key in REFUSED:
+        if key in options:
+            raise SeewhyError(f"seewhy does not take the option {key} of Transformers: no code of {name} is run")
+    where = {key: value for key, value in options.items() if key in OF_THE_HUB}
+    written, _ = PretrainedConfig.get_config_dict(name, **where)
+    _must_need_no_code(name, written, ("AutoConfig", "AutoModelForImageClassification"))
     config, rest = AutoConfig.from_pretrained(name, trust_remote_code=False, return_unused_kwargs=True, **options)
-    _must_need_no_code(name, getattr(config, "auto_map", None), ("AutoConfig", "AutoModelForImageClassification"))
-    if "/" in str(getattr(config, "_attn_implementation", "")):
-        raise SeewhyError(f"{name} asks for code of the hub ({config._attn_implementation}), which is never run")
+    kernel = str(getattr(config, "_attn_implementation", ""))
+    if "/" in kernel:
+        raise SeewhyError(f"{name} asks for code of the hub ({kernel}), which is never run: remove attn_implementation")
     if getattr(config, "quantization_config", None) is not None:
         raise SeewhyError(
             f"{name} has quantized weights, which have no gradients: explain the network before it is quantized"
         )
-    return config, rest
+    return config, {**rest, **where}
 
 
 def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) -> Classifier:
     """The classifier of a folder or of a network on the hub. SeewhyError where its weights or its processor do not fit."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification
+    from transformers.image_processing_utils import ImageProcessingMixin
 
+    where = {key: value for key, value in options.items() if key in OF_THE_HUB}
+    rest = {key: value for key, value in options.items() if key not in where}
     with quiet():
-        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-        _must_need_no_code(name, getattr(processor, "auto_map", None), ("AutoImageProcessor", "AutoFeatureExtractor"))
+        written, _ = ImageProcessingMixin.get_image_processor_dict(name, **where)
+        _must_need_no_code(name, written, ("AutoImageProcessor", "AutoFeatureExtractor"))
+        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False, **where)
+        if not pretrained and rest:
+            raise TypeError(f"no option of this network is called {', '.join(rest)}")
         if pretrained:
-            module, loaded = AutoModelForImageClassification.from_pretrained(
-                name, config=config, trust_remote_code=False, output_loading_info=True, **options
-            )
-            _must_be_whole(name, type(module).__name__, loaded)
-            must_hold_numbers(_folder(name))
-        elif options:
-            raise TypeError(f"unknown options {', '.join(options)}")
+            module = _trained(AutoModelForImageClassification, name, config, options)
         else:
             module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
         found = measured(processor, name, getattr(config, "num_channels", 3))
@@ -84,6 +81,33 @@ def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) 
         resize=view.resize,
         recipe=view.recipe,  # type: ignore[arg-type]
     )
+
+
+def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any]) -> Any:
+    """The network with the weights of its folder; SeewhyError where Transformers would fill it with random numbers."""
+    from transformers.utils import cached_file
+
+    if Path(name).is_dir():
+        must_hold_numbers(Path(name))  # first, since it says of a pickle with code what it is
+    module, loaded = kind.from_pretrained(
+        name,
+        config=config,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **{**options, "ignore_mismatched_sizes": True},
+    )
+    faults = {
+        "missing": [key for key in sorted(loaded["missing_keys"]) if not key.endswith(COUNTS)],
+        "of another shape": [
+            f"{key} is {tuple(file)}, the network has {tuple(own)}" for key, file, own in sorted(loaded["mismatched_keys"])
+        ],
+    }
+    said = "; ".join(f"{len(keys)} {what}: {', '.join(keys[:4])}" for what, keys in faults.items() if keys)
+    if said:
+        raise SeewhyError(f"{name} has not all weights of {type(module).__name__}, which would be random: {said}")
+    if not Path(name).is_dir():
+        must_hold_numbers(Path(str(cached_file(name, "config.json", local_files_only=True))).parent)
+    return module
 
 
 def measured(processor: Any, name: str, channels: int = 3) -> Preprocessing:
@@ -106,27 +130,12 @@ def measured(processor: Any, name: str, channels: int = 3) -> Preprocessing:
         raise SeewhyError(f"{what}: {error}. Prepare the pictures yourself, with seewhy.Classifier(network, ...)") from None
 
 
-def _must_need_no_code(name: str, auto_map: object, keys: tuple[str, ...]) -> None:
-    """SeewhyError where a folder says that its network or its processor is code of its own."""
-    own = [str(auto_map[key]) for key in keys if key in auto_map] if isinstance(auto_map, Mapping) else []
+def _must_need_no_code(name: str, written: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    """SeewhyError where a folder's file says that its network or its processor is code of its own."""
+    auto_map = written.get("auto_map") or {}
+    own = [str(auto_map[key]) for key in keys if key in auto_map]
     if own:
-        raise SeewhyError(f"{name} needs code of its own ({own[0]}), which is never run: build the network yourself, "
-                          "and give seewhy.Classifier(network, ...)")  # fmt: skip
-
-
-def _must_be_whole(name: str, kind: str, loaded: Mapping[str, Any]) -> None:
-    """SeewhyError where weights are missing or have another shape: Transformers would fill them with random numbers."""
-    faults = {
-        "missing": [key for key in sorted(loaded["missing_keys"]) if not key.endswith("num_batches_tracked")],
-        "of another shape": [str(key) for key in sorted(loaded["mismatched_keys"])],
-    }
-    said = "; ".join(f"{len(keys)} {what}: {', '.join(keys[:4])}" for what, keys in faults.items() if keys)
-    if said:
-        raise SeewhyError(f"{name} has not all weights of {kind}, which would be random: {said}")
-
-
-def _folder(name: str) -> Path:
-    """The folder of a network: itself, or where the hub's client keeps what it has downloaded."""
-    from transformers.utils import cached_file
-
-    return Path(name) if Path(name).is_dir() else Path(str(cached_file(name, "config.json", local_files_only=True))).parent
+        raise SeewhyError(
+            f"{name} needs code of its own ({own[0]}), which is never run: build the network yourself, "
+            "and give seewhy.Classifier(network, ...)"
+        )

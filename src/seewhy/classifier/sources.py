@@ -52,6 +52,8 @@ def _timm(request: Request) -> Classifier:
             f"seewhy does not take timm's option {refused[0]}: give a file with --weights, or weights= in Python"
         )
     with _building(request, request.name), _hub_in_one_try():
+        if request.pretrained and request.name.startswith("local-dir:"):
+            must_hold_numbers(Path(request.name.removeprefix("local-dir:")))
         try:
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
         except RuntimeError as error:
@@ -62,8 +64,6 @@ def _timm(request: Request) -> Classifier:
     given = getattr(module, "pretrained_cfg", None) or {}
     if request.pretrained:
         _must_keep_its_head(request.name, getattr(module, "num_classes", 0), given.get("num_classes"))
-        if request.name.startswith("local-dir:"):
-            must_hold_numbers(Path(request.name.partition(":")[2]))
     config = resolve_model_data_config(module)
     gray = len(config["mean"]) == 3 and request.options.get("in_chans") == 1
     mean, std = ((sum(v) / 3,) if gray else tuple(v) for v in (config["mean"], config["std"]))
