@@ -1,5 +1,7 @@
 """The one exception that a user is meant to read."""
 
+from math import log10
+
 MAX_CAUSE_LENGTH = 200
 """Letters of a foreign error message that are shown."""
 
@@ -25,3 +27,8 @@ def cause(error: BaseException) -> str:
         return " ".join(str(error).split())
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:MAX_CAUSE_LENGTH]}" if lines else type(error).__name__
+
+
+def short_number(number: int) -> str:
+    """A whole number for a message; a long one as a power of ten."""
+    return str(number) if abs(number) < 10**12 else f"{'-' * (number < 0)}10^{int(log10(abs(number)))}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.data import Dataset
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, short_number
 from seewhy.evaluation.failures import Failure
 from seewhy.evaluation.job import Job
 from seewhy.evaluation.measure import Progress
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 T = TypeVar("T")
+MAX_COUNT = 2**31 - 1
+"""The largest number of images or forward passes."""
+MAX_THREADS = max(64, 4 * (cpu_count() or 1))
+"""More take no work from each other, and each takes memory."""
 
 
 class Row(NamedTuple):
@@ -218,6 +223,11 @@ def _check_numbers(only: str, limit: int | None, limits: Mapping[str, int], batc
     for what, number in {"limit": limit, "batch_size": batch_size, "threads": threads, **limits}.items():
         if number is not None and number < (0 if "/" in what else 1):
             raise SeewhyError(f"{'limit of ' if what in limits else ''}{what} is {number}; give at least 1")
+        most = MAX_THREADS if what == "threads" else MAX_COUNT
+        if number is not None and number > most:
+            raise SeewhyError(
+                f"{'limit of ' if what in limits else ''}{what} is {short_number(number)}; give at most {most}"
+            )
 
 
 def _check_shards(shard: tuple[int, int] | None, join: bool, out: str | Path | None) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
-from os import W_OK, access
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, cast
@@ -18,11 +17,12 @@ from seewhy.evaluation.pictures import Pictures
 from seewhy.evaluation.plan import Plan, PlannedBatch
 from seewhy.evaluation.question import Question
 from seewhy.evaluation.run import open_run
-from seewhy.evaluation.store import Store, UnitFiles, begin, finish
+from seewhy.evaluation.store import Store, UnitFiles, begin, finish, forget
 from seewhy.evaluation.tables import Tables
 from seewhy.explainers import Explainer
 from seewhy.explainers.describe import about_explainers
 from seewhy.explanation.map_store import MapStore
+from seewhy.files import check_writable, remove_leftovers
 from seewhy.metrics import METRICS, HasCurve, Metric
 
 if TYPE_CHECKING:
@@ -75,8 +75,13 @@ class Job:
             return self.plan.tables(store, self.plan.pair_limits, self.share)
         self._wait()
         if self.world > 1:
+            if Store(UnitFiles(folder)).has_units:
+                store.flush()  # what a share says of its images, also one in which nothing could be measured
+            self._wait()
             store = Store(UnitFiles(folder))  # has the units of all processes
         if not store.has_units:  # nothing could be measured, and nothing is written
+            if self.rank == 0:
+                forget(folder)
             return self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
         if self.rank == 0:
             now = replace(manifest, wall_seconds=time() - start)
@@ -95,8 +100,9 @@ class Job:
         manifest, error = self._manifest(details), ""
         if self.rank == 0:
             try:
-                _check_folder(folder)
+                check_writable(folder)
                 manifest.joined(folder)
+                remove_leftovers(folder, below=True)
             except SeewhyError as mistake:
                 error = str(mistake)
         if self.fabric:
@@ -122,7 +128,7 @@ class Job:
             if self.rank:
                 raise ShareError(f"process {self.rank}: {error}") from None
             raise
-        if store.has_units or self.world > 1 or self.shard:
+        if store.has_units or self.shard:
             store.flush()
         return store
 
@@ -178,12 +184,3 @@ def describe_metric(metric: Metric, limit: int | None) -> AboutMetric:
         axes=list(metric.axes) if isinstance(metric, HasCurve) else None,
         limit=limit,
     )
-
-
-def _check_folder(folder: Path) -> None:
-    """SeewhyError, before anything is measured, where nothing can be written."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise SeewhyError(f"cannot write to {folder}: {existing} is a file")
-    if not access(existing, W_OK):
-        raise SeewhyError(f"cannot write to {folder}: no permission for {existing}")

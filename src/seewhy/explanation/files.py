@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from seewhy.explanation.explain import Explanation, explain_targets, predict
 from seewhy.explanation.prepare import prepare
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
-from seewhy.files import staged
+from seewhy.files import staged, write_atomically, write_text
 
 
 class Seen(NamedTuple):
@@ -73,7 +74,7 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
     with staged(folder) as staging:
         entries = [entry for group in pictures for entry in _write_picture(staging, group, names)]
         manifest = {**details, "schema": 1, **environment(), "explanations": entries}
-        (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+        write_text(staging / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         files = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == "manifest.json", name))
     return [Path(folder) / name for name in files]
 
@@ -89,7 +90,7 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
         entry = {"picture": e.name, "explainer": e.explainer, "target": e.target, "class": e.class_name}
         entries.append({**entry, "probability": e.probability, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
     if len(explanations) > 1:
-        comparison(explanations).save(folder / f"{picture}.sheet.png")
+        write_atomically(folder / f"{picture}.sheet.png", partial(comparison(explanations).save, format="PNG"))
     return entries
 
 

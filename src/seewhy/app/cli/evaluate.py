@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
+from seewhy.app.cli.stop import Stopped, going_on_in
+from seewhy.app.cli.workers import OTHER_ENDED, are_started_from_outside, is_worker, work
 
 
 def evaluate(
@@ -72,15 +74,18 @@ def evaluate(
     from seewhy.classifier.load import load, on_device, parse_options
     from seewhy.data.named import dataset as named_dataset
     from seewhy.evaluation import scoreboard
-    from seewhy.evaluation.devices import processes
+    from seewhy.evaluation.devices import check_processes, processes
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
 
     images, limits = _limits(limit or [])
     share = _shard(shard)
+    check_processes(devices, nodes, device, out)
+    if devices > 1 and not are_started_from_outside() and out is not None:
+        work(devices, out)
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
-    with _one_voice(fabric, out):
+    with going_on_in(out), _one_voice(fabric, out):
         classifier = on_device(
             load(model, weights=weights, classes=classes, options=parse_options(model_option or [])),
             str(fabric.device) if fabric else device,
@@ -145,15 +150,17 @@ def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
     first = fabric is None or fabric.local_rank == 0
     try:
         yield
-    except KeyboardInterrupt:
+    except Stopped as stop:
         if first:
-            typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
-        raise typer.Exit(130) from None
+            raise
+        raise typer.Exit(stop.status) from None
     except ExchangeError:
+        if is_worker():
+            raise typer.Exit(OTHER_ENDED) from None
         raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
     except SeewhyError as error:
         leave_group()
-        if first or isinstance(error, ShareError):
+        if first or is_worker() or isinstance(error, ShareError):
             raise
         raise typer.Exit(2) from None
     leave_group()
@@ -164,8 +171,8 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     i, _, n = text.partition("/")
-    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
-        raise SeewhyError(f"--shard takes I/N with I from 1 to N, such as 2/8; not {text}")
+    if not (_is_count(i) and _is_count(n) and 1 <= int(i) <= int(n)):
+        raise SeewhyError(f"--shard takes I/N with I from 1 to N, such as 2/8; not {text[:80]}")
     return int(i), int(n)
 
 
@@ -173,7 +180,13 @@ def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
     """``["200", "r_srg=5"]``: how many images, and how many for the slow ones."""
     numbers = {name: number for name, _, number in (text.rpartition("=") for text in texts)}
     for name, number in numbers.items():
-        if not number.isdecimal() or int(number) < (0 if "/" in name else 1):
-            raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {name}{'=' * bool(name)}{number}")
+        if not _is_count(number) or int(number) < (0 if "/" in name else 1):
+            wrong = f"{name}{'=' * bool(name)}{number}"
+            raise SeewhyError(f"--limit takes a number from 1 to 999999999, or NAME=NUMBER; not {wrong[:80]}")
     images = numbers.pop("", None)
     return None if images is None else int(images), {name: int(number) for name, number in numbers.items()}
+
+
+def _is_count(text: str) -> bool:
+    """Is it a number of things, and not beyond reason?"""
+    return text.isdecimal() and len(text) < 10

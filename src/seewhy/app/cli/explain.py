@@ -10,6 +10,7 @@ import typer
 from seewhy.app.choose import choose
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import progress_bar
+from seewhy.app.cli.stop import going_on_in
 from seewhy.options import pairs
 
 if TYPE_CHECKING:
@@ -58,11 +59,7 @@ def explain(
                         typer.echo(f"{seen.file}: {e.caption}, {e.explainer}")
                 yield done
 
-    try:
-        with resumable(out, classifier, methods) as kept:
-            written = write(out, explained(kept), details)
-    except KeyboardInterrupt:
-        typer.echo(f"seewhy: stopped; the same command goes on in {out}", err=True)
-        raise typer.Exit(130) from None
+    with going_on_in(out), resumable(out, classifier, methods) as kept:
+        written = write(out, explained(kept), details)
     if not quiet:
         typer.echo(f"{len(written)} files in {out}")

@@ -3,8 +3,11 @@
 The files of the commands import torch and the like inside their functions, so that ``seewhy --help`` is there at once.
 """
 
+import os
 import sys
-from typing import Annotated
+from contextlib import suppress
+from errno import EPIPE
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,6 +17,8 @@ from seewhy.app.cli.explain import explain
 from seewhy.app.cli.list import list_
 from seewhy.app.cli.memory import keep_freed
 from seewhy.app.cli.report import report
+from seewhy.app.cli.stop import Stopped, stoppable
+from seewhy.app.cli.workers import follow_parent, is_worker
 from seewhy.errors import SeewhyError
 
 app = typer.Typer(
@@ -41,8 +46,34 @@ def version(
 def main() -> None:
     """Run the command; a mistake of the user's is one line on stderr and status 2."""
     keep_freed()
+    follow_parent()
     try:
-        app(prog_name="seewhy")
+        with stoppable():
+            app(prog_name="seewhy")
     except SeewhyError as error:
-        typer.echo(f"seewhy: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+        _end(2, " ".join(str(error).split()))
+    except Stopped as stop:
+        where = f"; the same command goes on in {stop.folder}" if stop.folder else ""
+        _end(stop.status, "" if is_worker() else f"stopped{where}")  # of several processes, the first one says it
+    except OSError as error:  # no code of ours has foreseen it: a disk, a pipe or a table of open files is full
+        if error.errno is None:
+            raise  # no error of the system
+        what = f"use {error.filename}" if error.filename else "write to the output"
+        _end(2, f"cannot {what}: {error.strerror}")
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else int(end.code is not None), "")
+
+
+def _end(status: int, line: str) -> NoReturn:
+    """End with a status and a line on stderr. What is printed must arrive: a full disk is a mistake here too."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again when it ends
+        if error.errno != EPIPE:  # as of seewhy list | head: whoever reads has read enough
+            status, line = 2, f"cannot write to the output: {error.strerror}"
+    with suppress(OSError):
+        if line:
+            typer.echo(f"seewhy: {line}", err=True)
+    sys.exit(status)
