@@ -101,9 +101,7 @@ def test_shards_in_which_nothing_can_be_measured_leave_nothing_when_they_are_joi
     nothing = Pictures(broken=tuple(range(N)))
     for i in (1, 2):
         assert len(measured(tmp_path / "run", nothing, shard=(i, 2)).frame) == 0
-    with pytest.raises(
-        SeewhyError, match=r"^nothing could be evaluated: 11 failures, the first of image 0"
-    ):
+    with pytest.raises(SeewhyError, match=r"^nothing could be evaluated: 11 failures, the first of image 0"):
         measured(tmp_path / "run", nothing, join=True)
     assert list(tmp_path.iterdir()) == []
 

@@ -75,14 +75,16 @@ class Job:
             return self.plan.tables(store, self.plan.pair_limits, self.share)
         self._wait()
         if self.world > 1:
-            if Store(UnitFiles(folder)).has_units:
+            measured = Store(UnitFiles(folder)).has_units  # by any process
+            if measured:
                 store.flush()  # what a share says of its images, also one in which nothing could be measured
             self._wait()
-            store = Store(UnitFiles(folder))  # has the units of all processes
-        if not store.has_units:  # nothing could be measured, and nothing is written
+            store = Store(UnitFiles(folder)) if measured else store
+        if not store.has_units:  # nothing could be measured, and nothing is left
+            found = self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
             if self.rank == 0:
                 forget(folder)
-            return self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
+            return found
         if self.rank == 0:
             now = replace(manifest, wall_seconds=time() - start)
             found = finish(folder, now, lambda whole: self.plan.tables(store, whole.limits, self.plan.batches))
