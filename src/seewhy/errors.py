@@ -1,5 +1,7 @@
 """The one exception that a user is meant to read."""
 
+from math import log10
+
 from seewhy.text import printable
 
 MAX_CAUSE_LENGTH = 200
@@ -53,3 +55,8 @@ def one_line(text: str) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most - 1 - most * 2 // 3) :]}"
+
+
+def short_number(number: int) -> str:
+    """A whole number for a message; a long one as a power of ten."""
+    return str(number) if abs(number) < 10**12 else f"{'-' * (number < 0)}10^{int(log10(abs(number)))}"

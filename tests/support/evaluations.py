@@ -74,6 +74,24 @@ class Watched:
         return images.mean(1)
 
 
+class Others:
+    """Stands for Lightning Fabric in one of two processes: what the first one tells reaches the second."""
+
+    world_size = 2
+
+    def __init__(self, rank: int, told: list[str]) -> None:
+        self.global_rank = self.local_rank = rank
+        self.told, self.device, self.barriers = told, torch.device("cpu"), 0
+
+    def broadcast(self, message: str) -> str:
+        if self.global_rank == 0:
+            self.told.append(message)
+        return self.told[-1]
+
+    def barrier(self) -> None:
+        self.barriers += 1
+
+
 CNN: Classifier = TINY["cnn"]()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 T = TypeVar("T")
-MAX_THREADS = 1_024
-"""Of PyTorch on the CPU; no machine has more cores, and the system may end a process that asks for millions."""
+MAX_THREADS = max(64, 4 * (cpu_count() or 1))
+"""More take no work from each other, and each takes memory."""
 
 
 class Row(NamedTuple):

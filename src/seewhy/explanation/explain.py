@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from seewhy.explainers import explainer as build
 from seewhy.explainers.base import maps_of_classes
 from seewhy.explanation import overlay
 from seewhy.explanation.prepare import Picture, prepare
-from seewhy.files import write_atomically
+from seewhy.files import safely, write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +62,14 @@ class Explanation:
         path = Path(path)
         if not path.parent.is_dir():
             raise SeewhyError(f"cannot write {path}: there is no folder {path.parent}")
-        content, kind = BytesIO(), Image.registered_extensions().get(path.suffix.lower(), "")
-        if path.suffix == ".npy":
-            np.save(content, self.map.numpy())
-        elif kind in Image.SAVE:
-            self.overlay().save(content, kind)
-        else:
+        kind = Image.registered_extensions().get(path.suffix.lower(), "")
+        if path.suffix != ".npy" and kind not in Image.SAVE:
             raise SeewhyError(f"cannot write {path}: name it .png for the overlay or .npy for the raw map")
-        try:
-            write_atomically(path, lambda part: part.write_bytes(content.getvalue()))
-        except OSError as error:
-            raise SeewhyError(f"cannot write {path}: {error.strerror or error}") from None
+        with safely(path):
+            if path.suffix == ".npy":
+                write_atomically(path, lambda content: np.save(content, self.map.numpy()))
+            else:
+                write_atomically(path, partial(self.overlay().save, format=kind))
 
     def _repr_png_(self) -> bytes:
         content = BytesIO()

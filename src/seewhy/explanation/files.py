@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from seewhy.explanation.explain import Explanation, explain_targets, predict
 from seewhy.explanation.prepare import prepare
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
-from seewhy.files import staged
+from seewhy.files import staged, write_atomically, write_text
 
 
 class Seen(NamedTuple):
@@ -84,7 +85,7 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
     with staged(folder) as staging:
         entries = [entry for group in pictures for entry in _write_picture(staging, group, names)]
         manifest = {**details, "schema": 1, **environment(), "explanations": entries}
-        (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+        write_text(staging / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         files = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == "manifest.json", name))
     return [Path(folder) / name for name in files]
 
@@ -104,7 +105,7 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
             entry |= {"class": e.class_name, "probability": e.probability}
         entries.append({**entry, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
     if len(explanations) > 1:
-        comparison(explanations).save(folder / f"{picture}.sheet.png")
+        write_atomically(folder / f"{picture}.sheet.png", partial(comparison(explanations).save, format="PNG"))
     return entries
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
+from seewhy.app.cli.stop import Stopped, going_on_in
 from seewhy.app.cli.terminal import say
+from seewhy.app.cli.workers import OTHER_ENDED, are_started_from_outside, is_worker, work
 
 
 def evaluate(
@@ -80,7 +82,7 @@ def evaluate(
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
     from seewhy.evaluation import scoreboard
-    from seewhy.evaluation.devices import processes
+    from seewhy.evaluation.devices import check_processes, processes
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
     from seewhy.explainers.describe import layer_of
@@ -88,9 +90,12 @@ def evaluate(
     warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     images, limits = _limits(limit or [])
     share = _shard(shard)
+    check_processes(devices, nodes, device, out)
+    if devices > 1 and not are_started_from_outside() and out is not None:
+        work(devices, out)
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
-    with _one_voice(fabric, out):
+    with going_on_in(out), _one_voice(fabric, out):
         classifier = on_device(
             load(model, weights=weights, classes=classes, options=parse_options(model_option or [])),
             str(fabric.device) if fabric else device,
@@ -155,15 +160,17 @@ def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
     first = fabric is None or fabric.local_rank == 0
     try:
         yield
-    except KeyboardInterrupt:
+    except Stopped as stop:
         if first:
-            say(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
-        raise typer.Exit(130) from None
+            raise
+        raise typer.Exit(stop.status) from None
     except ExchangeError:
+        if is_worker():
+            raise typer.Exit(OTHER_ENDED) from None
         raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
     except SeewhyError as error:
         leave_group()
-        if first or isinstance(error, ShareError):
+        if first or is_worker() or isinstance(error, ShareError):
             raise
         raise typer.Exit(2) from None
     leave_group()

@@ -11,6 +11,7 @@ import typer
 from seewhy.app.choose import choose
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import progress_bar
+from seewhy.app.cli.stop import going_on_in
 from seewhy.app.cli.terminal import say
 from seewhy.options import pairs
 
@@ -73,11 +74,7 @@ def explain(
                         say(f"{seen.file}: {e.caption}, {e.explainer}")
                 yield done
 
-    try:
-        with resumable(out, classifier, methods) as kept:
-            written = write(out, explained(kept), details)
-    except KeyboardInterrupt:
-        say(f"seewhy: stopped; the same command goes on in {out}", err=True)
-        raise typer.Exit(130) from None
+    with going_on_in(out), resumable(out, classifier, methods) as kept:
+        written = write(out, explained(kept), details)
     if not quiet:
         say(f"{len(written)} files in {out}")
