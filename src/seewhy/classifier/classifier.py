@@ -3,7 +3,6 @@
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 
 from seewhy.classifier import borrow, checks, probe, replay
 from seewhy.classifier.borrow import Captured, frozen
-from seewhy.classifier.precision import Precision, computing
+from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
+from seewhy.classifier.turns import found_once, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, View
 from seewhy.errors import SeewhyError
@@ -86,8 +86,34 @@ class Classifier:
     # -- from images to logits, probabilities and embeddings -------------------------------------------------------
 
     def logits(self, images: Images) -> Logits:
-        """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
-        return self._logits_in(self.module(self.normalize(images)), len(images)).to(images.dtype)
+        """(n, k) scores before softmax or sigmoid, in eval mode; gradients attached if grad is on.
+
+        A network in which images of a batch change each other's logits (see ``mixes_images``) gets one image at a time.
+        """
+        with borrow.evaluating(self.module):
+            parts = images.split(1) if self.mixes_images(images) else [images]
+            logits = [self._logits_in(borrow.run(self.module, self.normalize(part)), len(part)) for part in parts]
+        return torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
+
+    def mixes_images(self, images: Images) -> bool:
+        """Do the logits of an image depend on the other images of its batch?
+
+        They do where a network uses statistics of the batch in eval mode, as batch normalization without running statistics
+        does. It is tried once for each classifier, as soon as there are several images. SeewhyError where such a network
+        refuses an image alone, so that no image has logits of its own.
+        """
+        return len(images) > 1 and self._mixes_rows(images[:1])
+
+    def _mixes_rows(self, image: Images) -> bool:
+        """Would the logits of the image depend on another one beside it?"""
+        kept = self.__dict__
+        if "_mixes" not in kept:
+            with frozen(self.module), torch.no_grad():
+                mixes = probe.mixes_rows(self.module, self.normalize(image.detach()))
+            if mixes is None:  # it could not be tried: the next time it may
+                return False
+            kept["_mixes"] = mixes
+        return bool(kept["_mixes"])
 
     @contextmanager
     def running(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
@@ -110,17 +136,19 @@ class Classifier:
         """
         return images.contiguous(memory_format=self._fastest_layout)
 
-    @cached_property
+    @found_once
     def _fastest_layout(self) -> torch.memory_format:
         """Channels last, unless the module needs contiguous tensors, because it calls ``view`` or counts strides."""
         image = self._probe_image
-        try:
-            with frozen(self.module), torch.no_grad():
-                expected = borrow.logits_in(self.module(image))
+        with frozen(self.module), torch.no_grad():
+            expected = borrow.logits_in(borrow.run(self.module, image))  # what fails here has nothing to do with the layout
+            try:
                 with computing(self.module, "fp32", channels_last=True):
-                    found = borrow.logits_in(self.module(image.contiguous(memory_format=torch.channels_last)))
-        except RuntimeError:
-            return torch.contiguous_format
+                    found = borrow.logits_in(borrow.run(self.module, image.contiguous(memory_format=torch.channels_last)))
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise  # there may be enough the next time: nothing was found that may be kept
+                return torch.contiguous_format
         differ = (found - expected).abs().max() > 1e3 * torch.finfo(found.dtype).eps * expected.abs().max()
         return torch.contiguous_format if differ else torch.channels_last
 
@@ -137,6 +165,8 @@ class Classifier:
 
     def embed(self, images: Images) -> Embeddings:
         """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
+        if self.mixes_images(images):
+            return torch.cat([self.embed(image) for image in images.split(1)])
         if self.head is None:
             with self.capture(self.layer) as outputs:
                 self.logits(images)
@@ -174,6 +204,9 @@ class Classifier:
 
     def record(self, images: Images, layer: str) -> tuple[Recording, Logits]:
         """One forward pass: its recording up to ``layer``, for ``run_from``, and its logits."""
+        if self._mixes_rows(images[:1]) and len(images) > 1:
+            kind = type(self.module).__name__
+            raise SeewhyError(f"images of a batch change each other's logits in {kind}: record one image at a time")
         with frozen(self.module):
             recorded, output = replay.record(self.module, layer, self.normalize(images))
         return recorded, self._logits_in(output, len(images))
@@ -187,6 +220,8 @@ class Classifier:
         repeat, rest = divmod(len(features), len(recorded.features))
         if rest or not repeat or len(images) != recorded.n:
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
+        if repeat > 1 and self._mixes_rows(images[:1]):
+            return torch.cat([self.run_from(recorded, row, images) for row in features.split(len(recorded.features))])
         with frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
         return self._logits_in(output, repeat * recorded.n)
@@ -199,7 +234,7 @@ class Classifier:
         size = self.input_size if images is None else (images.shape[-2], images.shape[-1])
         return probe.to_grid(features, size, self._n_prefix_tokens)
 
-    @cached_property
+    @found_once
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
@@ -221,7 +256,7 @@ class Classifier:
             )
         return self.layer if name is None else name
 
-    @cached_property
+    @found_once
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
         return probe.find_heads(self.module, self._probe_image)
@@ -236,28 +271,28 @@ class Classifier:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
 
-    @cached_property
+    @found_once
     def _last_layers(self) -> tuple[str, ...]:
         """The layers that make the logits, or what becomes the logits; they stay exact in bfloat16."""
         return probe.find_last_layers(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
         return probe.find_class_maps(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
         return probe.spatial_layers(self.module, self._probe_image, self._n_prefix_tokens)
 
-    @cached_property
+    @found_once
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:
             return len(self.classes)
         with frozen(self.module), torch.no_grad():
-            return self._logits_in(self.module(self._probe_image), 1).shape[1]
+            return self._logits_in(borrow.run(self.module, self._probe_image), 1).shape[1]
 
     @property
     def _n_prefix_tokens(self) -> int | None:
@@ -265,7 +300,8 @@ class Classifier:
 
     def to_device(self, images: Tensor) -> Tensor:
         """The images on the network's device, in its floating-point type."""
-        like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
+        with turn(self.module):  # another thread may compute in another type
+            like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
         return images if like is None else images.to(like)
 
     @property
