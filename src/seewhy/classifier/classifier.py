@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from operator import index
 from typing import Annotated, Literal, SupportsIndex
 
@@ -28,8 +27,9 @@ from seewhy.classifier.outputs import (
     must_suit,
     named_as_features,
 )
-from seewhy.classifier.precision import Precision, computing
+from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
+from seewhy.classifier.turns import found_once, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError
@@ -119,10 +119,40 @@ class Classifier:
     # -- from images to logits, probabilities and embeddings -------------------------------------------------------
 
     def logits(self, images: Images) -> Logits:
-        """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
+        """(n, k) scores before softmax or sigmoid, in eval mode; gradients attached if grad is on.
+
+        A network in which images of a batch change each other's logits (see ``mixes_images``) gets one image at a time.
+        """
+        with borrow.evaluating(self.module):
+            parts = images.split(1) if self.mixes_images(images) else [images]
+            logits = [self._logits_of_pass(part) for part in parts]
+        return torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
+
+    def _logits_of_pass(self, images: Images) -> Logits:
+        """The logits of one forward pass."""
         with self._watched() as watch:
-            output = self.module(self.normalize(images))
-        return self._logits_in(output, len(images), watch).to(images.dtype)
+            output = borrow.run(self.module, self.normalize(images))
+        return self._logits_in(output, len(images), watch)
+
+    def mixes_images(self, images: Images) -> bool:
+        """Do the logits of an image depend on the other images of its batch?
+
+        They do where a network uses statistics of the batch in eval mode, as batch normalization without running statistics
+        does. It is tried once for each classifier, as soon as there are several images. SeewhyError where such a network
+        refuses an image alone, so that no image has logits of its own.
+        """
+        return len(images) > 1 and self._mixes_rows(images[:1])
+
+    def _mixes_rows(self, image: Images) -> bool:
+        """Would the logits of the image depend on another one beside it?"""
+        kept = self.__dict__
+        if "_mixes" not in kept:
+            with frozen(self.module), torch.no_grad():
+                mixes = probe.mixes_rows(self.module, self.normalize(image.detach()))
+            if mixes is None:  # it could not be tried: the next time it may
+                return False
+            kept["_mixes"] = mixes
+        return bool(kept["_mixes"])
 
     @contextmanager
     def running(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
@@ -146,17 +176,19 @@ class Classifier:
         """
         return images.contiguous(memory_format=self._fastest_layout)
 
-    @cached_property
+    @found_once
     def _fastest_layout(self) -> torch.memory_format:
         """Channels last, unless the module needs contiguous tensors, because it calls ``view`` or counts strides."""
         image = self._probe_image
-        try:
-            with frozen(self.module), torch.no_grad():
-                expected = borrow.logits_in(self.module(image))
+        with frozen(self.module), torch.no_grad():
+            expected = borrow.logits_in(borrow.run(self.module, image))  # what fails here has nothing to do with the layout
+            try:
                 with computing(self.module, "fp32", channels_last=True):
-                    found = borrow.logits_in(self.module(image.contiguous(memory_format=torch.channels_last)))
-        except RuntimeError:
-            return torch.contiguous_format
+                    found = borrow.logits_in(borrow.run(self.module, image.contiguous(memory_format=torch.channels_last)))
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise  # there may be enough the next time: nothing was found that may be kept
+                return torch.contiguous_format
         differ = (found - expected).abs().max() > 1e3 * torch.finfo(found.dtype).eps * expected.abs().max()
         return torch.contiguous_format if differ else torch.channels_last
 
@@ -183,6 +215,8 @@ class Classifier:
 
     def embed(self, images: Images) -> Embeddings:
         """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
+        if self.mixes_images(images):
+            return torch.cat([self.embed(image) for image in images.split(1)])
         if self.head is None:
             with self.capture(self.layer) as outputs:
                 self.logits(images)
@@ -221,7 +255,7 @@ class Classifier:
         """What the network returns, and what is explained."""
         return self._ending[1]
 
-    @cached_property
+    @found_once
     def _ending(self) -> tuple[Ending | None, str]:
         """How the network ends, and that in words; a warning, once, where it does not return logits."""
         declared = self.outputs if self.outputs in ("logits", "values") else None
@@ -242,7 +276,7 @@ class Classifier:
         images = torch.cat([self._probe_image, self._probe_image / 2])
         with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
             with Watch() as watch:
-                output = self.module(images)
+                output = borrow.run(self.module, images)
             if self.outputs is None and named_as_features(output):
                 return "values", IN_WORDS["values"]
             answer = self._answer_in(output, len(images))
@@ -251,7 +285,9 @@ class Classifier:
                 return ending, IN_WORDS[ending]
             if not are_within_one(answer):
                 return ending, IN_WORDS[ending]
-            wild = torch.cat([answer, *(self._answer_in(self.module(images * far), len(images)) for far in (-3, 30))])
+            wild = torch.cat(
+                [answer, *(self._answer_in(borrow.run(self.module, images * far), len(images)) for far in (-3, 30))]
+            )
         if not are_within_one(wild) or (wild.amax(0) - wild.amin(0)).amax() < LEAST_CHANGE:
             return ending, IN_WORDS[ending]
         said = 'numbers in [0, 1] alone, which are taken for logits: say outputs="logits", "probabilities" or "values"'
@@ -292,6 +328,9 @@ class Classifier:
 
     def record(self, images: Images, layer: str) -> tuple[Recording, Logits]:
         """One forward pass: its recording up to ``layer``, for ``run_from``, and its logits."""
+        if self._mixes_rows(images[:1]) and len(images) > 1:
+            kind = type(self.module).__name__
+            raise SeewhyError(f"images of a batch change each other's logits in {kind}: record one image at a time")
         with self._watched() as watch, frozen(self.module):
             recorded, output = replay.record(self.module, layer, self.normalize(images))
         return recorded, self._logits_in(output, len(images), watch)
@@ -305,6 +344,8 @@ class Classifier:
         repeat, rest = divmod(len(features), len(recorded.features))
         if rest or not repeat or len(images) != recorded.n:
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
+        if repeat > 1 and self._mixes_rows(images[:1]):
+            return torch.cat([self.run_from(recorded, row, images) for row in features.split(len(recorded.features))])
         with self._watched() as watch, frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
         return self._logits_in(output, repeat * recorded.n, watch)
@@ -317,7 +358,7 @@ class Classifier:
         size = self.input_size if images is None else (images.shape[-2], images.shape[-1])
         return probe.to_grid(features, size, self._n_prefix_tokens)
 
-    @cached_property
+    @found_once
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
@@ -339,18 +380,18 @@ class Classifier:
             )
         return self.layer if name is None else name
 
-    @cached_property
+    @found_once
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
         return () if self._ends_in_function else probe.find_heads(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def _ends_in_function(self) -> bool:
         """Is a softmax or a sigmoid at the network's end a part of what is explained, by the word of ``outputs``?"""
         if self.outputs != "logits" and not self.returns_values:
             return False
         with frozen(self.module), torch.no_grad(), Watch() as watch:
-            answer = self._answer_in(self.module(self._probe_image), 1)
+            answer = self._answer_in(borrow.run(self.module, self._probe_image), 1)
         return logits_behind(answer, watch.calls) is not None
 
     @property
@@ -363,28 +404,28 @@ class Classifier:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
 
-    @cached_property
+    @found_once
     def _last_layers(self) -> tuple[str, ...]:
         """The layers that make the logits, or what becomes the logits; they stay exact in bfloat16."""
         return probe.find_last_layers(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
         return None if self._ends_in_function else probe.find_class_maps(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
         return probe.spatial_layers(self.module, self._probe_image, self._n_prefix_tokens)
 
-    @cached_property
+    @found_once
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:
             return len(self.classes)
-        with self._watched() as watch, frozen(self.module), torch.no_grad():
-            return self._logits_in(self.module(self._probe_image), 1, watch).shape[1]
+        with frozen(self.module), torch.no_grad(), self._watched() as watch:
+            return self._logits_in(borrow.run(self.module, self._probe_image), 1, watch).shape[1]
 
     @property
     def _n_prefix_tokens(self) -> int | None:
@@ -392,7 +433,8 @@ class Classifier:
 
     def to_device(self, images: Tensor) -> Tensor:
         """The images on the network's device, in its floating-point type."""
-        like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
+        with turn(self.module):  # another thread may compute in another type
+            like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
         return images if like is None else images.to(like)
 
     @property
