@@ -60,6 +60,7 @@ def test_lines_are_written_by_one_function_alone() -> None:
     ]
     assert found == [
         "list.py: typer.echo(json.dumps(entries, indent=2))",
+        "main.py: typer.echo(context.get_help())",
         "terminal.py: typer.echo(printable(str(line)), err=err)",
     ]
 

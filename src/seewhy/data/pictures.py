@@ -24,24 +24,37 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".dcm")
 
 
-CropMode = Literal["center", "squash"]
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+CropMode = Literal["center", "squash", "border", "corner", "first"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Recipe = Literal["timm", "transformers", "transformers_pil", "paddle"]
 
 
 class View(NamedTuple):
     """What a network sees of a picture.
 
+    A picture is resized to a box, or so that the box is covered or holds it. Then the middle of ``size`` pixels is cut out.
+    Where the resized picture is smaller, pixels of one color are put around it.
+
     size           (height, width) in pixels
-    crop           part of the shorter side that is kept, in (0, 1]
-    crop_mode      "center": resize to size / crop at the shorter side, crop in the middle; "squash": resize both sides
-                   to size / crop, crop in the middle
-    interpolation  "nearest", "bilinear", "bicubic" or "lanczos"
+    crop           part of the shorter side that is kept, in (0, 1]; the box is size / crop
+    crop_mode      "center": the resized picture covers the box. "squash": it is the box, whatever its shape was.
+                   "border": it fits into the box, in the middle. "corner": it fits into the box, at the upper left.
+                   "first": the middle, ``crop`` of the shorter side, is cut out of the picture and resized to the size
+    interpolation  "nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming"
+    resize         (height, width) of the box, where it is not size / crop
+    recipe         whose arithmetic. "timm": that of timm and torchvision. "transformers": sides and offsets are cut to whole
+                   pixels, and a picture is resized across, then down. "transformers_pil": as before, in the order that
+                   Pillow chooses. "paddle": as "transformers", but sides are rounded (PP-LCNet)
+    fill           the color of the pixels around the picture, in [0, 1]; black if empty
     """
 
     size: tuple[int, int]
     crop: float = 1.0
     crop_mode: str = "center"
     interpolation: str = "bilinear"
+    resize: tuple[int, int] | None = None
+    recipe: str = "timm"
+    fill: tuple[float, ...] = ()
 
 
 def read_picture(path: str | Path, white: float | None = None) -> Image.Image:
@@ -132,22 +145,67 @@ def check_size(name: str, size: tuple[int, int]) -> None:
 
 
 def as_seen(picture: Image.Image, view: View) -> Image.Image:
-    """The part of ``picture`` that the network sees, at the network's size; as timm and torchvision prepare it."""
+    """What the network sees of ``picture``, at the network's size: as its makers prepare it (see ``View``)."""
     height, width = view.size
-    resized = picture.resize(resized_size(picture.size, view), Image.Resampling[view.interpolation.upper()])
-    left, top = round((resized.width - width) / 2), round((resized.height - height) / 2)
-    return resized.crop((left, top, left + width, top + height))
+    if view.crop_mode == "first":
+        picture = picture.crop(seen_part(picture.size, view))
+    resized = _resized(picture, resized_size(picture.size, view), view)
+    left, top = cut_off(resized.size, view)
+    if not view.fill or (resized.width >= width and resized.height >= height):
+        return resized.crop((left, top, left + width, top + height))  # black where the picture does not reach
+    seen = Image.new(resized.mode, (width, height), tuple(round(255 * c) for c in view.fill))
+    seen.paste(resized, (-left, -top))
+    return seen
+
+
+def _resized(picture: Image.Image, size: tuple[int, int], view: View) -> Image.Image:
+    """The picture at (width, height) ``size``, as Pillow resizes it, or torch, with which Transformers resizes."""
+    kind = Image.Resampling[view.interpolation.upper()]
+    if view.recipe not in ("transformers", "paddle"):
+        return picture.resize(size, kind)
+    if view.interpolation != "nearest":  # the order matters where values are cut at black and white
+        return picture.resize((size[0], picture.height), kind).resize(size, kind)
+    across, down = (
+        ((np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(old / n)).astype(np.int64).clip(max=old - 1)
+        for n, old in zip(size, picture.size, strict=True)
+    )
+    return Image.fromarray(np.asarray(picture)[down[:, None], across])
+
+
+def seen_part(size: tuple[int, int], view: View) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the part of a picture of (width, height) ``size`` that ``as_seen`` resizes.
+
+    The whole picture, unless the crop comes first.
+    """
+    if view.crop_mode != "first":
+        return 0, 0, *size
+    side = int(view.crop * min(size) + EPSILON)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    return left, top, left + side, top + side
 
 
 def resized_size(size: tuple[int, int], view: View) -> tuple[int, int]:
     """(width, height) to which ``as_seen`` resizes a picture of (width, height) ``size`` before it crops."""
     height, width = view.size
-    high, wide = int(height / view.crop + EPSILON), int(width / view.crop + EPSILON)
-    if view.crop_mode == "center":
-        ratio = min(size[1] / high, size[0] / wide)
-        # timm and torchvision cut off the fraction of a side; timm rounds where the input is no square
-        high, wide = (int(s / ratio + EPSILON) if height == width else round(s / ratio) for s in (size[1], size[0]))
-    return max(wide, width), max(high, height)
+    if view.crop_mode == "first":
+        return width, height
+    high, wide = view.resize or (int(height / view.crop + EPSILON), int(width / view.crop + EPSILON))
+    if view.crop_mode != "squash":
+        fits = view.crop_mode in ("border", "corner")
+        ratio = (max if fits else min)(size[1] / high, size[0] / wide)
+        # timm and torchvision cut off the fraction of a side; timm rounds where the input is no square, or has borders
+        cut = view.recipe.startswith("transformers") or (view.recipe == "timm" and high == wide and not fits)
+        high, wide = (int(s / ratio + EPSILON) if cut else round(s / ratio) for s in (size[1], size[0]))
+    return max(wide, 1), max(high, 1)
+
+
+def cut_off(resized: tuple[int, int], view: View) -> tuple[int, int]:
+    """Pixels that ``as_seen`` cuts off at the left and at the top of the resized picture; below 0, pixels are added."""
+    spare = (resized[0] - view.size[1], resized[1] - view.size[0])
+    if view.crop_mode == "corner":
+        return max(spare[0], 0) // 2, max(spare[1], 0) // 2
+    left, top = (-(-s // 2) if s < 0 else round(s / 2) if view.recipe == "timm" else s // 2 for s in spare)
+    return left, top
 
 
 def network_input(picture: Image.Image, view: View, gray: bool) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from seewhy.explanation.explain import Explanation, explain_targets, predict
 from seewhy.explanation.prepare import prepare
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
-from seewhy.files import staged
+from seewhy.files import staged, write_atomically, write_text
 
 
 class Seen(NamedTuple):
@@ -61,13 +62,11 @@ def explain_seen(
     seen: Seen, classifier: Classifier, explainers: Mapping[str, Explainer], target: str
 ) -> list[Explanation]:  # fmt: skip
     """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``."""
-    image, name = (
-        prepare(seen.pixels if seen.pixels.is_floating_point() else seen.pixels.float() / 255, classifier)[0],
-        seen.file.name,
-    )
-    probabilities = predict(image, classifier, name)
-    targets = classes_of_targets(target, classifier, probabilities)
-    return explain_targets(image, classifier, explainers, targets, probabilities, name)
+    pixels = seen.pixels if seen.pixels.is_floating_point() else seen.pixels.float() / 255
+    image, name = prepare(pixels, classifier)[0], seen.file.name
+    scores = predict(image, classifier, name)
+    targets = classes_of_targets(target, classifier, scores)
+    return explain_targets(image, classifier, explainers, targets, scores, name)
 
 
 def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details: Mapping[str, object]) -> list[Path]:
@@ -86,7 +85,7 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
     with staged(folder) as staging:
         entries = [entry for group in pictures for entry in _write_picture(staging, group, names)]
         manifest = {**details, "schema": 1, **environment(), "explanations": entries}
-        (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+        write_text(staging / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         files = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == "manifest.json", name))
     return [Path(folder) / name for name in files]
 
@@ -99,10 +98,14 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
         stem = _free(".".join((picture, slug(e.explainer), slug(e.class_name.partition(",")[0]))), names)
         e.save(folder / f"{stem}.png")
         e.save(folder / f"{stem}.npy")
-        entry = {"picture": e.name, "explainer": e.explainer, "target": e.target, "class": e.class_name}
-        entries.append({**entry, "probability": e.probability, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
+        entry: dict[str, object] = {"picture": e.name, "explainer": e.explainer, "target": e.target}
+        if e.probability is None:
+            entry |= {"output": e.class_name, "value": e.value}
+        else:
+            entry |= {"class": e.class_name, "probability": e.probability}
+        entries.append({**entry, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
     if len(explanations) > 1:
-        comparison(explanations).save(folder / f"{picture}.sheet.png")
+        write_atomically(folder / f"{picture}.sheet.png", partial(comparison(explanations).save, format="PNG"))
     return entries
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from seewhy.classifier.checks import must_be_images
@@ -29,7 +29,7 @@ def prepare(picture: Picture, classifier: Classifier, white: float | None = None
     if isinstance(picture, str | Path):
         name, opened = Path(picture).name, read_picture(picture, white)
     elif isinstance(picture, Image.Image):
-        name, opened = "picture", picture
+        name, opened = "picture", ImageOps.exif_transpose(picture)  # upright, as a file is
     elif isinstance(picture, np.ndarray):
         known = {np.dtype(np.uint8): ((), (3,), (4,)), np.dtype(np.uint16): ((),)}
         if picture.ndim < 2 or picture.shape[2:] not in known.get(picture.dtype, ()):

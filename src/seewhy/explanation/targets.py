@@ -35,6 +35,8 @@ def class_of_target(
     match target:
         case "predicted":
             return logits.argmax(1)
+        case "second" if logits.shape[1] < 2:
+            raise SeewhyError("target second: the network has one output alone")
         case "second":
             return logits.topk(2, dim=1).indices[:, 1]
         case "least":

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.run import Run, open_run
 from seewhy.explanation import overlay
-from seewhy.files import staged
+from seewhy.files import staged, write_text
 from seewhy.report import prose, tables
 from seewhy.report.digits import place, printed, seconds
 from seewhy.report.section import Section, section
@@ -50,7 +50,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> l
     }
     with staged(out.parent) as folder:
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_text(folder / name, text)
     return [out.with_name(name) for name in texts]
 
 

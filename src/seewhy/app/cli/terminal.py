@@ -1,5 +1,6 @@
 """What the command line writes on the terminal: its own lines, harmless, and no noise of other libraries."""
 
+import codecs
 import ctypes
 import logging
 import sys
@@ -7,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
@@ -14,6 +16,9 @@ import typer
 
 from seewhy.errors import SeewhyWarning
 from seewhy.text import printable
+
+PLAIN = {"↑": "^", "↓": "v", "–": "-", "—": "-", "…": "...", "×": "x", "≈": "~", "•": "*"}
+"""Signs of this library's own for a terminal that has no others."""
 
 
 def say(line: object, err: bool = False) -> None:
@@ -63,3 +68,18 @@ def _silence_libtiff() -> None:
             handler = getattr(library, name)
             handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
             handler(None)
+
+
+def speak_plainly() -> None:
+    """Let stdout and stderr show any text: what the terminal's encoding lacks becomes a plain sign or an escape."""
+    codecs.register_error("seewhy", lambda error: (_plain(error), error.end))  # type: ignore[attr-defined]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="seewhy")
+
+
+def _plain(error: UnicodeError) -> str:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in lacking)
