@@ -63,10 +63,7 @@ def read_folders(folder: Path, classes: tuple[str, ...]) -> PictureList:
         raise SeewhyError(f"folder {folder} holds no pictures ({', '.join(SUFFIXES)}), folders of them, or labels.csv")
     names = tuple(p.name for p in folders)
     if not classes and all(map(is_number, names)) and list(names) != sorted(names, key=int):
-        said = "are called by numbers, which are read as indices: if the network counts them in alphabetical order, as ImageFolder"
-        warnings.warn(
-            f"the folders in {folder} {said} of torchvision does, give the class names", SeewhyWarning, stacklevel=2
-        )
+        _say_indices(folder)
     classes = classes or (() if all(map(is_number, names)) else names)
     must_be_one_way(names, classes, f"folder {folder}")
     labels = [class_index(name, classes, f"folder {folder}:") for name in names]
@@ -74,6 +71,13 @@ def read_folders(folder: Path, classes: tuple[str, ...]) -> PictureList:
     for name, of_class, label in zip(names, folders, labels, strict=True):
         found += [Entry(f"{name}/{file.name}", file, label) for file in pictures_in(of_class)]
     return PictureList(classes, found)
+
+
+def _say_indices(folder: Path) -> None:
+    said = f"the folders in {folder} are called by numbers, which are read as indices: if the network counts them in"
+    warnings.warn(
+        f"{said} alphabetical order, as ImageFolder of torchvision does, give the class names", SeewhyWarning, stacklevel=3
+    )
 
 
 def _class_folders(folder: Path) -> list[Path]:
