@@ -5,6 +5,7 @@ from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Annotated
 
 import torch
@@ -31,7 +32,7 @@ from seewhy.classifier.precision import Precision, computing
 from seewhy.classifier.replay import Recording
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, View
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
@@ -45,7 +46,8 @@ class Classifier:
     The classifier normalizes the images itself, with ``mean`` and ``std``. So masks, baselines and metrics work on pixels.
     A network with one logit z has two classes: p = sigmoid(z), their probabilities are 1 - p and p, and their logits are
     -z/2 and z/2. The module is never changed: hooks, eval mode and frozen parameters are set for a moment and then undone.
-    From a module that ``torch.compile`` made, the classifier takes the module inside, which has the same weights.
+    Of modules that ``torch.compile`` made, here or further inside, the classifier takes the modules inside, which have the
+    same weights.
 
     Args:
         module: any network that takes (n, c, h, w). Its output may be a tensor (n, k), or a tuple, a mapping or a
@@ -80,10 +82,8 @@ class Classifier:
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        compiled = getattr(self.module, "_orig_mod", None)
-        if isinstance(compiled, nn.Module):  # the layers of a compiled module cannot be reached
-            object.__setattr__(self, "module", compiled)
-            object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.removeprefix("_orig_mod."))
+        object.__setattr__(self, "module", borrow.without_compilation(self.module))
+        object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.replace("_orig_mod.", ""))
         if isinstance(self.input_size, int) and not isinstance(self.input_size, bool):
             object.__setattr__(self, "input_size", (self.input_size, self.input_size))
         checks.must_be_network(self.module)
@@ -103,15 +103,30 @@ class Classifier:
     def check_classes(self, images: Tensor, classes: Tensor) -> None:
         """SeewhyError unless ``images`` are images in [0, 1], and ``classes`` (n, m) has several classes for each."""
         checks.must_be_images(images, len(self.mean))
+        size = (images.shape[-2], images.shape[-1])
+        if size not in self._sizes:
+            with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
+                self._run_on(images[:1])
+            self._sizes.add(size)
         checks.must_be_classes(classes, len(images), self.n_classes)
 
     # -- from images to logits, probabilities and embeddings -------------------------------------------------------
 
     def logits(self, images: Images) -> Logits:
         """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
-        with self._watched() as watch:
-            output = self.module(self.normalize(images))
-        return self._logits_in(output, len(images), watch).to(images.dtype)
+        try:
+            with self._watched() as watch:
+                output = self.module(self.normalize(images))
+        except RuntimeError as error:
+            if images.requires_grad and "requires grad" in str(error):  # a conversion to NumPy
+                raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
+            raise
+        logits = self._logits_in(output, len(images), watch).to(images.dtype)
+        return logits.detach() if self._is_quantized else logits
+
+    @cached_property
+    def _is_quantized(self) -> bool:
+        return checks.is_quantized(self.module)
 
     @contextmanager
     def running(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
@@ -181,10 +196,12 @@ class Classifier:
         return inputs[self.heads[0]]
 
     def normalize(self, images: Images) -> Images:
-        """(images - mean) / std, the input of the module."""
+        """(images - mean) / std in the type of the network's weights, the input of the module."""
         checks.must_have_channels(images, len(self.mean))
         mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
-        return (images - mean) / std
+        normalized = (images - mean) / std
+        dtype = self._dtype
+        return normalized if dtype is None else normalized.to(dtype)
 
     @property
     def returns_values(self) -> bool:
@@ -205,36 +222,61 @@ class Classifier:
         return self._ending[1]
 
     @cached_property
-    def _ending(self) -> tuple[Ending | None, str]:
-        """How the network ends, and that in words; a warning, once, where it does not return logits."""
+    def _ending(self) -> tuple[Ending | None, str, str]:
+        """How the network ends, that in words, and why it fails on the probe image, if it does.
+
+        A warning says, once, where it does not return logits.
+        """
         declared = self.outputs if self.outputs in ("logits", "values") else None
         if self.outputs is None and declares_values(self.module):
             declared = "values"
-        if declared is not None:
-            return declared, IN_WORDS[declared]
-        try:
-            ending, said = self._probed_ending()
-        except Exception:  # the network is the user's own, and may take no picture of this size
-            return None, "outputs that no probe could tell"
+        with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
+            try:
+                if declared is not None:
+                    self._run_on(self._random_image)
+                    return declared, IN_WORDS[declared], ""
+                ending, said = self._probed_ending()
+            except Exception:  # the network is the user's own: it may take another size, or one image at a time
+                failure = ""
+                try:
+                    self._run_on(self._random_image)
+                except SeewhyError as error:
+                    failure = str(error)
+                return declared, IN_WORDS[declared] if declared else "outputs that no probe could tell", failure
         if said != IN_WORDS["logits"]:
             warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
-        return ending, said
+        return ending, said, ""
+
+    @cached_property
+    def _sizes(self) -> set[tuple[int, int]]:
+        """The sizes of images on which the network has worked."""
+        return set() if self._failure else {self.input_size}
+
+    @property
+    def _failure(self) -> str:
+        """Why the network fails on the probe image; empty if it works."""
+        return self._ending[2]
+
+    def _run_on(self, images: Images) -> object:
+        """What the module returns; SeewhyError if it fails."""
+        try:
+            return self.module(self.normalize(images))
+        except Exception as error:  # the network is the user's own and may fail in any way
+            raise SeewhyError(checks.why_it_fails(self.module, images, error)) from error
 
     def _probed_ending(self) -> tuple[Ending, str]:
         """How the network ends on two images, and that in words."""
-        images = torch.cat([self._probe_image, self._probe_image / 2])
-        with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
-            with Watch() as watch:
-                output = self.module(images)
-            if self.outputs is None and named_as_features(output):
-                return "values", IN_WORDS["values"]
-            answer = self._answer_in(output, len(images))
-            ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
-            if ending != "logits":
-                return ending, IN_WORDS[ending]
-            if not are_within_one(answer):
-                return ending, IN_WORDS[ending]
-            wild = torch.cat([answer, *(self._answer_in(self.module(images * far), len(images)) for far in (-3, 30))])
+        image = self.normalize(self._random_image)
+        images = torch.cat([image, image / 2])
+        with Watch() as watch:
+            output = self.module(images)
+        if self.outputs is None and named_as_features(output):
+            return "values", IN_WORDS["values"]
+        answer = self._answer_in(output, len(images))
+        ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
+        if ending != "logits" or not are_within_one(answer):
+            return ending, IN_WORDS[ending]
+        wild = torch.cat([answer, *(self._answer_in(self.module(images * far), len(images)) for far in (-3, 30))])
         if not are_within_one(wild) or (wild.amax(0) - wild.amin(0)).amax() < LEAST_CHANGE:
             return ending, IN_WORDS[ending]
         said = 'numbers in [0, 1] alone, which are taken for logits: say outputs="logits", "probabilities" or "values"'
@@ -359,15 +401,29 @@ class Classifier:
     @cached_property
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
+        self._must_have_gradients()
         return probe.spatial_layers(self.module, self._probe_image, self._n_prefix_tokens)
+
+    def _must_have_gradients(self) -> None:
+        """SeewhyError if no gradient of the output reaches an image, with the reason where it can be told."""
+        try:
+            with frozen(self.module), torch.enable_grad():
+                image = self._probe_image.detach().requires_grad_()
+                answer = self._answer_in(self.module(image), 1)
+                found = torch.autograd.grad(answer.sum(), image, allow_unused=True) if answer.requires_grad else (None,)
+        except RuntimeError as error:  # such as a conversion to NumPy
+            raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
+        if found[0] is None:
+            raise SeewhyError(checks.NO_GRADIENTS)
 
     @cached_property
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:
             return len(self.classes)
+        image = self._probe_image
         with self._watched() as watch, frozen(self.module), torch.no_grad():
-            return self._logits_in(self.module(self._probe_image), 1, watch).shape[1]
+            return self._logits_in(self.module(image), 1, watch).shape[1]
 
     @property
     def _n_prefix_tokens(self) -> int | None:
@@ -379,11 +435,24 @@ class Classifier:
         return images if like is None else images.to(like)
 
     @property
+    def _dtype(self) -> torch.dtype | None:
+        """The floating-point type of the network's weights; None where it has none."""
+        tensors = chain(self.module.parameters(), self.module.buffers())
+        return next((t.dtype for t in tensors if t.is_floating_point()), None)
+
+    @property
+    def _random_image(self) -> Images:
+        """A random image on the network's device; always the same."""
+        generator = torch.Generator("cpu").manual_seed(0)
+        size = (1, len(self.mean), *self.input_size)
+        return self.to_device(torch.rand(size, generator=generator, dtype=torch.float32, device="cpu"))
+
+    @property
     def _probe_image(self) -> Tensor:
-        """A random image, normalized, that shows how the network works; always the same."""
-        generator = torch.Generator().manual_seed(0)
-        image = torch.rand(1, len(self.mean), *self.input_size, generator=generator, dtype=torch.float32)
-        return self.normalize(self.to_device(image))
+        """A random image, normalized, that shows how the network works. SeewhyError if the network fails on it."""
+        if self._failure:
+            raise SeewhyError(self._failure)
+        return self.normalize(self._random_image)
 
     # -- names ----------------------------------------------------------------------------------------------------
 

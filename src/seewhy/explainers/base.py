@@ -1,8 +1,9 @@
 """What every explainer promises, how a method is declared, and the registry."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from functools import wraps
 from inspect import getmembers, isfunction
 from typing import (
     Any,
@@ -21,7 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seewhy.classifier.borrow import outside_inference
+from seewhy.classifier.borrow import on_cpu_by_default, outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.errors import UnsuitedError
 from seewhy.explainers.classes import as_column, for_each
@@ -69,11 +70,23 @@ class HasPoints(Explainer, Protocol):
 
 
 def _prepared(name: str, kind: type[T]) -> type[T]:
-    """``kind`` with options that are checked, and with ``explain`` methods that also work in ``torch.inference_mode``."""
+    """``kind`` with options that are checked, and ``explain`` methods that work in ``torch.inference_mode`` and any type."""
     for key, method in getmembers(kind, isfunction):
         if key.startswith("explain"):
-            setattr(kind, key, outside_inference(method))
+            setattr(kind, key, outside_inference(_in_type_of_images(method)))
     return checking(name, kind)
+
+
+def _in_type_of_images(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: the maps have the images' type, whatever the network computes in, and no default device is in force."""
+
+    @wraps(method)
+    def run(self: object, images: Tensor, *given: object, **named: object) -> Any:
+        with on_cpu_by_default():
+            maps = method(self, images, *given, **named)
+        return maps.to(images.dtype) if isinstance(maps, Tensor) else maps
+
+    return run
 
 
 EXPLAINERS: Registry[type[Explainer]] = Registry(

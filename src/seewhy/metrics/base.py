@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, cast, dataclass_transform, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, dataclass_transform, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from seewhy.classifier.borrow import on_cpu_by_default
 from seewhy.maps import Reading
 from seewhy.metrics.case import NEEDS as NEEDS  # noqa: PLC0414 (re-exported beside the protocol)
 from seewhy.metrics.case import Case
@@ -19,6 +20,9 @@ Family = Literal["masking", "ordering", "localization", "specificity", "complexi
 Explained = Literal["label", "predicted", "any"]
 """The class that a paper explains and scores."""
 Direction = Literal["higher", "lower", "neither"]
+
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -68,8 +72,16 @@ class HasCurve(Metric, Protocol):
         ...
 
 
+def _prepared(name: str, kind: type[T]) -> type[T]:
+    """``kind`` with options that are checked, and with scores for which no default device is in force."""
+    cls: Any = kind
+    if hasattr(kind, "score"):  # what lacks it is refused by the registry
+        cls.score = on_cpu_by_default()(cls.score)
+    return checking(name, kind)
+
+
 METRICS: Registry[type[Metric]] = Registry(
-    "metric", checking, "seewhy.metrics", ("family", "higher_is_better", "range", "needs", "target", "paper", "score")
+    "metric", _prepared, "seewhy.metrics", ("family", "higher_is_better", "range", "needs", "target", "paper", "score")
 )
 
 
