@@ -4,15 +4,15 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
-from typing import Annotated
+from operator import index
+from typing import Annotated, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seewhy.classifier import borrow, checks, probe, replay
+from seewhy.classifier import borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.outputs import (
     IN_WORDS,
@@ -28,10 +28,11 @@ from seewhy.classifier.outputs import (
     must_suit,
     named_as_features,
 )
-from seewhy.classifier.precision import Precision, computing
+from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
+from seewhy.classifier.turns import found_once, turn
 from seewhy.data.class_names import find_class
-from seewhy.data.pictures import CropMode, Interpolation, View
+from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError, cause
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
@@ -57,11 +58,18 @@ class Classifier:
         classes: names of the classes, in the order of the logits; empty if unknown.
         multilabel: probabilities are sigmoids, not a softmax.
         feature_layer: the layer that CAM methods read, named as in ``module.named_modules()``; None finds it by a probe.
-        n_prefix_tokens: number of tokens before the patches (class, distillation, registers); None reads it off the network.
+        n_prefix_tokens: number of tokens before the patches (class, distillation, registers), the same for every layer;
+            None finds it for each layer by a probe.
         crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
             crop and cropped in the middle. 1 means no crop.
-        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1.
+        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1;
+            "border" and "corner" resize the longer side and put pixels of the mean color around the picture, or at its
+            right and bottom; "first" cuts the middle out before it resizes.
         interpolation: how a picture is resized.
+        channel_order: the order in which the network takes the channels. Images stay RGB, and so do ``mean`` and ``std``:
+            the classifier reverses the channels after it has normalized them.
+        resize: (height, width) to which a picture is resized before the crop, where it is not input_size / crop.
+        recipe: whose arithmetic resizes and crops a picture (see ``View``).
         outputs: what the network's numbers are: "logits"; "probabilities", of which the logits are found; "values" of a
             regression or an embedding, which are no classes and have no probabilities. None finds it by a probe.
         origins: where the value of a field came from, in a few words, by the name of the field.
@@ -78,6 +86,9 @@ class Classifier:
     crop: float = 0.875
     crop_mode: CropMode = "center"
     interpolation: Interpolation = "bilinear"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    resize: tuple[int, int] | None = None
+    recipe: Recipe = "timm"
     outputs: Outputs | None = None
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -88,12 +99,13 @@ class Classifier:
             object.__setattr__(self, "input_size", (self.input_size, self.input_size))
         checks.must_be_network(self.module)
         checks.must_be_normalization(self.mean, self.std)
-        checks.must_be_view(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        checks.must_be_view(self.view)
 
     @property
     def view(self) -> View:
         """How a picture becomes the network's input."""
-        return View(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        fill = self.mean * (3 // len(self.mean)) if self.crop_mode in ("border", "corner") else ()
+        return View(self.input_size, self.crop, self.crop_mode, self.interpolation, self.resize, self.recipe, fill)
 
     def check(self, images: Tensor, targets: Tensor) -> None:
         """SeewhyError unless ``images`` are images in [0, 1], and ``targets`` (n,) has one class for each."""
@@ -113,20 +125,51 @@ class Classifier:
     # -- from images to logits, probabilities and embeddings -------------------------------------------------------
 
     def logits(self, images: Images) -> Logits:
-        """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
+        """(n, k) scores before softmax or sigmoid, in eval mode; gradients attached if grad is on.
+
+        A network in which images of a batch change each other's logits (see ``mixes_images``) gets one image at a time.
+        """
+        with borrow.evaluating(self.module):
+            parts = images.split(1) if self.mixes_images(images) else [images]
+            logits = [self._logits_of_pass(part) for part in parts]
+        found = torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
+        return found.detach() if self._is_quantized else found
+
+    @found_once
+    def _is_quantized(self) -> bool:
+        """Has the network layers without gradients, whose graph is an empty promise?"""
+        return checks.is_quantized(self.module)
+
+    def _logits_of_pass(self, images: Images) -> Logits:
+        """The logits of one forward pass."""
         try:
             with self._watched() as watch:
-                output = self.module(self.normalize(images))
+                output = borrow.run(self.module, self.normalize(images))
         except RuntimeError as error:
             if images.requires_grad and "requires grad" in str(error):  # a conversion to NumPy
                 raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
             raise
-        logits = self._logits_in(output, len(images), watch).to(images.dtype)
-        return logits.detach() if self._is_quantized else logits
+        return self._logits_in(output, len(images), watch)
 
-    @cached_property
-    def _is_quantized(self) -> bool:
-        return checks.is_quantized(self.module)
+    def mixes_images(self, images: Images) -> bool:
+        """Do the logits of an image depend on the other images of its batch?
+
+        They do where a network uses statistics of the batch in eval mode, as batch normalization without running statistics
+        does. It is tried once for each classifier, as soon as there are several images. SeewhyError where such a network
+        refuses an image alone, so that no image has logits of its own.
+        """
+        return len(images) > 1 and self._mixes_rows(images[:1])
+
+    def _mixes_rows(self, image: Images) -> bool:
+        """Would the logits of the image depend on another one beside it?"""
+        kept = self.__dict__
+        if "_mixes" not in kept:
+            with frozen(self.module), torch.no_grad():
+                mixes = probe.mixes_rows(self.module, self.normalize(image.detach()))
+            if mixes is None:  # it could not be tried: the next time it may
+                return False
+            kept["_mixes"] = mixes
+        return bool(kept["_mixes"])
 
     @contextmanager
     def running(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
@@ -150,17 +193,19 @@ class Classifier:
         """
         return images.contiguous(memory_format=self._fastest_layout)
 
-    @cached_property
+    @found_once
     def _fastest_layout(self) -> torch.memory_format:
         """Channels last, unless the module needs contiguous tensors, because it calls ``view`` or counts strides."""
         image = self._probe_image
-        try:
-            with frozen(self.module), torch.no_grad():
-                expected = borrow.logits_in(self.module(image))
+        with frozen(self.module), torch.no_grad():
+            expected = borrow.logits_in(borrow.run(self.module, image))  # what fails here has nothing to do with the layout
+            try:
                 with computing(self.module, "fp32", channels_last=True):
-                    found = borrow.logits_in(self.module(image.contiguous(memory_format=torch.channels_last)))
-        except RuntimeError:
-            return torch.contiguous_format
+                    found = borrow.logits_in(borrow.run(self.module, image.contiguous(memory_format=torch.channels_last)))
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise  # there may be enough the next time: nothing was found that may be kept
+                return torch.contiguous_format
         differ = (found - expected).abs().max() > 1e3 * torch.finfo(found.dtype).eps * expected.abs().max()
         return torch.contiguous_format if differ else torch.channels_last
 
@@ -187,21 +232,28 @@ class Classifier:
 
     def embed(self, images: Images) -> Embeddings:
         """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
-        if self.head is None:
+        if self.mixes_images(images):
+            return torch.cat([self.embed(image) for image in images.split(1)])
+        if len(self.heads) != 1:
             with self.capture(self.layer) as outputs:
                 self.logits(images)
-            return self.as_grid(outputs[self.layer], images).mean((2, 3))
+            return self.as_grid(outputs[self.layer], images, self.layer).mean((2, 3))
         with borrow.capture_input(self.module, self.heads[0]) as inputs:
             self.logits(images)
-        return inputs[self.heads[0]]
+        return inputs[self.heads[0]].flatten(1)
 
     def normalize(self, images: Images) -> Images:
-        """(images - mean) / std in the type of the network's weights, the input of the module."""
+        """(images - mean) / std, in the module's order of channels and the type of its weights: its input."""
         checks.must_have_channels(images, len(self.mean))
         mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
-        normalized = (images - mean) / std
-        dtype = self._dtype
-        return normalized if dtype is None else normalized.to(dtype)
+        normalized, dtype = (images - mean) / std, self._dtype
+        normalized = normalized if dtype is None else normalized.to(dtype)
+        return normalized.flip(1) if self.channel_order == "bgr" else normalized
+
+    def to_pixels(self, normalized: Tensor) -> Tensor:
+        """Images (n, c, h, w) of the module's input: the inverse of ``normalize``."""
+        mean, std = (normalized.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (normalized.flip(1) if self.channel_order == "bgr" else normalized) * std + mean
 
     @property
     def returns_values(self) -> bool:
@@ -221,7 +273,7 @@ class Classifier:
         """What the network returns, and what is explained."""
         return self._ending[1]
 
-    @cached_property
+    @found_once
     def _ending(self) -> tuple[Ending | None, str, str]:
         """How the network ends, that in words, and why it fails on the probe image, if it does.
 
@@ -247,7 +299,7 @@ class Classifier:
             warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
         return ending, said, ""
 
-    @cached_property
+    @found_once
     def _sizes(self) -> set[tuple[int, int]]:
         """The sizes of images on which the network has worked."""
         return set() if self._failure else {self.input_size}
@@ -260,7 +312,7 @@ class Classifier:
     def _run_on(self, images: Images) -> object:
         """What the module returns; SeewhyError if it fails."""
         try:
-            return self.module(self.normalize(images))
+            return borrow.run(self.module, self.normalize(images))
         except Exception as error:  # the network is the user's own and may fail in any way
             raise SeewhyError(checks.why_it_fails(self.module, images, error)) from error
 
@@ -269,14 +321,15 @@ class Classifier:
         image = self.normalize(self._random_image)
         images = torch.cat([image, image / 2])
         with Watch() as watch:
-            output = self.module(images)
+            output = borrow.run(self.module, images)
         if self.outputs is None and named_as_features(output):
             return "values", IN_WORDS["values"]
         answer = self._answer_in(output, len(images))
         ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
         if ending != "logits" or not are_within_one(answer):
             return ending, IN_WORDS[ending]
-        wild = torch.cat([answer, *(self._answer_in(self.module(images * far), len(images)) for far in (-3, 30))])
+        far = [borrow.run(self.module, images * factor) for factor in (-3, 30)]
+        wild = torch.cat([answer, *(self._answer_in(output, len(images)) for output in far)])
         if not are_within_one(wild) or (wild.amax(0) - wild.amin(0)).amax() < LEAST_CHANGE:
             return ending, IN_WORDS[ending]
         said = 'numbers in [0, 1] alone, which are taken for logits: say outputs="logits", "probabilities" or "values"'
@@ -317,8 +370,11 @@ class Classifier:
 
     def record(self, images: Images, layer: str) -> tuple[Recording, Logits]:
         """One forward pass: its recording up to ``layer``, for ``run_from``, and its logits."""
+        if self._mixes_rows(images[:1]) and len(images) > 1:
+            kind = type(self.module).__name__
+            raise SeewhyError(f"images of a batch change each other's logits in {kind}: record one image at a time")
         with self._watched() as watch, frozen(self.module):
-            recorded, output = replay.record(self.module, layer, self.normalize(images))
+            recorded, output = replay.record(self.module, layer, self.normalize(images), self._image_axes)
         return recorded, self._logits_in(output, len(images), watch)
 
     def run_from(self, recorded: Recording, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
@@ -330,52 +386,72 @@ class Classifier:
         repeat, rest = divmod(len(features), len(recorded.features))
         if rest or not repeat or len(images) != recorded.n:
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
+        if repeat > 1 and self._mixes_rows(images[:1]):
+            return torch.cat([self.run_from(recorded, row, images) for row in features.split(len(recorded.features))])
         with self._watched() as watch, frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
         return self._logits_in(output, repeat * recorded.n, watch)
 
-    def as_grid(self, features: Tensor, images: Images | None = None) -> FeatureMap:
+    def as_grid(self, features: Tensor, images: Images | None = None, layer: str | None = None) -> FeatureMap:
         """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
 
-        ``images`` gives the aspect ratio if it differs from that of ``input_size``.
+        Args:
+            features: what ``layer`` returned, one row for each image.
+            images: they give the aspect ratio if it differs from that of ``input_size``.
+            layer: the layer that returned the features. Each layer has its own number of prefix tokens. None is the
+                feature layer.
+
+        Raises:
+            SeewhyError: the features have another number of rows than there are images, or no grid.
         """
         size = self.input_size if images is None else (images.shape[-2], images.shape[-1])
-        return probe.to_grid(features, size, self._n_prefix_tokens)
+        if images is not None and len(features) != len(images):
+            which = "the layer" if layer is None else f"layer {layer!r}"
+            raise SeewhyError(f"{which} has {len(features)} rows for {len(images)} images: name one that has a row for each")
+        reading = stages.by_shape(features, size, self.n_prefix_tokens)
+        if reading is None and features.ndim in (3, 4):
+            stage = self._survey.stage(self.layer if layer is None else layer)
+            reading = None if stage is None else stage.reading
+        if reading is None:
+            raise stages.no_grid(features, size, self.n_prefix_tokens or 0)
+        return reading(features, size)
 
-    @cached_property
+    @found_once
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
             return self.feature_layer
-        alive = [name for name, _, depends in self.spatial_layers if depends]
-        if not alive:
+        if (found := self._survey.layer()) is None:
             kind = type(self.module).__name__
             raise SeewhyError(f"no layer of {kind} has a grid that its output depends on; name one with feature_layer=")
-        return alive[-1]
+        return found
 
     def live_layer(self, name: str | None) -> str:
         """``name``, or the feature layer if None; SeewhyError for a layer on whose grid the output does not depend.
 
         A class-token transformer reads the class token alone after its last attention: a map made there is black.
         """
-        if name is not None and (name, False) in [(stage, depends) for stage, _, depends in self.spatial_layers]:
+        if name is None:
+            return self.layer
+        stage = self._survey.stage(name)
+        if stage is not None and not stage.living:
             raise SeewhyError(
                 f"the output does not depend on the grid of layer {name!r}, whose map is black: try {self.layer!r}"
             )
-        return self.layer if name is None else name
+        return name
 
-    @cached_property
+    @found_once
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
         return () if self._ends_in_function else probe.find_heads(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def _ends_in_function(self) -> bool:
         """Is a softmax or a sigmoid at the network's end a part of what is explained, by the word of ``outputs``?"""
         if self.outputs != "logits" and not self.returns_values:
             return False
         with frozen(self.module), torch.no_grad(), Watch() as watch:
-            answer = self._answer_in(self.module(self._probe_image), 1)
+            answer = self._answer_in(borrow.run(self.module, self._probe_image), 1)
         return logits_behind(answer, watch.calls) is not None
 
     @property
@@ -388,50 +464,57 @@ class Classifier:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
 
-    @cached_property
+    @found_once
     def _last_layers(self) -> tuple[str, ...]:
         """The layers that make the logits, or what becomes the logits; they stay exact in bfloat16."""
         return probe.find_last_layers(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
         return None if self._ends_in_function else probe.find_class_maps(self.module, self._probe_image)
 
-    @cached_property
+    @property
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
+        return [(stage.name, stage.channels, stage.living > 0) for stage in self._survey.stages]
+
+    @found_once
+    def _survey(self) -> stages.Survey:
+        """The stages of the network: eight forward passes of a picture and one backward pass, once."""
         self._must_have_gradients()
-        return probe.spatial_layers(self.module, self._probe_image, self._n_prefix_tokens)
+        return stages.survey(self.module, self._probe_image, self.n_prefix_tokens)
 
     def _must_have_gradients(self) -> None:
         """SeewhyError if no gradient of the output reaches an image, with the reason where it can be told."""
         try:
             with frozen(self.module), torch.enable_grad():
                 image = self._probe_image.detach().requires_grad_()
-                answer = self._answer_in(self.module(image), 1)
+                answer = self._answer_in(borrow.run(self.module, image), 1)
                 found = torch.autograd.grad(answer.sum(), image, allow_unused=True) if answer.requires_grad else (None,)
         except RuntimeError as error:  # such as a conversion to NumPy
             raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
         if found[0] is None:
             raise SeewhyError(checks.NO_GRADIENTS)
 
-    @cached_property
+    @found_once
+    def _image_axes(self) -> replay.Axes:
+        """Where the images are in what each module returns, found with one picture and with two."""
+        return replay.image_axes(self.module, self._probe_image)
+
+    @found_once
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:
             return len(self.classes)
         image = self._probe_image
-        with self._watched() as watch, frozen(self.module), torch.no_grad():
-            return self._logits_in(self.module(image), 1, watch).shape[1]
-
-    @property
-    def _n_prefix_tokens(self) -> int | None:
-        return self.n_prefix_tokens if self.n_prefix_tokens is not None else probe.prefix_tokens(self.module)
+        with frozen(self.module), torch.no_grad(), self._watched() as watch:
+            return self._logits_in(borrow.run(self.module, image), 1, watch).shape[1]
 
     def to_device(self, images: Tensor) -> Tensor:
         """The images on the network's device, in its floating-point type."""
-        like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
+        with turn(self.module):  # another thread may compute in another type
+            like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
         return images if like is None else images.to(like)
 
     @property
@@ -464,10 +547,16 @@ class Classifier:
             return "output" if self.n_classes == 1 else f"output {index}"
         return f"class {index}"
 
-    def class_index(self, name: int | str) -> int:
-        """Index of a class given by index or name (case and underscores do not matter); SeewhyError if there is none."""
-        text = str(name.item() if isinstance(name, Tensor) and name.numel() == 1 else name)
-        return find_class(text, self.classes, self.n_classes)
+    def class_index(self, name: SupportsIndex | str) -> int:
+        """Index of a class: an integer is an index, a text is a name or, if it is no name, an index (see ``meant``).
+
+        SeewhyError if there is no such class.
+        """
+        try:
+            given = str(name) if isinstance(name, str | bool) else index(name)  # also an integer of NumPy or a tensor
+        except TypeError:
+            given = str(name)
+        return find_class(given, self.classes, self.n_classes)
 
 
 def must_be_classifier(given: object) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
-from os import W_OK, access
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, cast
@@ -19,11 +18,12 @@ from seewhy.evaluation.pictures import Pictures
 from seewhy.evaluation.plan import Plan, PlannedBatch
 from seewhy.evaluation.question import Question
 from seewhy.evaluation.run import open_run
-from seewhy.evaluation.store import Store, UnitFiles, begin, finish
+from seewhy.evaluation.store import Store, UnitFiles, begin, finish, forget
 from seewhy.evaluation.tables import Tables
 from seewhy.explainers import Explainer
 from seewhy.explainers.describe import about_explainers, layer_of
 from seewhy.explanation.map_store import MapStore
+from seewhy.files import check_writable, remove_leftovers
 from seewhy.metrics import METRICS, HasCurve, Metric
 
 if TYPE_CHECKING:
@@ -76,9 +76,16 @@ class Job:
             return self.plan.tables(store, self.plan.pair_limits, self.share)
         self._wait()
         if self.world > 1:
-            store = Store(UnitFiles(folder))  # has the units of all processes
-        if not store.has_units:  # nothing could be measured, and nothing is written
-            return self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
+            measured = Store(UnitFiles(folder)).has_units  # by any process
+            if measured:
+                store.flush()  # what a share says of its images, also one in which nothing could be measured
+            self._wait()
+            store = Store(UnitFiles(folder)) if measured else store
+        if not store.has_units:  # nothing could be measured, and nothing is left
+            found = self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
+            if self.rank == 0:
+                forget(folder)
+            return found
         if self.rank == 0:
             now = replace(manifest, wall_seconds=time() - start)
             found = finish(folder, now, lambda whole: self.plan.tables(store, whole.limits, self.plan.batches))
@@ -96,8 +103,9 @@ class Job:
         manifest, error = self._manifest(details), ""
         if self.rank == 0:
             try:
-                _check_folder(folder)
+                check_writable(folder)
                 manifest.joined(folder)
+                remove_leftovers(folder, below=True)
             except SeewhyError as mistake:
                 error = str(mistake)
         if self.fabric:
@@ -123,7 +131,7 @@ class Job:
             if self.rank:
                 raise ShareError(f"process {self.rank}: {error}") from None
             raise
-        if store.has_units or self.world > 1 or self.shard:
+        if store.has_units or self.shard:
             store.flush()
         return store
 
@@ -179,12 +187,3 @@ def describe_metric(metric: Metric, limit: int | None) -> AboutMetric:
         axes=list(metric.axes) if isinstance(metric, HasCurve) else None,
         limit=limit,
     )
-
-
-def _check_folder(folder: Path) -> None:
-    """SeewhyError, before anything is measured, where nothing can be written."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise SeewhyError(f"cannot write to {folder}: {existing} is a file")
-    if not access(existing, W_OK):
-        raise SeewhyError(f"cannot write to {folder}: no permission for {existing}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from seewhy.explainers import explainer as build
 from seewhy.explainers.base import maps_of_classes
 from seewhy.explanation import overlay
 from seewhy.explanation.prepare import Picture, prepare
-from seewhy.files import write_atomically
+from seewhy.files import safely, write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,17 +64,14 @@ class Explanation:
         path = Path(path)
         if not path.parent.is_dir():
             raise SeewhyError(f"cannot write {path}: there is no folder {path.parent}")
-        content, kind = BytesIO(), Image.registered_extensions().get(path.suffix.lower(), "")
-        if path.suffix == ".npy":
-            np.save(content, self.map.numpy())
-        elif kind in Image.SAVE:
-            self.overlay().save(content, kind)
-        else:
+        kind = Image.registered_extensions().get(path.suffix.lower(), "")
+        if path.suffix != ".npy" and kind not in Image.SAVE:
             raise SeewhyError(f"cannot write {path}: name it .png for the overlay or .npy for the raw map")
-        try:
-            write_atomically(path, lambda part: part.write_bytes(content.getvalue()))
-        except OSError as error:
-            raise SeewhyError(f"cannot write {path}: {error.strerror or error}") from None
+        with safely(path):
+            if path.suffix == ".npy":
+                write_atomically(path, lambda content: np.save(content, self.map.numpy()))
+            else:
+                write_atomically(path, partial(self.overlay().save, format=kind))
 
     def _repr_png_(self) -> bytes:
         content = BytesIO()
@@ -87,6 +85,7 @@ def explain(
     classifier: Classifier,
     explainer: str | Explainer = "grad_cam",
     target: int | str | None = None,
+    white: int | float | None = None,
 ) -> Explanation:
     """Explain one class of one picture.
 
@@ -96,12 +95,14 @@ def explain(
         classifier: from ``seewhy.load``, or your own.
         explainer: a name ("seewhy list explainers" lists them) or an explainer with your options.
         target: a class by index or name; by default the predicted class.
+        white: the value that is white in a picture of more than 8 bits, such as 4095 of a 12-bit X-ray that is kept in 16
+            bits; by default the largest of its type. DICOM says it itself.
 
     Raises:
         SeewhyError: the picture is broken, the explainer or the class is unknown, or the network returns NaN.
     """
     must_be_classifier(classifier)
-    image, name = prepare(picture, classifier)
+    image, name = prepare(picture, classifier, None if white is None else float(white))
     scores = predict(image, classifier, name)
     wanted = int(scores.argmax()) if target is None else classifier.class_index(target)
     method = build(explainer, classifier) if isinstance(explainer, str) else explainer

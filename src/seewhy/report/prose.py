@@ -43,7 +43,7 @@ def facts(run: Run) -> dict[str, str]:
     dataset, kind, model = dict(asked.dataset), asked.classifier.get("module"), m.details.get("model")
     named = " ".join(str(part) for part in (model, f"({kind})" if kind and model else kind) if part)
     size = asked.classifier.get("input_size")
-    pixels = f"images of {' × '.join(map(str, size))} pixels" if size else ""
+    pixels = f"images of {' × '.join(map(str, size))} pixels" if isinstance(size, list) else ""
     network = [named, f"{len(m.classes)} classes" if m.classes else "", pixels]
     name = dataset.pop("name", None) or m.details.get("data")
     found = {
