@@ -1,15 +1,18 @@
 """Networks that are compiled, quantized, in another type, without gradients or not for images: a map, or the real cause."""
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 from support.command import as_users_run_it
+from support.networks import from_hugging_face
 from support.tiny_models import CHEAP, TINY, cnn
 from torch import Tensor, nn
 from torch.ao.quantization import quantize_dynamic
@@ -303,3 +306,34 @@ def test_explain_does_not_follow_a_default_device() -> None:
         found = seewhy.explain(IMAGES[0], classifier)
     assert torch.equal(found.map, expected.map)
     assert found.probability == expected.probability
+
+
+# -- a folder of Hugging Face that does not name its classes -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (None, "class 3"),
+        ({str(i): f"LABEL_{i}" for i in range(5)}, "class 3"),
+        ({"1": "a", "2": "b", "3": "c", "4": "d", "5": "e"}, "class 3"),
+        ({"0": "a", "1": "b", "2": "c", "3": "d", "4": "e"}, "d"),
+    ],
+    ids=["no id2label", "names that are none", "counted from 1", "names"],
+)
+def test_a_folder_without_names_has_as_many_classes_as_its_head(
+    names: dict[str, str] | None, expected: str, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: this test needs its models")
+    module = from_hugging_face("ResNet", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")()
+    cast(Any, module).save_pretrained(tmp_path)
+    transformers.ConvNextImageProcessor().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config = {key: value for key, value in config.items() if key not in ("id2label", "label2id")}
+    (tmp_path / "config.json").write_text(json.dumps({**config, **({"id2label": names} if names else {})}))
+    classifier = seewhy.load(f"hf/{tmp_path}")
+    assert classifier.n_classes == 5
+    assert classifier.class_name(3) == expected
+    image = classifier.normalize(torch.rand(1, 3, *classifier.input_size))
+    with torch.no_grad():
+        torch.testing.assert_close(classifier.module(image).logits, module.eval()(image).logits)

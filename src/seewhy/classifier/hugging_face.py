@@ -88,8 +88,9 @@ NO_NAME = "LABEL_"
 
 
 def _names(config: Any) -> list[str]:
-    """The names of the classes; a configuration may name some of them, or none."""
-    return [str(config.id2label.get(i, f"{NO_NAME}{i}")) for i in range(config.num_labels)]
+    """The names of the classes. A configuration may name some of them or none; of names that count from 1, none is sure."""
+    known = config.id2label if max(config.id2label, default=0) < config.num_labels else {}
+    return [str(known.get(i, f"{NO_NAME}{i}")) for i in range(config.num_labels)]
 
 
 def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any]) -> Any:

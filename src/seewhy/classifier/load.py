@@ -57,7 +57,7 @@ def load(
         classifier = _with_weights(classifier, Request(short, chosen, pretrained=False), source, weights, place, names)
     must_be_sound(classifier.module, name)
     if source != "factory":
-        usual = dict.fromkeys(VIEW_FIELDS, SOURCES.get(source, "the source {}").format(name))
+        usual = dict.fromkeys(VIEW_FIELDS, ORIGINS.get(source, "the source {}").format(name))
         classifier = replace(classifier, origins={**usual, **classifier.origins})
     if names is not None:
         names_from = f"given as {classes}" if isinstance(classes, str | Path) else "given"
@@ -66,7 +66,7 @@ def load(
     return with_view(classifier, view)
 
 
-SOURCES = {"hf": "the processor and configuration of {}", "shapes": "the built-in network {}"}
+ORIGINS = {"hf": "the processor and configuration of {}", "shapes": "the built-in network {}"}
 """Where preprocessing comes from, of the sources that do not say more."""
 
 
