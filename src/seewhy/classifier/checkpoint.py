@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from seewhy.classifier.hub_names import from_hub, hub_tensors
 from seewhy.errors import SeewhyError, cause
@@ -208,11 +207,7 @@ def _types(file: Path) -> dict[str, str]:
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """The network's parameters and buffers by name; a layer may keep other things beside them."""
-    tensors = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-    lazy = [name for name, value in tensors.items() if is_lazy(value)]
-    if lazy:
-        raise SeewhyError(f"the network has lazy layers without weights ({_listed(lazy)}): run it once on an image")
-    return tensors
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _type_fault(given: Tensor, own: Tensor, name: str) -> str:
