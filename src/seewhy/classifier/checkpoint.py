@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -283,7 +283,7 @@ def _read(path: Path, mapped: bool = False) -> list[Table]:
             content: object = load_file(path)
         else:
             unknown = _classes_in(path)
-            stand_ins = [(_Placeholder, name) for name in unknown]
+            stand_ins: list[Any] = [(_Placeholder, name) for name in unknown]
             with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins) if unknown else nullcontext():
                 warnings.simplefilter("ignore", UserWarning)  # old pickles cause warnings that the user can do nothing about
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
