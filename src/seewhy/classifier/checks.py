@@ -50,10 +50,16 @@ def must_be_view(view: View) -> None:
     for name, kinds in (("interpolation", Interpolation), ("crop_mode", CropMode), ("recipe", Recipe)):
         if getattr(view, name) not in get_args(kinds):
             raise SeewhyError(f"{name} is one of {', '.join(get_args(kinds))}; got {getattr(view, name)!r}")
-    if len(view.size) != 2 or min(view.size) < 1 or not 0 < view.crop <= 1:
+    if not _is_size(view.size) or not 0 < view.crop <= 1:
         raise SeewhyError(f"input_size {view.size} and crop {view.crop} describe no picture")
-    if view.resize is not None and (len(view.resize) != 2 or min(view.resize) < 1):
+    if view.resize is not None and not _is_size(view.resize):
         raise SeewhyError(f"resize is the height and width of a box in pixels, got {view.resize}")
+
+
+def _is_size(given: object) -> bool:
+    """Is it a height and a width in pixels?"""
+    sides = list(given) if isinstance(given, Sequence) else []
+    return len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)
 
 
 def must_be_tensors(**given: object) -> None:

@@ -10,14 +10,14 @@ import torch
 
 from seewhy.classifier.checkpoint import classes_of_head, find_weights, must_be_sound, put_weights
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.sources import MODELS, Request
+from seewhy.classifier.sources import MODELS, VIEW_FIELDS, Request
 from seewhy.data.class_names import read_class_names
 from seewhy.errors import SeewhyError
 from seewhy.options import checked, from_text, pairs
 
 CLASSIFIER_OPTIONS = (
-    "mean", "std", "size", "crop", "crop_mode", "interpolation", "multilabel", "feature_layer", "n_prefix_tokens",
-    "channel_order", "resize", "recipe",
+    "mean", "std", "size", "input_size", "crop", "crop_mode", "interpolation", "multilabel", "feature_layer",
+    "n_prefix_tokens", "channel_order", "resize", "recipe", "outputs",
 )  # fmt: skip
 """Options of the classifier; all other options but ``weights_place`` are the architecture's."""
 CLASSES_OPTION = {"timm": "num_classes", "torchvision": "num_classes", "hf": "num_labels", "factory": "num_classes"}
@@ -41,8 +41,8 @@ def load(
         classes: "imagenet", a text file with a name per line, a csv file with a column "name", or a list of names; by
             default the names that come with the source's own weights.
         options: of the preprocessing (mean, std, size, crop, crop_mode, interpolation, multilabel, feature_layer,
-            n_prefix_tokens, channel_order, resize, recipe), of the file of weights (weights_place, where the file holds
-            several networks), and of the architecture (all others, such as pad_type="same" or num_classes=10).
+            n_prefix_tokens, channel_order, resize, recipe, outputs), of the file of weights (weights_place, where the file
+            holds several networks), and of the architecture (all others, such as pad_type="same" or num_classes=10).
 
     Raises:
         SeewhyError: the name or an option is unknown, the weights do not fit or are not available, class names are wrong.
@@ -56,10 +56,18 @@ def load(
     if weights is not None:
         classifier = _with_weights(classifier, Request(short, chosen, pretrained=False), source, weights, place, names)
     must_be_sound(classifier.module, name)
+    if source != "factory":
+        usual = dict.fromkeys(VIEW_FIELDS, SOURCES.get(source, "the source {}").format(name))
+        classifier = replace(classifier, origins={**usual, **classifier.origins})
     if names is not None:
-        classifier = replace(classifier, classes=names)
+        names_from = f"given as {classes}" if isinstance(classes, str | Path) else "given"
+        classifier = replace(classifier, classes=names, origins={**classifier.origins, "classes": names_from})
     classifier.module.eval()
     return with_view(classifier, view)
+
+
+SOURCES = {"hf": "the processor and configuration of {}", "shapes": "the built-in network {}"}
+"""Where preprocessing comes from, of the sources that do not say more."""
 
 
 def _with_weights(
@@ -79,19 +87,18 @@ def _with_weights(
 
 def with_view(classifier: Classifier, view: Mapping[str, Any]) -> Classifier:
     """The classifier with other preprocessing; ``mean``, ``std`` and ``size`` may be one number or one per channel."""
-    changes = dict(view)
-    for key, n in (("mean", len(classifier.mean)), ("std", len(classifier.mean)), ("size", 2)):
+    changes = {"input_size" if key == "size" else key: value for key, value in view.items()}
+    for key, n in (("mean", len(classifier.mean)), ("std", len(classifier.mean)), ("input_size", 2)):
         if key in changes:
             changes[key] = _several(changes[key], n)
             if len(changes[key]) != n:
                 raise SeewhyError(f"{key} has {len(changes[key])} numbers; give one, or {n}: {key}={','.join(['1'] * n)}")
-    if "size" in changes:
-        changes["input_size"] = changes.pop("size")
     if "resize" in changes and changes["resize"] is not None:
         changes["resize"] = tuple(_several(changes["resize"], 2))
     elif {"input_size", "crop"} & set(changes):
         changes["resize"] = None  # a box that was given for another size or crop
-    return replace(classifier, **checked(Classifier, "the classifier", changes))
+    origins = {**classifier.origins, **dict.fromkeys(changes, "given as an option")}
+    return replace(classifier, **checked(Classifier, "the classifier", changes), origins=origins)
 
 
 def _several(value: object, n: int) -> Sequence[object]:

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Request:
     pretrained: bool = True
 
 
+VIEW_FIELDS = ("mean", "std", "input_size", "crop", "crop_mode", "interpolation", "classes", "multilabel")
+"""Fields of a classifier that sources fill."""
 MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models", group="seewhy.models")
 
 
@@ -63,16 +65,30 @@ def _timm(request: Request) -> Classifier:
     if request.pretrained:
         _must_keep_its_head(request.name, getattr(module, "num_classes", 0), given.get("num_classes"))
     config = resolve_model_data_config(module)
+    gray = len(config["mean"]) == 3 and request.options.get("in_chans") == 1
+    mean, std = ((sum(v) / 3,) if gray else tuple(v) for v in (config["mean"], config["std"]))
+    size = _height_width(request.options.get("img_size") or config["input_size"][1:])
+    tag = getattr(module, "pretrained_cfg", {})
+    known_by = ".".join(filter(None, (tag.get("architecture") or request.name, tag.get("tag"))))
+    origins = dict.fromkeys(VIEW_FIELDS, f"timm's configuration of {known_by}")
+    if "img_size" in request.options:
+        origins["input_size"] = "given as img_size"
     return Classifier(
         module,
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        input_size=tuple(config["input_size"][1:]),
+        mean=mean,
+        std=std,
+        input_size=size,
+        origins=origins,
         classes=_imagenet_names(module) if request.pretrained else (),
         crop=config["crop_pct"],
         crop_mode=config["crop_mode"] if config["crop_mode"] in ("squash", "border") else "center",
         interpolation=config["interpolation"] if config["interpolation"] != "random" else "bilinear",
     )
+
+
+def _height_width(size: Any) -> tuple[int, int]:
+    """(height, width) from one number, or from two."""
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _must_keep_its_head(name: str, n: int, pretrained: int | None) -> None:
@@ -116,10 +132,11 @@ def _torchvision(request: Request) -> Classifier:
         module,
         mean=tuple(view.mean),
         std=tuple(view.std),
-        input_size=(view.crop_size[0], view.crop_size[0]),
+        input_size=_height_width(request.options.get("image_size") or view.crop_size[0]),
         classes=tuple(weights.meta["categories"] or ()) if request.pretrained else (),
         crop=view.crop_size[0] / view.resize_size[0],
         interpolation=view.interpolation.value,
+        origins=dict.fromkeys(VIEW_FIELDS, f"torchvision's transforms of {weights}"),
     )
 
 
@@ -140,7 +157,9 @@ def _factory(request: Request) -> Classifier:
     with _working_folder_importable():
         built = _call(_find_factory(request.name), request)
     if isinstance(built, Classifier):
-        return built
+        defaults = {f.name: f.default for f in fields(Classifier) if f.name in VIEW_FIELDS}
+        own = [name for name, default in defaults.items() if getattr(built, name) != default]
+        return replace(built, origins={**dict.fromkeys(own, f"given by {request.name}"), **built.origins})
     if not isinstance(built, nn.Module):
         raise SeewhyError(f"model {request.name!r} returned a {type(built).__name__}; return a module or a Classifier")
     return Classifier(built)

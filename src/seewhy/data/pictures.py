@@ -1,6 +1,8 @@
 """A picture from a file: read safely, and seen as a classifier sees it."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,6 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from seewhy.data import depth
 from seewhy.errors import SeewhyError
 
 MAX_PIXELS = 100_000_000
@@ -16,7 +19,9 @@ MAX_ASPECT = 25
 """The longest side of a picture in shortest sides."""
 EPSILON = 1e-6
 """Undoes rounding: 224 / 0.875 is 256, not 255.99."""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+"""The formats that Pillow may open, by a file's content. With others a picture can start a program, as PostScript does."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".dcm")
 
 
 CropMode = Literal["center", "squash", "border", "corner", "first"]
@@ -52,14 +57,40 @@ class View(NamedTuple):
     fill: tuple[float, ...] = ()
 
 
-def read_picture(path: str | Path) -> Image.Image:
-    """The picture in ``path`` as 8-bit RGB, upright.
+def read_picture(path: str | Path, white: float | None = None) -> Image.Image:
+    """The picture in ``path``, upright, from 0 (black) to 255 (white): RGB of bytes, or gray numbers (mode "F").
 
-    Gray, palette, CMYK and 16-bit pictures are converted; transparent pixels are shown on white. SeewhyError for a file that
-    is missing, empty, broken or animated, or has more than MAX_PIXELS pixels. Their number is read from the header, before
-    anything is decoded.
+    Gray, palette and CMYK pictures become RGB; transparent pixels are shown on white. A gray picture of more than 8 bits
+    keeps its depth: it is mode "F", so that it can be resized before it is rounded. Color of 16 bits is rounded to 8. Color
+    profiles are not applied. DICOM is read by ``dicom.read_dicom``.
+
+    Args:
+        path: a file of one of ``FORMATS``, whatever its suffix is.
+        white: the value that is white in a picture of more than 8 bits, such as 4095 of a 12-bit X-ray; by default the
+            largest of its type, 65535. A picture of 8 bits, a PGM or PPM, a TIFF of 12 bits and DICOM say it themselves.
+
+    Raises:
+        SeewhyError: the file is missing, empty, broken or animated; it has negative numbers, or numbers without a defined
+            white; it has more than MAX_PIXELS pixels. Their number is read from the header, before anything is decoded.
     """
     path = Path(path)
+    depth.check_white(white)
+    if path.is_file() and is_dicom(path):
+        from seewhy.data.dicom import read_dicom
+
+        return read_dicom(path)
+    with opened(path) as picture:
+        said, inverted, is_deep = depth.white_of(picture), depth.is_inverted(picture), depth.is_deep_color(picture)
+        picture.load()
+        if is_deep:
+            with _open(path) as again:
+                depth.round_color(picture, depth.low_bytes(again), white)
+        return depth.on_scale(ImageOps.exif_transpose(picture), f"picture {path}", said or white, inverted)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The picture in ``path`` as the file has it, neither decoded nor upright yet; what Pillow raises becomes one line."""
     if path.is_dir():
         raise SeewhyError(f"{path} is a folder, not a picture")
     if not path.is_file():
@@ -67,17 +98,16 @@ def read_picture(path: str | Path) -> Image.Image:
     if path.stat().st_size == 0:
         raise SeewhyError(f"picture {path} is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size has a clearer message
-            with Image.open(path) as opened:
-                check_size(f"picture {path}", opened.size)
-                frames = getattr(opened, "n_frames", 1)
-                if frames > 1 and opened.format != "MPO":  # a camera's MPO holds previews of the same picture
-                    raise SeewhyError(f"picture {path} has {frames} frames; save the one to explain as a still picture")
-                opened.load()
-                return as_rgb(ImageOps.exif_transpose(opened), f"picture {path}")
+        with _open(path) as picture:
+            check_size(f"picture {path}", picture.size)
+            frames = getattr(picture, "n_frames", 1)
+            if frames > 1 and picture.format != "MPO":  # a camera's MPO holds previews of the same picture
+                raise SeewhyError(f"picture {path} has {frames} frames; save the one to explain as a still picture")
+            yield picture
     except UnidentifiedImageError:
-        raise SeewhyError(f"{path} is not a picture that can be read (png, jpeg, webp, tiff, bmp, gif)") from None
+        raise SeewhyError(
+            f"{path} is not a picture that can be read (png, jpeg, webp, tiff, bmp, gif, ppm, dicom)"
+        ) from None
     except Image.DecompressionBombError:
         raise SeewhyError(f"picture {path} has more than {MAX_PIXELS // 10**6} million pixels; make it smaller") from None
     except SeewhyError:
@@ -89,20 +119,18 @@ def read_picture(path: str | Path) -> Image.Image:
         raise SeewhyError(f"picture {path} is broken ({said}): copy or download it again") from None
 
 
-def as_rgb(picture: Image.Image, name: str = "the picture") -> Image.Image:
-    """Any mode of Pillow as 8-bit RGB: transparency on white, 16 bits scaled to 8. ``name`` begins the errors."""
-    if picture.mode == "F":
-        raise SeewhyError(f"{name} has floating-point numbers and no defined white; save it with 8 or 16 bits a channel")
-    if picture.mode.startswith("I"):
-        deep = np.asarray(picture, dtype=np.float64)
-        if deep.min() < 0 or deep.max() > 65535:
-            raise SeewhyError(f"{name} has 32-bit numbers and no defined white; save it with 8 or 16 bits a channel")
-        return Image.fromarray((deep / 65535 * 255).round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return picture.convert("RGB")
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """The picture as Pillow has opened it: a file of one of ``FORMATS``.
+
+    Pillow gets no path. It would map the file into memory, and then it confuses the sides of a turned gray TIFF.
+    """
+    with path.open("rb") as content:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size has a clearer message
+            picture = Image.open(content, formats=FORMATS)
+        with picture:
+            yield picture
 
 
 def check_size(name: str, size: tuple[int, int]) -> None:
@@ -183,6 +211,9 @@ def cut_off(resized: tuple[int, int], view: View) -> tuple[int, int]:
 def network_input(picture: Image.Image, view: View, gray: bool) -> Tensor:
     """(c, h, w) what the network sees of a picture, in three channels or one gray one."""
     seen = as_seen(picture, view)
+    if seen.mode == "F":  # more than 8 bits, which were kept until now
+        levels = torch.from_numpy(np.array(seen)).div(255).clamp(0, 1)
+        return levels.expand(1 if gray else 3, -1, -1).contiguous()
     return to_tensor(seen.convert("L").convert("RGB"))[:1] if gray else to_tensor(seen)
 
 
@@ -197,9 +228,29 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures in ``folder``, in alphabetical order, hidden ones left out: by their suffix, and DICOM."""
+    return sorted(p for p in folder.iterdir() if p.name[0] != "." and is_picture(p))
+
+
+def is_picture(file: Path) -> bool:
+    """Has the file a suffix of pictures? DICOM has none, or a number; its first bytes say what it is."""
+    if not file.is_file():
+        return False
+    suffix = file.suffix.lower()
+    return suffix in SUFFIXES or ((not suffix or suffix[1:].isdecimal()) and is_dicom(file))
+
+
+def is_dicom(file: Path) -> bool:
+    """Do the first bytes of the file say DICOM?"""
+    with suppress(OSError), file.open("rb") as content:
+        return content.read(132)[128:] == b"DICM"
+    return False
+
+
 def list_pictures(folder: str | Path) -> list[Path]:
-    """The files in ``folder`` with a suffix of pictures, in alphabetical order; SeewhyError if there are none."""
-    found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    """The pictures in ``folder``, see ``pictures_in``; SeewhyError if there are none."""
+    found = pictures_in(Path(folder))
     if not found:
         raise SeewhyError(f"folder {folder} holds no picture ({', '.join(SUFFIXES)})")
     return found

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from seewhy.data.pictures import View, as_seen, cut_off, read_picture, resized_size, seen_part
+from seewhy.data.pictures import View, as_seen, cut_off, opened, resized_size, seen_part
 from seewhy.errors import SeewhyError
 
 Box = tuple[float, float, float, float]
@@ -67,9 +67,8 @@ def read_mask(path: Path, size: tuple[int, int], view: View, values: tuple[int, 
     The object is where the mask is not 0, or where it has one of ``values``. SeewhyError unless the mask is as large as its
     picture, ``size``.
     """
-    read_picture(path)  # raises for a broken file; it converts the values of a palette, so they are read again
-    with Image.open(path) as opened:
-        upright = ImageOps.exif_transpose(opened)
+    with opened(path) as picture:
+        upright = ImageOps.exif_transpose(picture)  # as it is: a conversion would change the values of a palette
         pixels, transparent = np.asarray(upright), upright.mode in ("LA", "RGBA")
     if transparent:
         pixels = pixels[..., :-1] * (pixels[..., -1:] > 0)
