@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seewhy.classifier.preprocessing import Pixels, measure
+from seewhy.classifier.preprocessing import Pixels, measure_steps
 from seewhy.data.pictures import View, as_seen
 from seewhy.errors import SeewhyError
 
@@ -44,7 +44,7 @@ def processor(view: View, order: str = "rgb") -> Callable[[Image.Image], Pixels]
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 def test_the_steps_of_a_processor_are_found(view: View, order: str) -> None:
     """The same steps, or other words for them: every picture is seen in the same way."""
-    found = measure(processor(view, order), interpolation="bilinear")
+    found = measure_steps(processor(view, order), interpolation="bilinear")
     assert (found.mean, found.std, found.channel_order) == ((0.2, 0.5, 0.7), (0.3, 0.2, 0.1), order)
     assert (found.view.size, found.view.interpolation) == (view.size, view.interpolation)
     assert found.difference <= 1e-6
@@ -60,7 +60,7 @@ def gray(picture: Image.Image) -> Pixels:
 
 
 def test_a_processor_of_gray_pictures() -> None:
-    found = measure(gray, channels=1)
+    found = measure_steps(gray, channels=1)
     assert (found.mean, found.std, found.view.crop_mode) == ((0.25,), (0.25,), "squash")
 
 
@@ -91,4 +91,4 @@ REFUSED: dict[str, tuple[Callable[[Image.Image], Pixels], str]] = {
 def test_other_steps_are_refused(kind: str) -> None:
     process, words = REFUSED[kind]
     with pytest.raises(SeewhyError, match=words):
-        measure(process)
+        measure_steps(process)

@@ -38,7 +38,7 @@ class Preprocessing(NamedTuple):
     difference: float
 
 
-def measure(process: Process, channels: int = 3, interpolation: str = "bilinear") -> Preprocessing:
+def measure_steps(process: Process, channels: int = 3, interpolation: str = "bilinear") -> Preprocessing:
     """The steps of a processor; SeewhyError if no steps of ours agree with it to 1 % of the range of pixels.
 
     Args:
