@@ -271,3 +271,18 @@ def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
     for name in ("a.png", "._a.png"):
         (tmp_path / name).touch()
     assert [p.name for p in list_pictures(tmp_path)] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "a/" * 3000, "a\0b.png", "\udcff.png"])
+def test_a_name_that_no_file_can_have_is_one_line(name: str) -> None:
+    with pytest.raises(SeewhyError, match=r"does not exist|cannot be read"):
+        read_picture(name)
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    """Nobody waits for what its writer may send."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SeewhyError, match="does not exist"):
+        read_picture(tmp_path / "pipe")
+    (tmp_path / "a.png").touch()
+    assert [p.name for p in list_pictures(tmp_path)] == ["a.png"]

@@ -27,15 +27,9 @@ def classifier_identity(classifier: Classifier) -> dict[str, object]:
         "crop": classifier.crop,
         "crop_mode": classifier.crop_mode,
         "interpolation": classifier.interpolation,
-<<<<<<< HEAD
         "channel_order": classifier.channel_order,
         "resize": list(classifier.resize) if classifier.resize else None,
         "recipe": classifier.recipe,
-=======
-        "resize": None if classifier.resize is None else list(classifier.resize),
-        "recipe": classifier.recipe,
-        "channel_order": classifier.channel_order,
->>>>>>> sources
         "classes": f"{classifier.n_classes} with the names {digest_of(chr(10).join(classifier.classes).encode())}",
         "multilabel": classifier.multilabel,
         "outputs": classifier.ending,
@@ -58,17 +52,7 @@ def about_classifier(classifier: Classifier, layer: str | None = None) -> dict[s
         classifier: is asked how it ends, and how many outputs it has.
         layer: the feature layer, where a method reads it.
     """
-<<<<<<< HEAD
     about = {name: {"value": as_json(getattr(classifier, name)), "from": origin_of(classifier, name)} for name in PREPARING}
-=======
-    names = (
-        "input_size", "crop", "crop_mode", "resize", "interpolation", "recipe", "mean", "std", "channel_order", "multilabel"
-    )  # fmt: skip
-    about = {name: {"value": getattr(classifier, name), "from": origin_of(classifier, name)} for name in names}
-    for name in ("input_size", "resize", "mean", "std"):
-        value = getattr(classifier, name)
-        about[name]["value"] = None if value is None else list(value)
->>>>>>> sources
     counted = "n_outputs" if classifier.returns_values else "classes"
     unnamed = ", ".join(filter(None, ("without names", classifier.origins.get("n_classes"))))
     names_from = origin_of(classifier, "classes") if classifier.classes else unnamed
@@ -85,13 +69,8 @@ def about_classifier(classifier: Classifier, layer: str | None = None) -> dict[s
     return about
 
 
-<<<<<<< HEAD
 def in_lines(about: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Two lines for a person: how a picture becomes the input, and what is known of the network."""
-=======
-def in_lines(about: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Lines for a person: how a picture becomes the input, what is known of the network, and which weights were taken."""
->>>>>>> sources
 
     def said(*pairs: tuple[str, object]) -> str:
         groups = groupby(((text, str(origin)) for text, origin in pairs), key=lambda pair: pair[1])
@@ -100,13 +79,7 @@ def in_lines(about: Mapping[str, Mapping[str, object]]) -> list[str]:
     value, origin = ({name: entry[key] for name, entry in about.items()} for key in ("value", "from"))
     size, mode = value["input_size"], value["crop_mode"]
     crop = f"{mode} crop {value['crop']:.4g}" if value["crop"] != 1 or mode != "squash" else "squashed, no crop"
-<<<<<<< HEAD
     resized = [(f"resized to {' x '.join(map(str, value['resize']))}", origin["resize"])] if value["resize"] else []
-=======
-    if value["resize"] is not None:
-        crop = f"{mode}, resized to {value['resize'][0]} x {value['resize'][1]}"
-    reversed_ = [("channels in the order BGR", origin["channel_order"])] if value["channel_order"] == "bgr" else []
->>>>>>> sources
     picture = said(
         (f"{size[0]} x {size[1]}", origin["input_size"]),
         *resized,
@@ -114,11 +87,7 @@ def in_lines(about: Mapping[str, Mapping[str, object]]) -> list[str]:
         (str(value["interpolation"]), origin["interpolation"]),
         (f"mean {numbers(value['mean'])}", origin["mean"]),
         (f"std {numbers(value['std'])}", origin["std"]),
-<<<<<<< HEAD
         *([("BGR", origin["channel_order"])] if value["channel_order"] == "bgr" else []),
-=======
-        *reversed_,
->>>>>>> sources
     )
     counted = "classes" if "classes" in value else "n_outputs"
     parts = [(f"{value[counted]} {'classes' if counted == 'classes' else 'outputs'}", origin[counted])]

@@ -37,15 +37,9 @@ class Request:
 
 
 VIEW_FIELDS = (
-<<<<<<< HEAD
     *("mean", "std", "input_size", "crop", "crop_mode", "interpolation", "resize", "recipe", "channel_order"),
     *("classes", "multilabel"),
 )
-=======
-    "mean", "std", "input_size", "crop", "crop_mode", "resize", "interpolation", "recipe", "channel_order", "classes",
-    "multilabel",
-)  # fmt: skip
->>>>>>> sources
 """Fields of a classifier that sources fill."""
 MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models", group="seewhy.models")
 
