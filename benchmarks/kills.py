@@ -5,7 +5,7 @@ python benchmarks/kills.py [--kills 50] [--terms 20] [--seed 0] [--kinds explain
 Each command runs in a process of its own, which is forked from one that has imported everything: so its life is its work.
 The moments are spread evenly over the CPU time that the command takes, whatever else the machine does. After SIGKILL, or
 SIGTERM, the same command is given again in the same folder. Then all files must be the same to the last byte, but for the
-times in the manifest, and nothing else may be there. "between" counts the moments at which some of the files were there already,
+times in the manifest, and nothing else may be there. "between" counts the moments at which some of the files were there,
 and not all of them.
 """
 
@@ -40,6 +40,8 @@ KINDS = {
     "devices": [[*EVALUATE, "--devices", "2"]],
 }
 """The commands that are given one after the other. ``devices`` starts processes anew, and takes long."""
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(PRELOADED)
 SCRIPT = "from seewhy.app.cli.main import main\nif __name__ == '__main__':\n    main()\n"
 
 
@@ -93,8 +95,6 @@ class Trials:
 
     def __init__(self, folder: Path, kind: str, seed: int) -> None:
         self.folder, self.kind, self.commands, self.random = folder, kind, KINDS[kind], random.Random(f"{kind} {seed}")
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOADED)
         self.whole = self.case("whole")
         assert self.ended(self.start(self.whole)) == 0, (self.whole / "said").read_text()
         self.seconds = float((self.whole / "cpu").read_text()) if kind != "devices" else time.perf_counter() - self.began
@@ -112,7 +112,7 @@ class Trials:
             with (case / "said").open("w") as said:
                 command = [sys.executable, "command.py", *self.commands[0]]
                 return subprocess.Popen(command, cwd=case, stdout=said, stderr=said)
-        process = self.context.Process(target=give, args=(str(case), self.commands))
+        process = FORKED.Process(target=give, args=(str(case), self.commands))
         process.start()
         return process
 
@@ -169,7 +169,7 @@ def given(folder: Path) -> None:
     (folder / "pictures").mkdir(parents=True)
     for i, image in enumerate(Shapes(n=2, size=64).batch(range(2)).images):
         save_image(image, folder / "pictures" / f"{i}.png")
-    process = multiprocessing.get_context("forkserver").Process(target=give, args=(str(folder), KINDS["evaluate"]))
+    process = FORKED.Process(target=give, args=(str(folder), KINDS["evaluate"]))
     process.start()
     process.join()
     (folder / "run").rename(folder / "measured")
