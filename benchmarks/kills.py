@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,8 @@ class Trials:
         moment = self.random.random() * self.seconds
         while self.used(process.pid) < moment:
             time.sleep(0.002)
-        os.kill(process.pid, number)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(process.pid, number)
         status, wrong = self.ended(process), []
         said = (case / "said").read_text() if (case / "said").exists() else ""
         if number == signal.SIGTERM and status not in (0, 143, -15):
