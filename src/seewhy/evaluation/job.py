@@ -8,6 +8,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, cast
 
+from seewhy.classifier.identity import about_classifier
 from seewhy.describe import environment, fields_as_json
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.devices import exchange
@@ -20,7 +21,7 @@ from seewhy.evaluation.run import open_run
 from seewhy.evaluation.store import Store, UnitFiles, begin, finish, forget
 from seewhy.evaluation.tables import Tables
 from seewhy.explainers import Explainer
-from seewhy.explainers.describe import about_explainers
+from seewhy.explainers.describe import about_explainers, layer_of
 from seewhy.explanation.map_store import MapStore
 from seewhy.files import check_writable, remove_leftovers
 from seewhy.metrics import METRICS, HasCurve, Metric
@@ -145,7 +146,7 @@ class Job:
         return store
 
     def _manifest(self, details: Mapping[str, object]) -> Manifest:
-        around = environment()
+        around, classifier, methods = environment(), self.question.classifier, self.question.methods
         return Manifest(
             schema=SCHEMA,
             complete=False,
@@ -157,7 +158,7 @@ class Job:
             classes=list(self.question.classifier.classes),
             shards=self.shard[1] if self.shard else 1,
             processes=self.world,
-            details=dict(details),
+            details={"classifier": about_classifier(classifier, layer_of(classifier, methods)), **details},
             versions=cast(dict[str, str], around["versions"]),
             hardware=str(around["hardware"]),
         )

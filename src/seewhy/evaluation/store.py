@@ -11,6 +11,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.columns import FACTS_TABLE, UNIT_TABLE
 from seewhy.evaluation.manifest import MANIFEST, Manifest
 from seewhy.evaluation.run import CURVES, IMAGES, SCORES, read_parquet, write_parquet
 from seewhy.evaluation.tables import Tables
@@ -86,7 +87,11 @@ class UnitFiles:
         self.folder = folder
 
     def __getitem__(self, key: str) -> pl.DataFrame:
-        return read_parquet(self._file(key), "delete it, its work is done again")
+        remedy, explainer = "delete it, its work is done again", key.partition("/")[2].rpartition(".")[0]
+        found = read_parquet(self._file(key), UNIT_TABLE if explainer else FACTS_TABLE, remedy)
+        if explainer and (found["explainer"] != explainer).any():
+            raise SeewhyError(f"{self._file(key)} is damaged (it is of another explainer): {remedy}")
+        return found
 
     def __setitem__(self, key: str, frame: pl.DataFrame) -> None:
         with safely(self.folder):

@@ -17,6 +17,7 @@ from seewhy.files import staged, write_text
 from seewhy.report import prose, tables
 from seewhy.report.digits import place, printed, seconds
 from seewhy.report.section import Section, section
+from seewhy.text import printable
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:
@@ -89,6 +90,7 @@ def templates(package: str) -> Environment:
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=True,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -100,4 +102,9 @@ def templates(package: str) -> Environment:
 
 def breakable(name: str) -> Markup:
     """A name in which a line may break after an underscore."""
-    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+    return Markup(str(escape(printable(name))).replace("_", "_<wbr>"))
+
+
+def _printable(value: object) -> object:
+    """A value of a template: of text, nothing but the ends of lines steers."""
+    return printable(value, keep="\n\t") if type(value) is str else value

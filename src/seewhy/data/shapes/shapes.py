@@ -63,8 +63,8 @@ class Shapes:
     takes: ClassVar[tuple[str, ...]] = ("n", "size", "multilabel")
     classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
 
-    n: Annotated[int, AtLeast(1), AtMost(999_999)] = 200
-    size: Annotated[int, AtLeast(MIN_SIZE)] = 96
+    n: Annotated[int, AtLeast(1), AtMost(10_000_000)] = 200
+    size: Annotated[int, AtLeast(MIN_SIZE), AtMost(4_096)] = 96
     multilabel: bool = False
     shortcut: Shortcut = "none"
     split: Split = "test"
