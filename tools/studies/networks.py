@@ -27,7 +27,7 @@ TIMM = """
 beit_base_patch16_224 64 depth=3 embed_dim=48 num_heads=3 | beitv2_base_patch16_224 64 depth=2 embed_dim=48 num_heads=3
 botnet26t_256 64 | eca_botnext26ts_256 64 | halo2botnet50ts_256 128 | halonet26t 256
 lambda_resnet26t 64 | lamhalobotnet50ts_256 128 | sebotnet33ts_256 64
-bat_resnext26ts 128 | eca_resnext26ts | gcresnet33ts | gcresnext26ts | gernet_s | mobileone_s1
+bat_resnext26ts 256 | eca_resnext26ts | gcresnet33ts | gcresnext26ts | gernet_s | mobileone_s1
 regnetz_b16 | repvgg_a0 | resnet50_clip_gap | resnet50_clip 224 | resnet32ts | seresnext26ts | test_byobnet
 cait_xxs24_224 64 depth=3 | coat_tiny 64 | coat_lite_tiny 64 | convit_tiny 64 depth=4 local_up_to_layer=2 | convmixer_768_32 56
 convnext_zepto_rms | convnextv2_atto | test_convnext | cpubone_nano | crossvit_tiny_240 240 | csatv2 256
@@ -94,25 +94,29 @@ TRANSFORMERS: dict[str, tuple[int, dict[str, Any]]] = {
     "EfficientNet": (96, {"width_coefficient": 0.5, "depth_coefficient": 0.5, "hidden_dim": 640}),
     "FocalNet": (64, {"embed_dim": 12, "depths": [1, 2], "focal_levels": [2, 2], "focal_windows": [3, 3], "image_size": 64}),
     "HGNetV2": (64, {}),
-    "Hiera": (64, {"embed_dim": 16, "image_size": [64, 64], "depths": [1, 2, 2], "num_heads": [1, 2, 4]}),
+    "Hiera": (
+        64,
+        {"embed_dim": 16, "image_size": [64, 64], "depths": [1, 2, 2], "num_heads": [1, 2, 4], "num_query_pool": 2},
+    ),
     "IJepa": (64, VIT),
-    "ImageGPT": (64, {"n_embd": 32, "n_layer": 2, "n_head": 2}),
     "Levit": (128, {"image_size": 128}),
     "MetaClip2": (64, {"vision_config": VIT, "text_config": {**PLAIN, "vocab_size": 99}}),
     "MobileNetV1": (96, {"depth_multiplier": 0.25}),
     "MobileNetV2": (96, {"depth_multiplier": 0.35}),
     "MobileViT": (96, {"image_size": 96, "hidden_sizes": [24, 32, 40], "neck_hidden_sizes": [8, 8, 16, 24, 32, 40, 80]}),
     "MobileViTV2": (96, {"image_size": 96, "width_multiplier": 0.5}),
-    "Perceiver": (64, {"num_latents": 16, "d_latents": 32, "num_blocks": 1, "num_self_attends_per_block": 2}),
+    "Perceiver": (
+        64,
+        {"image_size": 64, "num_latents": 16, "d_latents": 32, "num_blocks": 1, "num_self_attends_per_block": 2},
+    ),
     "PoolFormer": (96, {**FOUR, "mlp_ratio": 2.0}),
     "PPLCNet": (96, {"scale": 0.5}),
-    "Pvt": (64, {"image_size": 64, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]}),
+    "Pvt": (64, {"image_size": 64, "hidden_sizes": [8, 16, 40, 64], "depths": [1, 1, 2, 1]}),
     "PvtV2": (64, {"image_size": 64, "hidden_sizes": [8, 16, 40, 64], "depths": [1, 1, 2, 1]}),
     "RegNet": (96, {"embedding_size": 8, "hidden_sizes": [8, 16, 24], "depths": [1, 1, 2], "groups_width": 8}),
     "ResNet": (96, {"embedding_size": 8, "hidden_sizes": [8, 16, 24], "depths": [1, 1, 2]}),
     "Segformer": (64, {"hidden_sizes": [8, 16, 40, 64], "depths": [1, 1, 2, 1]}),
     "Siglip": (64, {"vision_config": VIT, "text_config": {**PLAIN, "vocab_size": 99}}),
-    "Siglip2": (64, {"vision_config": VIT, "text_config": {**PLAIN, "vocab_size": 99}}),
     "SwiftFormer": (224, {"embed_dims": [16, 24, 32, 48], "depths": [1, 1, 2, 1]}),
     "Swin": (64, SWIN),
     "Swinv2": (64, SWIN),
@@ -120,7 +124,10 @@ TRANSFORMERS: dict[str, tuple[int, dict[str, Any]]] = {
     "ViT": (64, VIT),
     "ViTMSN": (64, VIT),
 }
-"""Pixels a side and options of the configuration, for each family of transformers with a head for pictures."""
+"""Pixels a side and options of the configuration, for each family of transformers with a head for pictures.
+
+ImageGPT and SigLIP2 take no pictures (n, c, h, w) but tokens and patches.
+"""
 
 FIELDS = (
     "library", "name", "size", "parameters", "layer", "grid", "prefix", "living", "later_dead", "later_branches",
@@ -218,7 +225,9 @@ def row(library: str, name: str, layers_only: bool) -> dict[str, object]:
     module.double()
     images, targets = images.double(), torch.tensor([1, 3])
     maps = explainer("grad_cam", classifier).explain(images, targets)
-    literal, alone = zip(*(literal_grad_cam(classifier, layer, *one) for one in zip(images, targets, strict=True)), strict=True)
+    literal, alone = zip(
+        *(literal_grad_cam(classifier, layer, *one) for one in zip(images, targets, strict=True)), strict=True
+    )
     assert maps.shape == images[:, 0].shape
     found["grad_cam"] = part(maps, torch.stack(literal))
     with torch.no_grad():

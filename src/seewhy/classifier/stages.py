@@ -24,7 +24,7 @@ MAX_PREFIX_TOKENS = 16
 MOST = 0.5
 """The output depends on more than this share of a feature layer's cells."""
 FOLLOWS = 0.6
-"""From this agreement of cells and places on (see ``follows``), a grid is believed. A sequence that is taken for one has less."""
+"""From this agreement of cells and places on (see ``follows``), a grid is believed. A sequence taken for one has less."""
 FOLLOWS_BY_ITSELF = 0.8
 """The same for tokens whose number is not that of square patches."""
 CHANGE = 0.03
@@ -451,9 +451,7 @@ def follows(ratios: Tensor) -> float:
     return min(scores)
 
 
-def _alike(
-    ratios: Mapping[str, list[Tensor]], found: Mapping[str, Reading], size: tuple[int, int]
-) -> dict[str, Reading]:
+def _alike(ratios: Mapping[str, list[Tensor]], found: Mapping[str, Reading], size: tuple[int, int]) -> dict[str, Reading]:
     """Readings of maps with a grid that maps in ``found`` have, or half of it; without those that the trial contradicts."""
     grids = {(r.channels_last, r.grid) for name, r in found.items() if ratios[name][0].ndim == 3}
     halves = {(last, ((gh + odd) // 2, (gw + odd) // 2)) for last, (gh, gw) in grids for odd in (0, 1)}
