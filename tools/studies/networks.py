@@ -29,8 +29,8 @@ botnet26t_256 64 | eca_botnext26ts_256 64 | halo2botnet50ts_256 128 | halonet26t
 lambda_resnet26t 64 | lamhalobotnet50ts_256 128 | sebotnet33ts_256 64
 bat_resnext26ts 256 | eca_resnext26ts | gcresnet33ts | gcresnext26ts | gernet_s | mobileone_s1
 regnetz_b16 | repvgg_a0 | resnet50_clip_gap | resnet50_clip 224 | resnet32ts | seresnext26ts | test_byobnet
-cait_xxs24_224 64 depth=3 | coat_tiny 64 | coat_lite_tiny 64 | convit_tiny 64 depth=4 local_up_to_layer=2 | convmixer_768_32 56
-convnext_zepto_rms | convnextv2_atto | test_convnext | cpubone_nano | crossvit_tiny_240 240 | csatv2 256
+cait_xxs24_224 64 depth=3 | coat_tiny 64 | coat_lite_tiny 64 | convit_tiny 64 depth=4 local_up_to_layer=2
+convmixer_768_32 56 | convnext_zepto_rms | convnextv2_atto | test_convnext | cpubone_nano | crossvit_tiny_240 240 | csatv2 256
 cs3darknet_focus_s | cspdarknet53 64 | cspresnet50 64 | cspresnext50 64 | darknet17 | darknetaa53 64 | sedarknet21
 cspnext_tiny | davit_tiny 64 | deepseek_vit_412m 56 depth=2 embed_dim=48 num_heads=3
 deit_tiny_patch16_224 64 depth=3 | deit_tiny_distilled_patch16_224 64 depth=3 | deit3_small_patch16_224 64 depth=3
@@ -96,7 +96,7 @@ TRANSFORMERS: dict[str, tuple[int, dict[str, Any]]] = {
     "HGNetV2": (64, {}),
     "Hiera": (
         64,
-        {"embed_dim": 16, "image_size": [64, 64], "depths": [1, 2, 2], "num_heads": [1, 2, 4], "num_query_pool": 2},
+        {"embed_dim": 16, "image_size": [64, 64], "depths": [1, 2], "num_heads": [1, 2], "num_query_pool": 1},
     ),
     "IJepa": (64, VIT),
     "Levit": (128, {"image_size": 128}),
@@ -107,7 +107,7 @@ TRANSFORMERS: dict[str, tuple[int, dict[str, Any]]] = {
     "MobileViTV2": (96, {"image_size": 96, "width_multiplier": 0.5}),
     "Perceiver": (
         64,
-        {"image_size": 64, "num_latents": 16, "d_latents": 32, "num_blocks": 1, "num_self_attends_per_block": 2},
+        {"image_size": 64, "num_latents": 16, "d_latents": 32, "num_self_attends_per_block": 2},
     ),
     "PoolFormer": (96, {**FOUR, "mlp_ratio": 2.0}),
     "PPLCNet": (96, {"scale": 0.5}),
