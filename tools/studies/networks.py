@@ -30,8 +30,9 @@ lambda_resnet26t 64 | lamhalobotnet50ts_256 128 | sebotnet33ts_256 64
 bat_resnext26ts 256 | eca_resnext26ts | gcresnet33ts | gcresnext26ts | gernet_s | mobileone_s1
 regnetz_b16 | repvgg_a0 | resnet50_clip_gap | resnet50_clip 224 | resnet32ts | seresnext26ts | test_byobnet
 cait_xxs24_224 64 depth=3 | coat_tiny 64 | coat_lite_tiny 64 | convit_tiny 64 depth=4 local_up_to_layer=2
-convmixer_768_32 56 | convnext_zepto_rms | convnextv2_atto | test_convnext | cpubone_nano | crossvit_tiny_240 240 | csatv2 256
-cs3darknet_focus_s | cspdarknet53 64 | cspresnet50 64 | cspresnext50 64 | darknet17 | darknetaa53 64 | sedarknet21
+convmixer_768_32 56 | convnext_zepto_rms | convnextv2_atto | test_convnext | cpubone_nano | crossvit_tiny_240 240
+csatv2 256 | cs3darknet_focus_s
+cspdarknet53 64 | cspresnet50 64 | cspresnext50 64 | darknet17 | darknetaa53 64 | sedarknet21
 cspnext_tiny | davit_tiny 64 | deepseek_vit_412m 56 depth=2 embed_dim=48 num_heads=3
 deit_tiny_patch16_224 64 depth=3 | deit_tiny_distilled_patch16_224 64 depth=3 | deit3_small_patch16_224 64 depth=3
 densenet121 | densenetblur121d | dla46_c | dla34 | dla60x_c | dpn48b | dpn68 | edgenext_xx_small
