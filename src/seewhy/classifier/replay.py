@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import find_layer, forward_replaced, frozen, tensor_of_layer, with_first_tensor
+from seewhy.classifier.borrow import find_layer, forward_replaced, frozen, run, tensor_of_layer, with_first_tensor
 from seewhy.errors import SeewhyError
 
 
@@ -109,7 +109,7 @@ def record(module: nn.Module, layer: str, images: Tensor, axes: Axes) -> tuple[R
             if m is not module:
                 stack.enter_context(m.register_forward_pre_hook(before, prepend=True))
                 stack.enter_context(m.register_forward_hook(after))
-        result: object = module(images)
+        result = run(module, images)
     if not last:
         raise SeewhyError(f"layer {layer!r} was not reached by the forward pass: choose a layer that the network runs")
     features = tensor_of_layer(layer, last[0].output)
@@ -138,7 +138,7 @@ def replay(module: nn.Module, recorded: Recording, features: Tensor, images: Ten
     with ExitStack() as stack:
         for m, queue in answers.items():
             stack.enter_context(forward_replaced(m, _in_turn(iter(queue), m.forward)))
-        return module(images.repeat_interleave(repeat, 0) if repeat > 1 else images)
+        return run(module, images.repeat_interleave(repeat, 0) if repeat > 1 else images)
 
 
 def _in_turn(answers: Iterator[Callable[[], object]], original: Callable[..., object]) -> Callable[..., object]:
