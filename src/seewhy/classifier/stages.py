@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import Call, first_tensor, frozen, logits_in, perturbable, with_first_tensor
+from seewhy.classifier.borrow import Call, first_tensor, frozen, perturbable, scores_of_pass, with_first_tensor
 from seewhy.classifier.probe import is_class_map
 from seewhy.classifier.replay import tensors_in
 from seewhy.errors import SeewhyError
@@ -226,8 +226,8 @@ def _watch(module: nn.Module, image: Tensor) -> tuple[list[_Seen], Tensor]:
         for m in names:
             stack.enter_context(m.register_forward_pre_hook(before))
             stack.enter_context(m.register_forward_hook(after))
-        output = module(image)
-    return list(seen.values()), logits_in(output)
+        logits = scores_of_pass(module, image)
+    return list(seen.values()), logits
 
 
 def _does(given: Tensor, version: int, output: Tensor) -> Literal["nothing", "resizes", "works"]:
@@ -336,7 +336,7 @@ class _Trials:
             tensor = first_tensor(output)
             return output if tensor is None else with_first_tensor(output, tensor.detach())
 
-        with self.module.get_submodule(around).register_forward_hook(cut):
+        with frozen(self.module), self.module.get_submodule(around).register_forward_hook(cut):
             return self.shares({stage.name: stage.reading})[stage.name]
 
 
@@ -378,7 +378,7 @@ def _which_halves(
             stack.enter_context(trials.module.get_submodule(source[0]).register_forward_hook(partial(change, source[1])))
         for name in alone:
             stack.enter_context(trials.module.get_submodule(name).register_forward_hook(partial(note, name)))
-        together = logits_in(trials.module(pictures))
+        together = scores_of_pass(trials.module, pictures)
     # where the whole network mixes pictures, as with batch statistics, no layer can be blamed for it
     allowed = max(MIXED, 10 * _difference(together[:1], trials.logits))
     return {name: answer for name, answer in answers.items() if differ[name] <= allowed}
