@@ -1,8 +1,8 @@
 """A borrowed network: its layers are read, its state is set for a moment, and it comes back as it was.
 
-Only this module and ``replay`` touch hooks, train and eval flags, ``requires_grad`` and ``forward``. A layer is named as in
-``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: the layer's output is then the
-first tensor in it, and a replacement is put back into the same structure.
+Only this module, ``replay`` and ``stages`` touch hooks, train and eval flags, ``requires_grad`` and ``forward``. A layer is
+named as in ``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: the layer's output
+is then the first tensor in it, and a replacement is put back into the same structure.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping

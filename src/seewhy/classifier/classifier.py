@@ -412,9 +412,9 @@ class Classifier:
         if reading is None and features.ndim in (3, 4):
             stage = self._survey.stage(self.layer if layer is None else layer)
             reading = None if stage is None else stage.reading
-        if reading is None:
-            raise stages.no_grid(features, size, self.n_prefix_tokens or 0)
-        return reading(features, size)
+        if reading is None or (features.ndim == 3 and self.n_prefix_tokens not in (None, reading.prefix)):
+            raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
+        return reading(features, size, layer)
 
     @found_once
     def layer(self) -> str:
@@ -429,11 +429,18 @@ class Classifier:
     def live_layer(self, name: str | None) -> str:
         """``name``, or the feature layer if None; SeewhyError for a layer on whose grid the output does not depend.
 
-        A class-token transformer reads the class token alone after its last attention: a map made there is black.
+        A class-token transformer reads the class token alone after its last attention: a map made there is black. A layer
+        whose cells do not follow the places of the picture (a sequence, a matrix of attention) has no grid at all.
         """
-        if name is None:
+        if name is None or name == self.feature_layer:
             return self.layer
+        borrow.find_layer(self.module, name)
         stage = self._survey.stage(name)
+        if stage is None and self.n_prefix_tokens is None:
+            raise SeewhyError(
+                f"layer {name!r} has no grid that follows the places of the image: try {self.layer!r}, or say what you know "
+                f"with feature_layer={name}"
+            )
         if stage is not None and not stage.living:
             raise SeewhyError(
                 f"the output does not depend on the grid of layer {name!r}, whose map is black: try {self.layer!r}"
