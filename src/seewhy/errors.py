@@ -46,7 +46,7 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with escapes for the letters that no terminal prints: ``\\x1b``, and ``\\udce9`` of a name that is not UTF-8."""
+    r"""``text`` with escapes for the letters that no terminal prints: ``\x1b``, or ``\udce9`` of a name in another code."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -21,6 +21,9 @@ from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
 from seewhy.files import staged
 
+MAX_SLUG = 72
+"""Bytes of one of the three parts of a file's name; file systems take 255 in all."""
+
 
 class Seen(NamedTuple):
     """A file of the command line, and the bytes (c, h, w) that the network sees of it."""
@@ -121,5 +124,5 @@ def comparison(explanations: Sequence[Explanation]) -> Image.Image:
 
 
 def slug(name: str) -> str:
-    """``name`` with underscores for all that a file system may refuse."""
-    return re.sub(r"[^\w\-]+", "_", name).strip("_") or "_"
+    """``name`` with underscores for all that a file system may refuse, and no longer than it takes."""
+    return re.sub(r"[^\w\-]+", "_", name).strip("_").encode()[:MAX_SLUG].decode(errors="ignore") or "_"

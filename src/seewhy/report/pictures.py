@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import torch
-from PIL import Image
 
 from seewhy.data.pictures import to_tensor
 from seewhy.errors import SeewhyError

@@ -40,7 +40,7 @@ def points_of(method: str | HasPoints, classifier: Classifier, images: Images) -
     """The points of a gradient method: a registered name with its default options, or an explainer of your own."""
     read: Any = explainer(method, classifier) if isinstance(method, str) else method
     if not _has_own_points(read):
-        able = ", ".join(name for name in EXPLAINERS if _has_own_points(EXPLAINERS[name]))
+        able = ", ".join(name for name, kind in EXPLAINERS.items() if _has_own_points(kind))
         raise SeewhyError(f"the signs of {method!r} cannot be read: it is no gradient method. Use one of {able}")
     return read.points(images)
 
