@@ -6,7 +6,8 @@ import pytest
 
 from seewhy.classifier.load import parse_options
 from seewhy.data.class_names import find_class
-from seewhy.errors import MAX_LINE_LENGTH, ImageError, SeewhyError, cause, one_line, printable
+from seewhy.errors import MAX_LINE_LENGTH, ImageError, SeewhyError, cause, one_line
+from seewhy.text import printable
 
 
 @pytest.mark.parametrize("given", ["a" * 5_000, "ab " * 5_000, "[" * 5_000, "\x1b" * 900, "\udce9" * 900, "9" * 4_000])

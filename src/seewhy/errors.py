@@ -1,5 +1,9 @@
 """The one exception that a user is meant to read."""
 
+from math import log10
+
+from seewhy.text import printable
+
 MAX_CAUSE_LENGTH = 200
 """Letters of a foreign error message that are shown."""
 MAX_WORD_LENGTH = 300
@@ -27,6 +31,10 @@ class UnsuitedError(SeewhyError):
     """A method is not defined for this network; a caller that asked for every method can leave it out."""
 
 
+class SeewhyWarning(UserWarning):
+    """What may not be meant so, and is answered all the same. The command line shows it as one line."""
+
+
 def cause(error: BaseException) -> str:
     """An error in one line: the message of a SeewhyError; of any other error its kind and the first line of its message."""
     if isinstance(error, SeewhyError):
@@ -45,10 +53,10 @@ def one_line(text: str) -> str:
     return printable(_cut(words, MAX_LINE_LENGTH))
 
 
-def printable(text: str) -> str:
-    r"""``text`` with escapes for the letters that no terminal prints: ``\x1b``, or ``\udce9`` of a name in another code."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most - 1 - most * 2 // 3) :]}"
+
+
+def short_number(number: int) -> str:
+    """A whole number for a message; a long one as a power of ten."""
+    return str(number) if abs(number) < 10**12 else f"{'-' * (number < 0)}10^{int(log10(abs(number)))}"

@@ -287,7 +287,10 @@ def watched(module: nn.Module) -> Iterator[tuple[Classifier, list[Tensor]]]:
     """A classifier that does not normalize, and the list of all images that its network sees."""
     logging = Logging(module)
     names = tuple("abcde")  # so that no probe is needed to count them
-    yield Classifier(logging, mean=(0.0,) * 3, std=(1.0,) * 3, input_size=(16, 16), classes=names), logging.seen
+    classifier = Classifier(logging, mean=(0.0,) * 3, std=(1.0,) * 3, input_size=(16, 16), classes=names)
+    classifier.logits(torch.rand(2, 3, 16, 16, dtype=torch.float64))  # what is tried once is tried now
+    logging.seen.clear()
+    yield classifier, logging.seen
 
 
 def test_smooth_grad_without_noise_is_saliency() -> None:

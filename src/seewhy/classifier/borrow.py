@@ -6,15 +6,19 @@ first tensor in it, and a replacement is put back into the same structure.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from copy import copy
-from dataclasses import fields, is_dataclass
 from functools import partial, wraps
+from threading import local
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from seewhy.classifier.outputs import Watch, are_probabilities_of, logits_behind, parts_of
+from seewhy.classifier.turns import turn
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
 
@@ -53,28 +57,117 @@ def frozen(module: nn.Module) -> Generator[None]:
 
     Autograd can be turned on inside the block, also where the caller is in ``torch.inference_mode``.
     """
-    modes = [(m, m.training) for m in module.modules()]
-    flags = [(p, p.requires_grad) for p in module.parameters()]
-    try:
-        module.eval().requires_grad_(False)
-        with _no_inference_mode():
+    with evaluating(module):
+        flags = [(p, p.requires_grad) for p in module.parameters()]
+        try:
+            module.requires_grad_(False)
+            with _no_inference_mode():
+                yield
+        finally:
+            for p, flag in flags:
+                p.requires_grad_(flag)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Generator[None]:
+    """Eval mode inside the block, and no other thread in the network; afterwards its modes and its buffers are as before."""
+    mine = _mine.evaluated
+    if module in mine and not module.training:  # the block around this one sees to all of it
+        yield
+        return
+    with turn(module), _eval_mode(module), nullcontext() if module in mine else _own_buffers(module):
+        outer = module not in mine
+        mine.add(module)
+        try:
             yield
+        finally:
+            if outer:
+                mine.discard(module)
+
+
+class _Mine(local):
+    """The networks that this thread has put into eval mode."""
+
+    def __init__(self) -> None:
+        self.evaluated: set[nn.Module] = set()
+
+
+_mine = _Mine()
+
+
+@contextmanager
+def _eval_mode(module: nn.Module) -> Generator[None]:
+    training = {m for m in module.modules() if m.training}
+    if not training:
+        yield
+        return
+    try:
+        module.eval()
+        yield
     finally:
-        for m, training in modes:
-            m.training = training
-        for p, flag in flags:
-            p.requires_grad_(flag)
+        for m in training:
+            if type(m).train is not nn.Module.train:  # undoes what its own eval did: merged weights, a kept table
+                m.train()
+        for m in module.modules():
+            m.training = m in training
+
+
+_writes_buffers: WeakKeyDictionary[nn.Module, bool | None] = WeakKeyDictionary()
+"""Does a pass change the network's buffers, although it is in eval mode? None after a pass of which this is not known yet."""
+
+
+@contextmanager
+def _own_buffers(module: nn.Module) -> Generator[None]:
+    """The buffers have their old values after the block; they are copied until a pass has shown that it leaves them alone."""
+    if _writes_buffers.get(module) is False:
+        yield
+        return
+    before = _buffers_of(module)
+    try:
+        yield
+    finally:
+        changed = any(m._buffers.get(key) is not b or not torch.equal(b, values) for m, key, b, values in before)
+        if changed:
+            _give_back(before)
+        if module in _writes_buffers:
+            _writes_buffers[module] = changed or bool(_writes_buffers[module])
+
+
+def run(module: nn.Module, images: Tensor) -> object:
+    """What the network returns.
+
+    A StopIteration of the network would end a loop around the call without a word, so it becomes a RuntimeError.
+    """
+    _writes_buffers.setdefault(module)
+    try:
+        return module(images)
+    except StopIteration as error:
+        raise RuntimeError(f"{type(module).__name__} raised StopIteration") from error
 
 
 @contextmanager
 def buffers_kept(module: nn.Module) -> Generator[None]:
     """The module's buffers have their old values and are the same tensors after the block."""
-    before = [(m, key, b, b.clone()) for m in module.modules() for key, b in m._buffers.items() if b is not None]
-    try:
-        yield
-    finally:
-        for m, key, buffer, values in before:
-            m._buffers[key] = buffer.copy_(values)
+    with turn(module):
+        before = _buffers_of(module)
+        try:
+            yield
+        finally:
+            _give_back(before)
+
+
+Buffers = list[tuple[nn.Module, str, Tensor, Tensor]]
+"""Each buffer with its module, its name there, and a copy of its values."""
+
+
+def _buffers_of(module: nn.Module) -> Buffers:
+    named = [(m, key, b) for m in module.modules() for key, b in m._buffers.items() if b is not None]
+    return [(m, key, b, b.clone()) for m, key, b in named if not is_lazy(b) and b.layout == torch.strided and not b.is_meta]
+
+
+def _give_back(before: Buffers) -> None:
+    for m, key, buffer, values in before:
+        m._buffers[key] = buffer.copy_(values)
 
 
 def first_tensor(output: object) -> Tensor | None:
@@ -107,18 +200,21 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
 
 
 def logits_in(output: object) -> Tensor:
-    """The logits in what a network returned: the output itself, its ``.logits``, or its only two-dimensional tensor."""
+    """The logits in what a network returned: the output itself, its ``.logits``, or its only two-dimensional tensor.
+
+    Of two such tensors one may be the softmax or the sigmoid of the other: then the other is taken.
+    """
     if isinstance(output, Tensor):
         return output
-    if is_dataclass(output) and not isinstance(output, Mapping):
-        output = {f.name: getattr(output, f.name) for f in fields(output)}
-    named = output if isinstance(output, Mapping) else {}
+    named = parts_of(output)
     if isinstance(named.get("logits"), Tensor):
         return named["logits"]
     values = list(named.values()) if named else list(output) if isinstance(output, tuple | list) else []
     flat = [v for v in values if isinstance(v, Tensor) and v.ndim == 2]
     if len(flat) == 1:
         return flat[0]
+    if len(flat) == 2 and (behind := [a for a, b in (flat, flat[::-1]) if are_probabilities_of(b, a)]):
+        return behind[0]
     kind = f"{type(output).__name__} with {', '.join(map(str, named)) or f'{len(values)} entries'}"
     raise SeewhyError(f"cannot tell the logits in a {kind}: return a tensor (n, k), or a mapping that has it as 'logits'")
 
@@ -155,7 +251,7 @@ def capture(module: nn.Module, *layers: str, leaf: bool = False) -> Generator[Ca
         outputs[name] = tensor.detach().requires_grad_() if leaf else tensor
         return with_first_tensor(output, outputs[name].clone())
 
-    with ExitStack() as stack:
+    with turn(module), ExitStack() as stack:
         for name in layers:
             stack.enter_context(find_layer(module, name).register_forward_hook(partial(keep, name)))
         yield outputs
@@ -169,7 +265,7 @@ def capture_input(module: nn.Module, layer: str) -> Generator[Captured]:
     def hook(_module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         inputs[layer] = args[0] if args else next(iter(named.values()))
 
-    with find_layer(module, layer).register_forward_pre_hook(hook, with_kwargs=True):
+    with turn(module), find_layer(module, layer).register_forward_pre_hook(hook, with_kwargs=True):
         yield inputs
 
 
@@ -195,12 +291,11 @@ def trace_calls(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
         if tensor is not None and tensor.is_floating_point():
             calls.append(Call(names[m], m, tensor))
 
-    with ExitStack() as stack:
+    with frozen(module), ExitStack() as stack:
         for m in module.modules():
             stack.enter_context(m.register_forward_hook(note))
-        stack.enter_context(frozen(module))
-        output = module(images)
-    return calls, logits_in(output)
+        final = scores_of_pass(module, images)
+    return calls, final
 
 
 def places_of_calls(module: nn.Module, images: Tensor) -> dict[nn.Module, int]:
@@ -210,10 +305,10 @@ def places_of_calls(module: nn.Module, images: Tensor) -> dict[nn.Module, int]:
     def note(m: nn.Module, _args: object) -> None:
         begun.append(m)
 
-    with ExitStack() as stack:
+    with turn(module), ExitStack() as stack:
         for m in module.modules():
             stack.enter_context(m.register_forward_pre_hook(note))
-        module(images)
+        run(module, images)
     return {m: place for place, m in enumerate(begun)}
 
 
@@ -231,16 +326,26 @@ def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> t
         zeros[name] = torch.zeros_like(tensor).requires_grad_()
         return with_first_tensor(output, tensor + zeros[name])
 
-    with ExitStack() as stack:
+    with turn(module), ExitStack() as stack:
         for name in layers:
             stack.enter_context(find_layer(module, name).register_forward_hook(partial(add, name)))
-        output = module(images)
-    return zeros, logits_in(output)
+        return zeros, scores_of_pass(module, images)
+
+
+def scores_of_pass(module: nn.Module, images: Tensor) -> Tensor:
+    """One forward pass: the logits, which are the input of a softmax or a sigmoid at the network's end."""
+    with Watch() as watch:
+        answer = logits_in(run(module, images))
+    found = logits_behind(answer, watch.calls)
+    return answer if found is None else found[1]
 
 
 @contextmanager
 def forward_replaced(module: nn.Module, forward: Callable[..., object]) -> Generator[None]:
-    """Inside the block, a call of the module runs ``forward`` in place of the module's own."""
+    """Inside the block, a call of the module runs ``forward`` in place of the module's own.
+
+    Open it where the thread has its turn with the network around the module: this costs too much for one module of many.
+    """
     own = module.__dict__.get("forward")
     module.__dict__["forward"] = forward
     try:

@@ -1,10 +1,11 @@
 """The classifier that is explained."""
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Annotated
+from operator import index
+from typing import Annotated, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float
@@ -12,10 +13,25 @@ from torch import Tensor, nn
 
 from seewhy.classifier import borrow, checks, probe, replay
 from seewhy.classifier.borrow import Captured, frozen
-from seewhy.classifier.precision import Precision, computing
+from seewhy.classifier.outputs import (
+    IN_WORDS,
+    LEAST_CHANGE,
+    Ending,
+    Outputs,
+    OutputsWarning,
+    Watch,
+    are_within_one,
+    as_logits,
+    declares_values,
+    logits_behind,
+    must_suit,
+    named_as_features,
+)
+from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
+from seewhy.classifier.turns import found_once, turn
 from seewhy.data.class_names import find_class
-from seewhy.data.pictures import CropMode, Interpolation, View
+from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
@@ -36,15 +52,24 @@ class Classifier:
         module: any network that takes (n, c, h, w). Its output may be a tensor (n, k), or a tuple, a mapping or a
             dataclass. These hold the tensor under ``logits``, or as their only two-dimensional tensor.
         mean, std: mean and standard deviation of the network's normalization, one number per channel, in units of [0, 1].
-        input_size: (height, width) in pixels that the network was made for.
+        input_size: (height, width) in pixels that the network was made for; one number is both.
         classes: names of the classes, in the order of the logits; empty if unknown.
         multilabel: probabilities are sigmoids, not a softmax.
         feature_layer: the layer that CAM methods read, named as in ``module.named_modules()``; None finds it by a probe.
         n_prefix_tokens: number of tokens before the patches (class, distillation, registers); None reads it off the network.
         crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
             crop and cropped in the middle. 1 means no crop.
-        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1.
+        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1;
+            "border" and "corner" resize the longer side and put pixels of the mean color around the picture, or at its
+            right and bottom; "first" cuts the middle out before it resizes.
         interpolation: how a picture is resized.
+        channel_order: the order in which the network takes the channels. Images stay RGB, and so do ``mean`` and ``std``:
+            the classifier reverses the channels after it has normalized them.
+        resize: (height, width) to which a picture is resized before the crop, where it is not input_size / crop.
+        recipe: whose arithmetic resizes and crops a picture (see ``View``).
+        outputs: what the network's numbers are: "logits"; "probabilities", of which the logits are found; "values" of a
+            regression or an embedding, which are no classes and have no probabilities. None finds it by a probe.
+        origins: where the value of a field came from, in a few words, by the name of the field.
     """
 
     module: nn.Module = field(repr=False)
@@ -58,20 +83,28 @@ class Classifier:
     crop: float = 0.875
     crop_mode: CropMode = "center"
     interpolation: Interpolation = "bilinear"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    resize: tuple[int, int] | None = None
+    recipe: Recipe = "timm"
+    outputs: Outputs | None = None
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         compiled = getattr(self.module, "_orig_mod", None)
         if isinstance(compiled, nn.Module):  # the layers of a compiled module cannot be reached
             object.__setattr__(self, "module", compiled)
             object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.removeprefix("_orig_mod."))
+        if isinstance(self.input_size, int) and not isinstance(self.input_size, bool):
+            object.__setattr__(self, "input_size", (self.input_size, self.input_size))
         checks.must_be_network(self.module)
         checks.must_be_normalization(self.mean, self.std)
-        checks.must_be_view(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        checks.must_be_view(self.view)
 
     @property
     def view(self) -> View:
         """How a picture becomes the network's input."""
-        return View(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        fill = self.mean * (3 // len(self.mean)) if self.crop_mode in ("border", "corner") else ()
+        return View(self.input_size, self.crop, self.crop_mode, self.interpolation, self.resize, self.recipe, fill)
 
     def check(self, images: Tensor, targets: Tensor) -> None:
         """SeewhyError unless ``images`` are images in [0, 1], and ``targets`` (n,) has one class for each."""
@@ -86,8 +119,40 @@ class Classifier:
     # -- from images to logits, probabilities and embeddings -------------------------------------------------------
 
     def logits(self, images: Images) -> Logits:
-        """(n, k) scores before softmax or sigmoid, gradients attached if grad is on."""
-        return self._logits_in(self.module(self.normalize(images)), len(images)).to(images.dtype)
+        """(n, k) scores before softmax or sigmoid, in eval mode; gradients attached if grad is on.
+
+        A network in which images of a batch change each other's logits (see ``mixes_images``) gets one image at a time.
+        """
+        with borrow.evaluating(self.module):
+            parts = images.split(1) if self.mixes_images(images) else [images]
+            logits = [self._logits_of_pass(part) for part in parts]
+        return torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
+
+    def _logits_of_pass(self, images: Images) -> Logits:
+        """The logits of one forward pass."""
+        with self._watched() as watch:
+            output = borrow.run(self.module, self.normalize(images))
+        return self._logits_in(output, len(images), watch)
+
+    def mixes_images(self, images: Images) -> bool:
+        """Do the logits of an image depend on the other images of its batch?
+
+        They do where a network uses statistics of the batch in eval mode, as batch normalization without running statistics
+        does. It is tried once for each classifier, as soon as there are several images. SeewhyError where such a network
+        refuses an image alone, so that no image has logits of its own.
+        """
+        return len(images) > 1 and self._mixes_rows(images[:1])
+
+    def _mixes_rows(self, image: Images) -> bool:
+        """Would the logits of the image depend on another one beside it?"""
+        kept = self.__dict__
+        if "_mixes" not in kept:
+            with frozen(self.module), torch.no_grad():
+                mixes = probe.mixes_rows(self.module, self.normalize(image.detach()))
+            if mixes is None:  # it could not be tried: the next time it may
+                return False
+            kept["_mixes"] = mixes
+        return bool(kept["_mixes"])
 
     @contextmanager
     def running(self, precision: Precision = "fp32", gradients: bool = False) -> Generator[None]:
@@ -95,6 +160,7 @@ class Classifier:
 
         ``gradients`` says whether a graph to the images is recorded.
         """
+        _ = self.ending  # is found before the block changes how the network computes
         exact = [self.module.get_submodule(name) for name in self._last_layers] if precision == "bf16" else []
         with ExitStack() as stack:
             stack.enter_context(frozen(self.module))
@@ -110,17 +176,19 @@ class Classifier:
         """
         return images.contiguous(memory_format=self._fastest_layout)
 
-    @cached_property
+    @found_once
     def _fastest_layout(self) -> torch.memory_format:
         """Channels last, unless the module needs contiguous tensors, because it calls ``view`` or counts strides."""
         image = self._probe_image
-        try:
-            with frozen(self.module), torch.no_grad():
-                expected = borrow.logits_in(self.module(image))
+        with frozen(self.module), torch.no_grad():
+            expected = borrow.logits_in(borrow.run(self.module, image))  # what fails here has nothing to do with the layout
+            try:
                 with computing(self.module, "fp32", channels_last=True):
-                    found = borrow.logits_in(self.module(image.contiguous(memory_format=torch.channels_last)))
-        except RuntimeError:
-            return torch.contiguous_format
+                    found = borrow.logits_in(borrow.run(self.module, image.contiguous(memory_format=torch.channels_last)))
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise  # there may be enough the next time: nothing was found that may be kept
+                return torch.contiguous_format
         differ = (found - expected).abs().max() > 1e3 * torch.finfo(found.dtype).eps * expected.abs().max()
         return torch.contiguous_format if differ else torch.channels_last
 
@@ -129,7 +197,17 @@ class Classifier:
         return self.to_probabilities(self.logits(images))
 
     def to_probabilities(self, logits: Logits) -> Probabilities:
+        """(n, k) of logits that were computed before; SeewhyError for the values of a regression or an embedding."""
+        self.must_have_probabilities()
         return logits.sigmoid() if self.multilabel else logits.softmax(1)
+
+    def must_have_probabilities(self) -> None:
+        """SeewhyError for a network that returns values of a regression or an embedding."""
+        if self.returns_values:
+            raise SeewhyError(
+                f"{type(self.module).__name__} returns values, which have no probabilities: give the method selector=logit, "
+                "and the metric value=logit"
+            )
 
     def scores(self, images: Images, targets: Targets) -> Scores:
         """(n,) the logit of each image's own target."""
@@ -137,6 +215,8 @@ class Classifier:
 
     def embed(self, images: Images) -> Embeddings:
         """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
+        if self.mixes_images(images):
+            return torch.cat([self.embed(image) for image in images.split(1)])
         if self.head is None:
             with self.capture(self.layer) as outputs:
                 self.logits(images)
@@ -146,19 +226,93 @@ class Classifier:
         return inputs[self.heads[0]]
 
     def normalize(self, images: Images) -> Images:
-        """(images - mean) / std, the input of the module."""
+        """(images - mean) / std, in the module's order of channels: the input of the module."""
         checks.must_have_channels(images, len(self.mean))
         mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
-        return (images - mean) / std
+        normalized = (images - mean) / std
+        return normalized.flip(1) if self.channel_order == "bgr" else normalized
 
-    def _logits_in(self, output: object, n: int) -> Logits:
-        """The logits (n, k) in what the module returned for n images; SeewhyError if there are none such."""
-        logits, kind = borrow.logits_in(output), type(self.module).__name__
-        if logits.ndim != 2 or logits.shape[0] != n:
-            raise SeewhyError(
-                f"{kind} returned shape {tuple(logits.shape)} for {n} images; a classifier returns ({n}, number of classes)"
+    def to_pixels(self, normalized: Tensor) -> Tensor:
+        """Images (n, c, h, w) of the module's input: the inverse of ``normalize``."""
+        mean, std = (normalized.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (normalized.flip(1) if self.channel_order == "bgr" else normalized) * std + mean
+
+    @property
+    def returns_values(self) -> bool:
+        """Does the network return values of a regression or an embedding, which are no classes?"""
+        return self.ending == "values"
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the network ends, as two probe images show.
+
+        None where the network fails on them: then each of its answers is looked at by itself.
+        """
+        return self._ending[0]
+
+    @property
+    def ending_in_words(self) -> str:
+        """What the network returns, and what is explained."""
+        return self._ending[1]
+
+    @found_once
+    def _ending(self) -> tuple[Ending | None, str]:
+        """How the network ends, and that in words; a warning, once, where it does not return logits."""
+        declared = self.outputs if self.outputs in ("logits", "values") else None
+        if self.outputs is None and declares_values(self.module):
+            declared = "values"
+        if declared is not None:
+            return declared, IN_WORDS[declared]
+        try:
+            ending, said = self._probed_ending()
+        except Exception:  # the network is the user's own, and may take no picture of this size
+            return None, "outputs that no probe could tell"
+        if said != IN_WORDS["logits"]:
+            warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
+        return ending, said
+
+    def _probed_ending(self) -> tuple[Ending, str]:
+        """How the network ends on two images, and that in words."""
+        images = torch.cat([self._probe_image, self._probe_image / 2])
+        with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
+            with Watch() as watch:
+                output = borrow.run(self.module, images)
+            if self.outputs is None and named_as_features(output):
+                return "values", IN_WORDS["values"]
+            answer = self._answer_in(output, len(images))
+            ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
+            if ending != "logits":
+                return ending, IN_WORDS[ending]
+            if not are_within_one(answer):
+                return ending, IN_WORDS[ending]
+            wild = torch.cat(
+                [answer, *(self._answer_in(borrow.run(self.module, images * far), len(images)) for far in (-3, 30))]
             )
-        if logits.shape[1] == 1:
+        if not are_within_one(wild) or (wild.amax(0) - wild.amin(0)).amax() < LEAST_CHANGE:
+            return ending, IN_WORDS[ending]
+        said = 'numbers in [0, 1] alone, which are taken for logits: say outputs="logits", "probabilities" or "values"'
+        return ending, said
+
+    def _watched(self) -> AbstractContextManager["Watch | None"]:
+        """Inside the block, the calls are noted that may make probabilities, if the network returns any."""
+        return nullcontext() if self.ending in ("logits", "values") else Watch()
+
+    def _answer_in(self, output: object, n: int) -> Tensor:
+        """The numbers (n, k) in what the module returned for n images; SeewhyError if there are none such."""
+        answer, kind = borrow.logits_in(output), type(self.module).__name__
+        if answer.ndim != 2 or answer.shape[0] != n:
+            raise SeewhyError(
+                f"{kind} returned shape {tuple(answer.shape)} for {n} images; a classifier returns ({n}, number of classes)"
+            )
+        return answer
+
+    def _logits_in(self, output: object, n: int, watch: Watch | None = None) -> Logits:
+        """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had."""
+        logits, kind = self._answer_in(output, n), type(self.module).__name__
+        if watch is not None:
+            ending, logits = as_logits(logits, watch.calls, kind, self.outputs)
+            must_suit(ending, logits.shape[1], self.multilabel, kind)
+        if logits.shape[1] == 1 and not self.returns_values:
             if self.multilabel:
                 raise SeewhyError("one logit makes two classes, no and yes, of which one is true: leave multilabel at False")
             logits = torch.cat([-logits / 2, logits / 2], 1)
@@ -174,9 +328,12 @@ class Classifier:
 
     def record(self, images: Images, layer: str) -> tuple[Recording, Logits]:
         """One forward pass: its recording up to ``layer``, for ``run_from``, and its logits."""
-        with frozen(self.module):
+        if self._mixes_rows(images[:1]) and len(images) > 1:
+            kind = type(self.module).__name__
+            raise SeewhyError(f"images of a batch change each other's logits in {kind}: record one image at a time")
+        with self._watched() as watch, frozen(self.module):
             recorded, output = replay.record(self.module, layer, self.normalize(images))
-        return recorded, self._logits_in(output, len(images))
+        return recorded, self._logits_in(output, len(images), watch)
 
     def run_from(self, recorded: Recording, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
         """Logits (r*n, k) when the recorded layer returns ``features`` (r*n, ...): only what follows it is computed.
@@ -187,9 +344,11 @@ class Classifier:
         repeat, rest = divmod(len(features), len(recorded.features))
         if rest or not repeat or len(images) != recorded.n:
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
-        with frozen(self.module):
+        if repeat > 1 and self._mixes_rows(images[:1]):
+            return torch.cat([self.run_from(recorded, row, images) for row in features.split(len(recorded.features))])
+        with self._watched() as watch, frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
-        return self._logits_in(output, repeat * recorded.n)
+        return self._logits_in(output, repeat * recorded.n, watch)
 
     def as_grid(self, features: Tensor, images: Images | None = None) -> FeatureMap:
         """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
@@ -199,7 +358,7 @@ class Classifier:
         size = self.input_size if images is None else (images.shape[-2], images.shape[-1])
         return probe.to_grid(features, size, self._n_prefix_tokens)
 
-    @cached_property
+    @found_once
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
@@ -221,10 +380,19 @@ class Classifier:
             )
         return self.layer if name is None else name
 
-    @cached_property
+    @found_once
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
-        return probe.find_heads(self.module, self._probe_image)
+        return () if self._ends_in_function else probe.find_heads(self.module, self._probe_image)
+
+    @found_once
+    def _ends_in_function(self) -> bool:
+        """Is a softmax or a sigmoid at the network's end a part of what is explained, by the word of ``outputs``?"""
+        if self.outputs != "logits" and not self.returns_values:
+            return False
+        with frozen(self.module), torch.no_grad(), Watch() as watch:
+            answer = self._answer_in(borrow.run(self.module, self._probe_image), 1)
+        return logits_behind(answer, watch.calls) is not None
 
     @property
     def head(self) -> nn.Linear | None:
@@ -236,28 +404,28 @@ class Classifier:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
 
-    @cached_property
+    @found_once
     def _last_layers(self) -> tuple[str, ...]:
         """The layers that make the logits, or what becomes the logits; they stay exact in bfloat16."""
         return probe.find_last_layers(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
-        return probe.find_class_maps(self.module, self._probe_image)
+        return None if self._ends_in_function else probe.find_class_maps(self.module, self._probe_image)
 
-    @cached_property
+    @found_once
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
         return probe.spatial_layers(self.module, self._probe_image, self._n_prefix_tokens)
 
-    @cached_property
+    @found_once
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:
             return len(self.classes)
-        with frozen(self.module), torch.no_grad():
-            return self._logits_in(self.module(self._probe_image), 1).shape[1]
+        with frozen(self.module), torch.no_grad(), self._watched() as watch:
+            return self._logits_in(borrow.run(self.module, self._probe_image), 1, watch).shape[1]
 
     @property
     def _n_prefix_tokens(self) -> int | None:
@@ -265,7 +433,8 @@ class Classifier:
 
     def to_device(self, images: Tensor) -> Tensor:
         """The images on the network's device, in its floating-point type."""
-        like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
+        with turn(self.module):  # another thread may compute in another type
+            like = next((t for t in [*self.module.parameters(), *self.module.buffers()] if t.is_floating_point()), None)
         return images if like is None else images.to(like)
 
     @property
@@ -278,12 +447,23 @@ class Classifier:
     # -- names ----------------------------------------------------------------------------------------------------
 
     def class_name(self, index: int) -> str:
-        return self.classes[index] if self.classes else f"class {index}"
+        """The name of a class; of a network that returns values, the name of one of them."""
+        if self.classes:
+            return self.classes[index]
+        if self.returns_values:
+            return "output" if self.n_classes == 1 else f"output {index}"
+        return f"class {index}"
 
-    def class_index(self, name: int | str) -> int:
-        """Index of a class given by index or name (case and underscores do not matter); SeewhyError if there is none."""
-        text = str(name.item() if isinstance(name, Tensor) and name.numel() == 1 else name)
-        return find_class(text, self.classes, self.n_classes)
+    def class_index(self, name: SupportsIndex | str) -> int:
+        """Index of a class: an integer is an index, a text is a name or, if it is no name, an index (see ``meant``).
+
+        SeewhyError if there is no such class.
+        """
+        try:
+            given = str(name) if isinstance(name, str | bool) else index(name)  # also an integer of NumPy or a tensor
+        except TypeError:
+            given = str(name)
+        return find_class(given, self.classes, self.n_classes)
 
 
 def must_be_classifier(given: object) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seewhy.classifier.borrow import forward_replaced
+from seewhy.classifier.turns import turn
 from seewhy.errors import SeewhyError
 
 Precision = Literal["fp32", "bf16"]
@@ -26,30 +27,33 @@ def computing(
     last, every convolution would rearrange its weights at every pass: a third of the time of Opti-CAM on a VGG-16. The
     ``heads`` stay exact: logits in bfloat16 have three digits, too few to tell a slightly better mask.
     """
-    first = next(module.parameters(), None)
-    bf16 = precision == "bf16"
-    if bf16 and first is not None and first.dtype != torch.float32:
-        kind = str(first.dtype).removeprefix("torch.")
-        raise SeewhyError(f"precision='bf16' is for networks in float32, and this one is in {kind}: use precision='fp32'")
-    device = "cpu" if first is None else first.device.type
-    kinds = nn.Conv2d | nn.Linear if bf16 else nn.Conv2d
-    layers = [m for m in module.modules() if isinstance(m, kinds) and m not in heads]
-    named = [pair for m in layers for pair in m.named_parameters(recurse=False)]
-    shared = {id(p) for head in heads for p in head.parameters()}
-    weights = {id(p): (p, p.data) for name, p in named if name in ("weight", "bias") and id(p) not in shared}
-    try:
-        for p, data in weights.values():
-            layout = torch.channels_last if channels_last and data.ndim == 4 else torch.preserve_format
-            p.data = data.to(torch.bfloat16 if bf16 else data.dtype, memory_format=layout)
-        with ExitStack() as stack:
-            if bf16:
-                stack.enter_context(torch.autocast(device, torch.bfloat16))
-                for head in heads:
-                    stack.enter_context(forward_replaced(head, _exact(head.forward, device)))
-            yield
-    finally:
-        for p, data in weights.values():
-            p.data = data
+    with turn(module):
+        first = next(module.parameters(), None)
+        bf16 = precision == "bf16"
+        if bf16 and first is not None and first.dtype != torch.float32:
+            kind = str(first.dtype).removeprefix("torch.")
+            raise SeewhyError(
+                f"precision='bf16' is for networks in float32, and this one is in {kind}: use precision='fp32'"
+            )
+        device = "cpu" if first is None else first.device.type
+        kinds = nn.Conv2d | nn.Linear if bf16 else nn.Conv2d
+        layers = [m for m in module.modules() if isinstance(m, kinds) and m not in heads]
+        named = [pair for m in layers for pair in m.named_parameters(recurse=False)]
+        shared = {id(p) for head in heads for p in head.parameters()}
+        weights = {id(p): (p, p.data) for name, p in named if name in ("weight", "bias") and id(p) not in shared}
+        try:
+            for p, data in weights.values():
+                layout = torch.channels_last if channels_last and data.ndim == 4 else torch.preserve_format
+                p.data = data.to(torch.bfloat16 if bf16 else data.dtype, memory_format=layout)
+            with ExitStack() as stack:
+                if bf16:
+                    stack.enter_context(torch.autocast(device, torch.bfloat16))
+                    for head in heads:
+                        stack.enter_context(forward_replaced(head, _exact(head.forward, device)))
+                yield
+        finally:
+            for p, data in weights.values():
+                p.data = data
 
 
 def _exact(forward: Callable[..., object], device: str) -> Callable[..., object]:
@@ -60,3 +64,8 @@ def _exact(forward: Callable[..., object], device: str) -> Callable[..., object]
             return forward(*(x.float() if isinstance(x, Tensor) else x for x in inputs))
 
     return run
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Did the device, or the machine, have too little memory? PyTorch says the second in words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)

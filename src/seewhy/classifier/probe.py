@@ -8,8 +8,17 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import Call, frozen, perturbable, places_of_calls, trace_calls
-from seewhy.errors import SeewhyError
+from seewhy.classifier.borrow import (
+    Call,
+    buffers_kept,
+    frozen,
+    logits_in,
+    perturbable,
+    places_of_calls,
+    run,
+    trace_calls,
+)
+from seewhy.errors import SeewhyError, cause
 
 MAX_PREFIX_TOKENS = 16
 """Up to this many tokens before the patches are tried."""
@@ -119,7 +128,7 @@ def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
     calls, final = trace_calls(module, image)
     linear = [c for c in calls if isinstance(c.module, nn.Linear) and c.output.shape == final.shape and final.ndim == 2]
     for heads in ([c for c in linear if c.output is final], linear):
-        if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0), final):
+        if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0).to(final.dtype), final):
             return tuple(c.name for c in heads)
     return ()
 
@@ -154,6 +163,39 @@ def find_last_layers(module: nn.Module, image: Tensor) -> tuple[str, ...]:
         elif not any(m.children()) and any(True for _ in m.parameters()):
             break
     return tuple(names)
+
+
+def mixes_rows(module: nn.Module, image: Tensor) -> bool | None:
+    """Do the logits of ``image`` (1, c, h, w) depend on another image beside it? Call it in eval mode, without gradients.
+
+    A dependence of any size shows as NaN beside an image of NaN, whatever the rounding. But a network may refuse NaN, or
+    be NaN for another reason: then the logits beside other pixels are compared with those alone. None where the network
+    takes no batch of two, or gives no finite logits. SeewhyError where it takes such a batch, and not the image alone.
+    """
+    with buffers_kept(module):  # no NaN may stay in the running statistics of a network
+        try:
+            if logits_in(run(module, torch.cat([image, torch.full_like(image, torch.nan)])))[0].isfinite().all():
+                return False
+        except Exception:
+            pass
+        generator = torch.Generator().manual_seed(0)
+        other = torch.rand(image.shape, generator=generator, dtype=torch.float32).to(image)
+        try:
+            beside = logits_in(run(module, torch.cat([image, other])))[0]
+        except Exception:  # the same: its own failure follows, where the user's images are run
+            return None
+        try:
+            alone, again = (logits_in(run(module, image))[0] for _ in range(2))
+        except ValueError as error:  # that of batch normalization
+            raise SeewhyError(
+                f"{type(module).__name__} uses statistics of the batch and refuses an image alone, so that no image has "
+                f"logits of its own ({cause(error)}): give its normalization running statistics"
+            ) from error
+    if not alone.isfinite().all():
+        return None
+    apart, chance = ((row - alone).abs().max() for row in (beside, again))
+    # half precision, also of an accelerator that rounds what it multiplies, has three digits
+    return bool(apart > 1e-2 * alone.abs().max() and apart > 2 * chance)
 
 
 def layers_top_down(module: nn.Module, image: Tensor) -> list[str]:

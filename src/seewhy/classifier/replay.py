@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import find_layer, forward_replaced, tensor_of_layer, with_first_tensor
+from seewhy.classifier.borrow import find_layer, forward_replaced, run, tensor_of_layer, with_first_tensor
 from seewhy.errors import SeewhyError
 
 
@@ -69,7 +69,7 @@ def record(module: nn.Module, layer: str, images: Tensor) -> tuple[Recording, ob
             if m is not module:
                 stack.enter_context(m.register_forward_pre_hook(before, prepend=True))
                 stack.enter_context(m.register_forward_hook(after, with_kwargs=True))
-        result: object = module(images)
+        result = run(module, images)
     if not last:
         raise SeewhyError(f"layer {layer!r} was not reached by the forward pass: choose a layer that the network runs")
     by_module: dict[nn.Module, list[_Finished]] = {}
@@ -95,7 +95,7 @@ def replay(module: nn.Module, recorded: Recording, features: Tensor, images: Ten
     with ExitStack() as stack:
         for m, queue in answers.items():
             stack.enter_context(forward_replaced(m, _in_turn(iter(queue), m.forward)))
-        return module(images.repeat_interleave(repeat, 0) if repeat > 1 else images)
+        return run(module, images.repeat_interleave(repeat, 0) if repeat > 1 else images)
 
 
 def _in_turn(answers: Iterator[Callable[[], object]], original: Callable[..., object]) -> Callable[..., object]:

@@ -106,6 +106,6 @@ def linear_head(classifier: Classifier) -> tuple[Float[Tensor, "k d"], Float[Ten
     weights = torch.stack([head.weight.detach() for head in heads]).mean(0)
     none = weights.new_zeros(len(weights))
     bias = torch.stack([none if head.bias is None else head.bias.detach() for head in heads]).mean(0)
-    if len(weights) == 1:  # one logit is two classes
+    if len(weights) == 1 and not classifier.returns_values:  # one logit is two classes
         return torch.cat([-weights / 2, weights / 2]), torch.cat([-bias / 2, bias / 2])
     return weights, bias

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -24,13 +25,14 @@ from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
 from seewhy.options import LARGEST, repeated
 from seewhy.registry import did_you_mean
+from seewhy.text import csv_of
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 T = TypeVar("T")
-MAX_THREADS = 1_024
-"""Of PyTorch on the CPU; no machine has more cores, and the system may end a process that asks for millions."""
+MAX_THREADS = max(64, 4 * (cpu_count() or 1))
+"""More take no work from each other, and each takes memory."""
 
 
 class Row(NamedTuple):
@@ -93,8 +95,8 @@ class Evaluation:
         }
 
     def csv(self) -> str:
-        """All rows as csv, with a header."""
-        return self.frame.select(Row._fields).write_csv()
+        """All rows as csv, with a header; a text that a spreadsheet would compute begins with an apostrophe."""
+        return csv_of(self.frame.select(Row._fields))
 
 
 def evaluate(
@@ -174,7 +176,8 @@ def evaluate(
     _check_numbers({"limit": limit, "batch_size": batch_size, "threads": threads, **(limits or {})}, limits or {})
     _check_numbers({"seed": seed, "pictures": pictures}, least=0)
     _check_shards(shard, join, out)
-    compared = tuple(classifier.class_index(c) for c in map_classes) or None
+    wanted = [map_classes] if isinstance(map_classes, str) else map_classes
+    compared = tuple(classifier.class_index(c) for c in wanted) or None
     question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed)
     n = len(dataset)
     images = [i * n // limit for i in range(limit)] if limit and limit < n else list(range(n))

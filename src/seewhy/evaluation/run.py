@@ -3,7 +3,6 @@
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +109,5 @@ def read_parquet(file: Path, table: Table, remedy: str = REMEDY) -> pl.DataFrame
 
 
 def write_parquet(file: Path, frame: pl.DataFrame) -> None:
-    """Write a table in one step. It is made in memory, so that a full disk is an ``OSError``."""
-    content = BytesIO()
-    frame.write_parquet(content)
-    write_atomically(file, lambda part: part.write_bytes(content.getvalue()))
+    """Write a table in one step."""
+    write_atomically(file, frame.write_parquet)

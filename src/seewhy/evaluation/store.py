@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.columns import FACTS_TABLE, UNIT_TABLE
-from seewhy.evaluation.manifest import Manifest
+from seewhy.evaluation.manifest import MANIFEST, Manifest
 from seewhy.evaluation.run import CURVES, IMAGES, SCORES, read_parquet, write_parquet
 from seewhy.evaluation.tables import Tables
 from seewhy.files import safely
@@ -95,7 +95,6 @@ class UnitFiles:
 
     def __setitem__(self, key: str, frame: pl.DataFrame) -> None:
         with safely(self.folder):
-            self._file(key).parent.mkdir(parents=True, exist_ok=True)
             write_parquet(self._file(key), frame)
 
     def __iter__(self) -> Iterator[str]:
@@ -137,6 +136,21 @@ def finish(folder: Path, manifest: Manifest, tables: Callable[[Manifest], Tables
             history=[*now.history, command],
         ).write(folder)
     return found
+
+
+def forget(folder: Path) -> None:
+    """Remove what shards have said of their images, where not one number could be measured in any of them."""
+    units = folder / "units"
+    with safely(folder):
+        if not units.is_dir():
+            return
+        for facts in units.glob("*/facts.parquet"):
+            facts.unlink(missing_ok=True)
+        (units / ".lock").unlink(missing_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        with suppress(OSError):  # another command has just measured something: it writes the manifest anew
+            for below in (*units.iterdir(), units, folder):
+                below.rmdir()
 
 
 @contextmanager

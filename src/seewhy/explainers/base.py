@@ -1,8 +1,9 @@
 """What every explainer promises, how a method is declared, and the registry."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import wraps
 from inspect import getmembers, isfunction
 from typing import (
     Any,
@@ -23,6 +24,8 @@ from torch import Tensor
 
 from seewhy.classifier.borrow import outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
+from seewhy.classifier.turns import in_turn
+from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.gradients import Point
 from seewhy.options import build, checking
@@ -68,11 +71,42 @@ class HasPoints(Explainer, Protocol):
 
 
 def _prepared(name: str, kind: type[T]) -> type[T]:
-    """``kind`` with options that are checked, and with ``explain`` methods that also work in ``torch.inference_mode``."""
+    """``kind`` with options that are checked, and with ``explain`` methods that work anywhere.
+
+    They also work in ``torch.inference_mode`` and in several threads, and for a network that mixes the images of a batch.
+    """
     for key, method in getmembers(kind, isfunction):
         if key.startswith("explain"):
-            setattr(kind, key, outside_inference(method))
+            setattr(kind, key, outside_inference(in_turn(_image_by_image(method))))
     return checking(name, kind)
+
+
+def _image_by_image(method: Callable[..., Any]) -> Callable[..., Any]:
+    """``method`` for one image at a time where the network mixes images: map i depends on image i alone."""
+    shared = method.__name__ == "explain_classes"  # the same classes for every image
+
+    @wraps(method)
+    def run(self: Any, *given: Any, **named: Any) -> Any:
+        images, classes, *_ = (*given, *named.values(), None, None)
+        classifier, n = (
+            getattr(self, "classifier", None),
+            len(images) if isinstance(images, Tensor) and images.ndim == 4 else 0,
+        )
+        sound = (
+            isinstance(classes, Tensor) and classes.ndim == 1 and (shared or len(classes) == n)
+        )  # the method says what is not
+        runs = isinstance(classifier, Classifier) and self.family != "reference"
+        if not (n > 1 and sound and runs and cast(Classifier, classifier).mixes_images(cast(Tensor, images))):
+            return method(self, *given, **named)
+
+        def explained(rows: slice) -> Any:
+            some = [x[rows] if x is images or (x is classes and not shared) else x for x in (*given, *named.values())]
+            return method(of_rows(self, rows, n), *some[: len(given)], **dict(zip(named, some[len(given) :], strict=True)))
+
+        alone = [explained(slice(i, i + 1)) for i in range(n)]
+        return torch.cat(alone) if isinstance(alone[0], Tensor) else tuple(map(torch.cat, zip(*alone, strict=True)))
+
+    return run
 
 
 EXPLAINERS: Registry[type[Explainer]] = Registry(
@@ -146,10 +180,42 @@ class ClassMaps(Method):
 # -- how a method is made and asked -----------------------------------------------------------------------------------
 
 
+def of_rows(method: T, rows: slice | Tensor, n: int) -> T:
+    """The method for some of n images: where it has a baseline for each image, it has those of these images."""
+    if not is_dataclass(method) or isinstance(method, type):
+        return method
+    now = {f.name: getattr(method, f.name) for f in fields(method) if f.init}
+    then = {name: _rows_of(value, rows, n, name.startswith("baseline")) for name, value in now.items()}
+    changes = {name: value for name, value in then.items() if value is not now[name]}
+    return cast(T, replace(cast(Any, method), **changes)) if changes else method
+
+
+def points_of_rows(method: HasPoints, images: Images, rows: slice) -> Iterator[Point]:
+    """The points of a gradient method for some of the images."""
+    return of_rows(method, rows, len(images)).points(images[rows].detach())
+
+
+def _rows_of(value: Any, rows: slice | Tensor, n: int, is_baseline: bool) -> Any:
+    """An option for some of n images: the same object, unless it is different for each image."""
+    if isinstance(value, Tensor) and is_baseline and value.ndim == 4 and len(value) > 1:
+        if len(value) != n:
+            raise SeewhyError(f"{len(value)} baselines do not belong to {n} images: give one for each image, or one for all")
+        return value[rows]
+    if isinstance(value, tuple) and is_baseline:
+        parts = tuple(_rows_of(part, rows, n, is_baseline) for part in value)
+        return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
+    return of_rows(value, rows, n) if isinstance(value, HasPoints) and not isinstance(value, type) else value
+
+
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
     must_be_classifier(classifier)
-    return cast(Explainer, build(EXPLAINERS, name, classifier, **options))
+    made = build(EXPLAINERS, name, classifier, **options)
+    if getattr(made, "selector", "logit") != "logit" and classifier.returns_values:
+        kind = type(classifier.module).__name__
+        cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"
+        raise UnsuitedError(f"{name}: {kind} returns values, which have no probabilities: {cure}")
+    return cast(Explainer, made)
 
 
 def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:

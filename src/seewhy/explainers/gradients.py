@@ -1,6 +1,6 @@
 """Gradients of scores: by pixels, by features, and of many classes, in bounded memory and on frozen parameters."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -24,8 +24,8 @@ class Point(NamedTuple):
     factor: Tensor | float
 
 
-Points = Callable[[Images], Iterator[Point]]
-"""The points for each image of a batch; those of image i depend on image i alone."""
+Points = Callable[[slice], Iterator[Point]]
+"""The points for some images of a batch, by their rows; those of image i depend on image i alone."""
 Merge = Callable[[ChannelAttribution], Attribution]
 """One number a pixel from its color channels."""
 
@@ -58,12 +58,12 @@ def input_gradients(
     total = torch.zeros_like(images)
     with frozen(classifier.module), torch.enable_grad():
         for start in range(0, len(images), batch_size):
-            rows = slice(start, start + batch_size)
-            part, chosen = images[rows].detach(), targets[rows]
-            for group in _groups(points(part), batch_size // len(part)):
+            rows = slice(start, min(start + batch_size, len(images)))
+            chosen = targets[rows]
+            for group in _groups(points(rows), batch_size // len(chosen)):
                 x = _leaf(torch.cat([p.images for p in group]))
                 (gradient,) = torch.autograd.grad(attached(classifier.scores(x, chosen.repeat(len(group)))).sum(), x)
-                for point, g in zip(group, gradient.split(len(part)), strict=True):
+                for point, g in zip(group, gradient.split(len(chosen)), strict=True):
                     total[rows] += point.factor * g
     return total
 
@@ -79,9 +79,10 @@ def class_maps(
     classifier.check_classes(images, for_each(images, classes))
     maps = []
     with frozen(classifier.module), torch.enable_grad():
-        for image in images.detach().split(1):
+        for i, image in enumerate(images.detach().split(1)):
             found = image.new_zeros(len(classes), *image.shape[-2:])
-            for place, row in _class_gradients(classifier, image, classes, points, batch_size):
+            path = list(points(slice(i, i + 1)))
+            for place, row in _class_gradients(classifier, image, classes, path, batch_size):
                 found[place] = merge(row[None])[0]
             maps.append(found)
     return torch.stack(maps)
@@ -106,11 +107,12 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
     results = []
     every = torch.arange(classifier.n_classes, device=images.device)
     with frozen(classifier.module), torch.enable_grad():
-        for image, wanted in zip(images.detach().split(1), keep, strict=True):
+        for i, (image, wanted) in enumerate(zip(images.detach().split(1), keep, strict=True)):
+            path = list(points(slice(i, i + 1)))
             kept = image.new_zeros(len(wanted), *image.shape[1:])
             highest, second_highest = (torch.full_like(image[0], -torch.inf) for _ in range(2))
             lowest, second_lowest = (torch.full_like(image[0], torch.inf) for _ in range(2))
-            for index, row in _class_gradients(classifier, image, every, points, batch_size):
+            for index, row in _class_gradients(classifier, image, every, path, batch_size):
                 second_highest = torch.maximum(second_highest, torch.minimum(highest, row))
                 second_lowest = torch.minimum(second_lowest, torch.maximum(lowest, row))
                 highest, lowest = torch.maximum(highest, row), torch.minimum(lowest, row)
@@ -120,19 +122,19 @@ def class_extremes(classifier: Classifier, images: Images, keep: Tensor, points:
 
 
 def _class_gradients(
-    classifier: Classifier, image: Images, classes: Classes, points: Points, batch_size: int
+    classifier: Classifier, image: Images, classes: Classes, path: list[Point], batch_size: int
 ) -> Iterator[tuple[int, Tensor]]:
     """Each of ``classes``, by its place there and in any order, and the gradient (c, h, w) of its logit, for one image."""
     head = classifier.head
     if head is None or head.out_features == 1 or head.in_features >= len(classes):
-        rows = _jacobian_rows(classifier.logits, classes, image, points, batch_size)
+        rows = _jacobian_rows(classifier.logits, classes, path, batch_size)
         yield from enumerate(row for some in rows for row in some)
         return
     # logits = W e + b: back-propagate the d numbers of e instead of the k > d classes
     numbers = torch.arange(head.in_features, device=image.device)
     jacobian = image.new_empty(len(numbers), *image.shape[1:])
     filled = 0
-    for gradients in _jacobian_rows(classifier.embed, numbers, image, points, batch_size):
+    for gradients in _jacobian_rows(classifier.embed, numbers, path, batch_size):
         jacobian[filled : filled + len(gradients)] = gradients
         filled += len(gradients)
     # classes of equal weights tie exactly only if they are computed once: a product rounds rows by where they stand
@@ -145,18 +147,17 @@ def _class_gradients(
 
 
 def _jacobian_rows(
-    function: Callable[[Images], Tensor], outputs: Tensor, image: Images, points: Points, batch_size: int
+    function: Callable[[Images], Tensor], outputs: Tensor, path: list[Point], batch_size: int
 ) -> Iterator[Tensor]:
-    """Rows of the Jacobian of ``function`` (1, c, h, w) -> (1, m) for ``outputs``, summed over the points.
+    """Rows of the Jacobian of ``function`` (1, c, h, w) -> (1, m) for ``outputs``, summed over the points of one image.
 
     ``batch_size`` rows at a time: a batch of copies of the image is differentiated with one row of the identity each.
     Batches are fast on every device, where ``is_grads_batched`` over a whole network leaves the fast kernels of a CPU.
     """
     copies = min(batch_size, len(outputs))
-    path = list(points(image))
     graph: tuple[Tensor, Tensor] | None = None
     for wanted in outputs.split(copies):
-        total = image.new_zeros(len(wanted), *image.shape[1:])
+        total = path[0].images.new_zeros(len(wanted), *path[0].images.shape[1:])
         for point in path:
             if graph is None or len(path) > 1:
                 x = _leaf(point.images.repeat(copies, 1, 1, 1))
@@ -181,8 +182,10 @@ def feature_gradients(classifier: Classifier, images: Images, targets: Targets, 
 
 def feature_jacobian(
     classifier: Classifier, images: Images, classes: Classes, layer: str, batch_size: int
-) -> Iterator[tuple[FeatureMap, FeatureMap]]:
+) -> Generator[tuple[FeatureMap, FeatureMap]]:
     """As ``feature_gradients``, for one class after another of every image: k pairs from one forward pass.
+
+    The network is borrowed until the generator ends: use it under ``contextlib.closing``.
 
     The classes' vector-Jacobian products over the short suffix are batched, ``batch_size`` classes at a time.
     """

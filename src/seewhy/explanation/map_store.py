@@ -52,7 +52,6 @@ class MapStore:
     def keep(self, explainer: str, name: str, keys: Sequence[str], maps: Tensor, **about: Sequence[object]) -> None:
         """Write maps (r, h, w) with their keys; ``about`` has more arrays (r,), for readers of the file."""
         file = self._file(explainer, name)
-        file.parent.mkdir(parents=True, exist_ok=True)
         wide = maps.detach().cpu()
         values = (wide.float() if wide.dtype == torch.bfloat16 else wide).numpy()  # NumPy knows no bfloat16
         more = {column: np.array(of) for column, of in about.items()}
@@ -77,12 +76,7 @@ def map_keys(images: Tensor, classes: Sequence[object]) -> list[str]:
 
 def save_maps(file: Path, **arrays: NDArray[Any]) -> None:
     """Write the array ``maps`` (r, h, w), and arrays that belong to it, in one step."""
-
-    def write(part: Path) -> None:
-        with part.open("wb") as opened:
-            np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
-
-    write_atomically(file, write)
+    write_atomically(file, lambda content: np.savez_compressed(content, **arrays))  # type: ignore[arg-type]
 
 
 def read_maps(file: Path, **kinds: str) -> dict[str, NDArray[Any]]:

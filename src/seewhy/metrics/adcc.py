@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import torch
 
 from seewhy.explainers import Explainer
+from seewhy.explainers.base import of_rows
 from seewhy.maps import min_max
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
@@ -45,8 +46,8 @@ class Coherency(OfPoppi, name="adcc_coherency", better="higher", needs=("explain
             explainer: Explainer = case.require("explainer")
             m = min_max(case.attributions)
             images, classes = case.faded(m, self.baseline), case.explained
-            batches = zip(images.split(case.batch_size), classes.split(case.batch_size), strict=True)
-            again = torch.cat([explainer.explain(x, c) for x, c in batches])
+            batches = torch.arange(len(images), device=images.device).split(case.batch_size)
+            again = torch.cat([of_rows(explainer, i, len(images)).explain(images[i], classes[i]) for i in batches])
             rho, defined = correlation(m.flatten(1), min_max(again).flatten(1))
             return torch.where(defined, (1 + rho) / 2, 0).to(m)
 

@@ -1,13 +1,16 @@
 """What a metric promises, how a class declares it, and the registry of metrics."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol, cast, dataclass_transform, runtime_checkable
+from functools import wraps
+from inspect import isfunction
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, dataclass_transform, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from seewhy.classifier.turns import in_turn
 from seewhy.maps import Reading
 from seewhy.metrics.case import NEEDS as NEEDS  # noqa: PLC0414 (re-exported beside the protocol)
 from seewhy.metrics.case import Case
@@ -15,6 +18,7 @@ from seewhy.metrics.case import Need as Need  # noqa: PLC0414
 from seewhy.options import build, checking
 from seewhy.registry import Registry
 
+T = TypeVar("T")
 Family = Literal["masking", "ordering", "localization", "specificity", "complexity", "robustness", "randomization", "cost"]
 Explained = Literal["label", "predicted", "any"]
 """The class that a paper explains and scores."""
@@ -68,8 +72,35 @@ class HasCurve(Metric, Protocol):
         ...
 
 
+_prepared_methods: set[tuple[type, str]] = set()
+
+
+def _prepared(name: str, kind: type[T]) -> type[T]:
+    """``kind`` with options that are checked, whose scores have no -0.0, in a turn with the networks of the case."""
+    for key, change in {"score": _without_negative_zero, "curve": in_turn}.items():
+        for writer in kind.__mro__:
+            method = vars(writer).get(key)
+            if isfunction(method):
+                if (writer, key) not in _prepared_methods:  # where it is written, once for all metrics that have it
+                    setattr(writer, key, change(method))
+                    _prepared_methods.add((writer, key))
+                break
+    return checking(name, kind)
+
+
+def _without_negative_zero(score: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``score`` in a turn, with 0.0 for -0.0: a table would show the sign."""
+    found = in_turn(score)
+
+    @wraps(score)
+    def run(*given: Any, **named: Any) -> Tensor:
+        return found(*given, **named) + 0.0
+
+    return run
+
+
 METRICS: Registry[type[Metric]] = Registry(
-    "metric", checking, "seewhy.metrics", ("family", "higher_is_better", "range", "needs", "target", "paper", "score")
+    "metric", _prepared, "seewhy.metrics", ("family", "higher_is_better", "range", "needs", "target", "paper", "score")
 )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 from zlib import crc32
 
@@ -14,7 +13,7 @@ from seewhy.classifier.checks import must_be_tensors
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
-from seewhy.explainers.base import maps_of_classes
+from seewhy.explainers.base import maps_of_classes, of_rows
 from seewhy.masking.baselines import Baseline, baseline_images
 from seewhy.masking.values import RemovePixels, Value
 from seewhy.types import Attribution, ClassAttribution, Images, Logits, Regions, Scores, Targets
@@ -120,10 +119,10 @@ class Case:
             raise SeewhyError(f"{who} needs {NEEDS[need]}, which {self.data_name} does not have")
         return known
 
-    @cached_property
+    @property
     def logits(self) -> Logits:
         """(n, k) logits of the images."""
-        return self.run(self.images) if self.image_logits is None else self.image_logits
+        return self.share("logits", lambda: self.run(self.images)) if self.image_logits is None else self.image_logits
 
     def run(self, images: Images) -> Logits:
         """Logits of any images, ``batch_size`` at a time, without a graph."""
@@ -139,6 +138,7 @@ class Case:
 
     def complement(self, logits: Logits) -> Scores:
         """(n,) 1 - probability of the class scored, exact where the probability rounds to 1."""
+        self.classifier.must_have_probabilities()
         z = logits.gather(1, self.scored[:, None])
         if self.classifier.multilabel:
             return (-z).sigmoid().squeeze(1)
@@ -162,11 +162,15 @@ class Case:
             return labels > 0
         return torch.arange(self.logits.shape[1], device=labels.device) == labels[:, None]
 
-    @cached_property
+    @property
     def seeds(self) -> list[int]:
         """A seed for each image, from its own pixels (as 8 bits) and ``seed``: an image has the same seed in any batch."""
-        pixels = (self.images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-        return [(crc32(image.tobytes()) + 1_000_003 * self.seed) % 2**32 for image in pixels]
+
+        def make() -> list[int]:
+            pixels = (self.images * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+            return [(crc32(image.tobytes()) + 1_000_003 * self.seed) % 2**32 for image in pixels]
+
+        return self.share("seeds", make)
 
     def several_maps(self) -> ClassAttribution | None:
         """The maps of ``map_classes``; None where they are not given and cannot be made."""
@@ -184,10 +188,11 @@ class Case:
                 return None
             return tuple(value[i] for i in rows.tolist()) if isinstance(value, tuple) else value[rows]
 
-        return replace(self, **{name: pick(getattr(self, name)) for name in names})
+        made, n = {name: pick(getattr(self, name)) for name in names}, len(self.images)
+        return replace(self, **made, explainer=of_rows(self.explainer, rows, n), value=of_rows(self.value, rows, n))
 
     def share(self, key: Hashable, make: Callable[[], T]) -> T:
         """``make()``, computed once: a later metric that asks for the same ``key`` gets the same value."""
         if key not in self._shared:
-            self._shared[key] = make()
+            self._shared.setdefault(key, make())  # of two threads the first decides for both
         return cast(T, self._shared[key])

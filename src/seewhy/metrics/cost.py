@@ -1,9 +1,10 @@
 """What maps cost: time, work counted in forward passes, and memory."""
 
+from contextlib import nullcontext
 from math import inf, isnan, nan
 from pathlib import Path
 from time import perf_counter
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
+from seewhy.explainers.base import of_rows
 from seewhy.metrics.base import METRICS, Measure
 from seewhy.metrics.case import Case, Cost
 from seewhy.types import Attribution, Images, Targets
@@ -37,7 +39,8 @@ def measure(explainer: Explainer, images: Images, targets: Targets, count_flops:
         A figure that cannot be measured is NaN: forward passes of an explainer without a classifier, memory on a machine
         without Linux and CUDA.
     """
-    passes = forward_equivalents(explainer, images[:1], targets[:1]) if count_flops and len(images) else nan
+    first = of_rows(explainer, slice(1), len(images))
+    passes = forward_equivalents(first, images[:1], targets[:1]) if count_flops and len(images) else nan
     held = _start_memory(images.device)
     _wait(images.device)
     start = perf_counter()
@@ -57,12 +60,26 @@ def forward_equivalents(explainer: Explainer, images: Images, targets: Targets) 
     classifier = getattr(explainer, "classifier", None)
     if not isinstance(classifier, Classifier):
         return nan
-    with FlopCounterMode(display=False) as one, frozen(classifier.module), torch.no_grad():
+    _ = classifier.ending  # what a classifier finds out once is no cost of a map
+    with frozen(classifier.module), torch.no_grad(), _counting() as one:
         classifier.logits(images[:1])
-    with FlopCounterMode(display=False) as whole:
+    with _counting() as whole:
         explainer.explain(images, targets)
     forward = one.get_total_flops()
     return whole.get_total_flops() / forward / len(images) if forward else nan
+
+
+class _NoModules(nullcontext[None]):
+    """Operations are counted for the whole, and not for each module."""
+
+    parents = ("Global",)
+
+
+def _counting() -> FlopCounterMode:
+    """Counts the operations of this thread."""
+    mode: Any = FlopCounterMode(display=False)
+    mode.mod_tracker = _NoModules()  # its own tracker puts hooks into every network of the process, in all threads
+    return cast(FlopCounterMode, mode)
 
 
 def _wait(device: torch.device) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
+from threading import Lock
 from typing import Annotated, Any, Literal, cast
 from zlib import crc32
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.probe import layers_top_down
+from seewhy.classifier.turns import turn
 from seewhy.errors import ImageError, SeewhyError, cause
 from seewhy.explainers import Explainer
 from seewhy.maps import Reading, read
@@ -22,6 +24,8 @@ from seewhy.options import AtLeast, Doc
 from seewhy.types import Images, Scores
 
 Cascade = Literal["cascading", "independent"]
+_GLOBAL_DRAWS = Lock()
+"""Held while layers draw from PyTorch's global generator, which they share with all threads."""
 
 
 class AgainstAnotherNetwork(
@@ -169,7 +173,7 @@ def reinitialize(module: nn.Module, name: str, seed: int) -> None:
     """New values for what ``module`` itself owns, in place; drawn on the CPU, so that they are the same on any device."""
     fresh = deepcopy(module).cpu()
     reset = getattr(fresh, "reset_parameters", None) or getattr(fresh, "_reset_parameters", None)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with _GLOBAL_DRAWS, torch.no_grad(), torch.random.fork_rng(devices=[]):
         # not the seed itself: with a seed of 0 a network that was made after manual_seed(0) would get its own values again
         torch.default_generator.manual_seed(crc32(f"{name} {seed}".encode()))
         if callable(reset):
@@ -222,7 +226,8 @@ def _layer(classifier: Classifier) -> str | None:
 
 def _copy(classifier: Classifier) -> Classifier:
     try:
-        module = deepcopy(classifier.module)
+        with turn(classifier.module):  # hooks of another thread would be copied too
+            module = deepcopy(classifier.module)
     except Exception as error:  # a network may hold what cannot be copied
         raise SeewhyError(f"{type(classifier.module).__name__} cannot be copied ({cause(error)})") from error
     return replace(classifier, module=module, feature_layer=_layer(classifier))

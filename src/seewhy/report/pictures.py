@@ -26,14 +26,17 @@ MAX_EXTREMES = 3
 
 
 class SampleImage(NamedTuple):
-    """An image of the sample: the class it stands for, all its classes, and the row whose maps are shown."""
+    """An image of the sample: the class it stands for, all its classes, and the row whose maps are shown.
+
+    A network that returns values has no ``probability``.
+    """
 
     key: Key
     image_id: str
     label: int
     labels: list[int]
     predicted: int
-    probability: float
+    probability: float | None
 
 
 class Sample(NamedTuple):

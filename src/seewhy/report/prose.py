@@ -94,9 +94,10 @@ def failures(run: Run) -> list[tuple[str, str, list[str]]]:
 
 
 def class_name(run: Run, index: int) -> str:
-    """The name of a class, or its number if the name is not known."""
+    """The name of a class, or its number if the name is not known; values are outputs, not classes."""
     names = run.manifest.classes
-    return str(names[index]) if 0 <= index < len(names) else f"class {index}"
+    what = "output" if run.manifest.asked.classifier.get("outputs") == "values" else "class"
+    return str(names[index]) if 0 <= index < len(names) else f"{what} {index}"
 
 
 def and_list(names: Sequence[str], most: int = 6) -> str:

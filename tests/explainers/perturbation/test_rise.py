@@ -192,7 +192,7 @@ def test_bfloat16_agrees(name: str) -> None:
 @pytest.mark.parametrize("name", ["rise", "relax"])
 def test_no_more_images_at_a_time_than_the_batch(name: str) -> None:
     classifier, seen = tiny(cnn()), []
-    explainer(name, classifier, samples=1).explain(pictures(1).float(), torch.tensor([0]))  # what is found once is found now
+    explainer(name, classifier, samples=1).explain(pictures(2).float(), torch.tensor([0, 1]))  # what is found once is found
     handle = classifier.module[0].register_forward_hook(lambda m, inputs, output: seen.append(len(inputs[0])))
     try:
         explainer(name, classifier, samples=ROUND + 5, batch_size=6).explain(pictures(2).float(), torch.tensor([0, 1]))

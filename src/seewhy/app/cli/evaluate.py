@@ -1,6 +1,7 @@
 """``seewhy evaluate``: explainers and metrics on a dataset, a table and a run folder out."""
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
+from seewhy.app.cli.stop import Stopped, going_on_in
+from seewhy.app.cli.terminal import say
+from seewhy.app.cli.workers import OTHER_ENDED, are_started_from_outside, is_worker, work
 
 
 def evaluate(
@@ -73,18 +77,25 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure explainers on a dataset: prints a table, and with --out writes a run folder for seewhy report."""
+    from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.load import load, on_device, parse_options
+    from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
     from seewhy.evaluation import scoreboard
-    from seewhy.evaluation.devices import processes
+    from seewhy.evaluation.devices import check_processes, processes
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
+    from seewhy.explainers.describe import layer_of
 
+    warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     images, limits = _limits(limit or [])
     share = _shard(shard)
+    check_processes(devices, nodes, device, out)
+    if devices > 1 and not are_started_from_outside() and out is not None:
+        work(devices, out)
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
-    with _one_voice(fabric, out):
+    with going_on_in(out), _one_voice(fabric, out):
         classifier = on_device(
             load(model, weights=weights, classes=classes, options=parse_options(model_option or [])),
             str(fabric.device) if fabric else device,
@@ -94,11 +105,9 @@ def evaluate(
         given = offers(dataset, classifier, bool(map_class), target)
         metrics, more = choose_metrics(metric, pairs(metric_option or []), given, classifier)
         for reason in (*left_out, *more) if first else ():
-            typer.echo(f"left out: {reason}", err=True)
+            say(f"left out: {reason}", err=True)
         if first and devices * nodes > -(-len(dataset) // batch_size):
-            typer.echo(
-                f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True
-            )
+            say(f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True)
         details = {
             **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
             **{"device": device, "left out": [*left_out, *more]},
@@ -131,13 +140,15 @@ def evaluate(
         return
     if share:
         if not quiet:
-            typer.echo(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
+            say(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
         return
     print_table(scoreboard.figures_table(result))
+    for line in () if quiet else in_lines(about_classifier(classifier, layer_of(classifier, methods))):
+        say(line)
     for line in scoreboard.failed(result):
-        typer.echo(line, err=True)
+        say(line, err=True)
     if out and not quiet:
-        typer.echo(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
+        say(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
 
 
 @contextmanager
@@ -149,15 +160,17 @@ def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
     first = fabric is None or fabric.local_rank == 0
     try:
         yield
-    except KeyboardInterrupt:
+    except Stopped as stop:
         if first:
-            typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
-        raise typer.Exit(130) from None
+            raise
+        raise typer.Exit(stop.status) from None
     except ExchangeError:
+        if is_worker():
+            raise typer.Exit(OTHER_ENDED) from None
         raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
     except SeewhyError as error:
         leave_group()
-        if first or isinstance(error, ShareError):
+        if first or is_worker() or isinstance(error, ShareError):
             raise
         raise typer.Exit(2) from None
     leave_group()

@@ -3,9 +3,10 @@
 The files of the commands import torch and the like inside their functions, so that ``seewhy --help`` is there at once.
 """
 
-import codecs
+import os
 import sys
-from io import TextIOWrapper
+from contextlib import suppress
+from errno import EPIPE
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -16,12 +17,13 @@ from seewhy.app.cli.explain import explain
 from seewhy.app.cli.list import list_
 from seewhy.app.cli.memory import keep_freed
 from seewhy.app.cli.report import report
+from seewhy.app.cli.stop import Stopped, stoppable
+from seewhy.app.cli.terminal import own_lines_alone, say, speak_plainly
+from seewhy.app.cli.workers import follow_parent, is_worker
 from seewhy.errors import SeewhyError, one_line
 
 USAGE_ERROR: Any = typer.BadParameter.__base__
 """What Typer raises for a command that it cannot read. Some versions of Typer have it from click, others from themselves."""
-PLAIN = {"↑": "^", "↓": "v", "–": "-", "—": "-", "…": "...", "×": "x", "≈": "~", "•": "*"}
-"""Signs of this library's own for a terminal that has no others."""
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -41,7 +43,7 @@ def version(
     if show:
         from seewhy import __version__
 
-        typer.echo(f"seewhy {__version__}")
+        say(f"seewhy {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -52,33 +54,36 @@ def main() -> None:
     """Run the command; a mistake of the user's is one line on stderr and status 2."""
     keep_freed()
     speak_plainly()
+    follow_parent()
     try:
-        status = app(prog_name="seewhy", standalone_mode=False)
+        with own_lines_alone(), stoppable():
+            status = app(prog_name="seewhy", standalone_mode=False)
+        _end(status or 0, "")
     except USAGE_ERROR as error:
         command = error.ctx.command_path if error.ctx else "seewhy"
-        _refuse(f"{error.format_message().rstrip('.')} ({command} --help says how it is used)")
+        _end(2, f"{error.format_message().rstrip('.')} ({command} --help says how it is used)")
     except SeewhyError as error:
-        _refuse(str(error))
-    except OSError as error:  # a file that no reader of ours expects: a name that is too long, a disk that is gone
-        _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
-    sys.exit(status or 0)
+        _end(2, str(error))
+    except Stopped as stop:
+        where = f"; the same command goes on in {stop.folder}" if stop.folder else ""
+        _end(stop.status, "" if is_worker() else f"stopped{where}")  # of several processes, the first one says it
+    except OSError as error:  # no code of ours has foreseen it: a disk, a pipe or a table of open files is full
+        if error.errno is None:
+            raise  # no error of the system
+        what = f"use {error.filename}" if error.filename else "write to the output"
+        _end(2, f"cannot {what}: {error.strerror}")
 
 
-def speak_plainly() -> None:
-    """Let stdout and stderr show any text: what the terminal's encoding lacks becomes a plain sign or an escape."""
-    codecs.register_error("seewhy", lambda error: (_plain(error), error.end))  # type: ignore[attr-defined]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="seewhy")
-
-
-def _plain(error: UnicodeError) -> str:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode() for letter in lacking)
-
-
-def _refuse(said: str) -> NoReturn:
-    typer.echo(f"seewhy: {one_line(said)}", err=True)
-    sys.exit(2)
+def _end(status: int, line: str) -> NoReturn:
+    """End with a status and a line on stderr. What is printed must arrive: a full disk is a mistake here too."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again when it ends
+        if error.errno != EPIPE:  # as of seewhy list | head: whoever reads has read enough
+            status, line = 2, f"cannot write to the output: {error.strerror}"
+    with suppress(OSError):
+        if line:
+            say(f"seewhy: {one_line(line)}", err=True)
+    sys.exit(status)

@@ -52,7 +52,7 @@ class Shapes:
     """``n`` pictures of ``size`` x ``size`` pixels. A picture depends on its index and the options alone.
 
     Args:
-        n: how many pictures.
+        n: how many pictures, fewer than a million.
         size: their side in pixels, at least 32; the same picture at every size.
         multilabel: one to four objects of different classes, instead of exactly one object.
         shortcut: a tag near the border: none, the tag of the (or a) true class, or that of a class drawn at random.

@@ -1,6 +1,7 @@
 """CAMs of gradients: features and gradients of one layer become a map on its grid, which is upsampled to the image."""
 
 from abc import abstractmethod
+from contextlib import closing
 from typing import final
 
 import torch
@@ -41,6 +42,6 @@ class FeatureCAM(Method):
         layer = self.classifier.live_layer(self.layer)
         maps = []
         for some in images.split(self.batch_size):
-            pairs = feature_jacobian(self.classifier, some, classes, layer, self.batch_size)
-            maps.append(torch.stack([self.combine(*pair) for pair in pairs], 1))
+            with closing(feature_jacobian(self.classifier, some, classes, layer, self.batch_size)) as pairs:
+                maps.append(torch.stack([self.combine(*pair) for pair in pairs], 1))
         return upsample(torch.cat(maps), images.shape[-2:])

@@ -3,9 +3,10 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import field
+from functools import partial
 from typing import Any, ClassVar, final
 
-from seewhy.explainers.base import Method
+from seewhy.explainers.base import Method, points_of_rows
 from seewhy.explainers.gradients import Merge, Point, class_maps, input_gradients
 from seewhy.explainers.options import BatchSize
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
@@ -32,8 +33,10 @@ class GradientSum(Method):
 
     @final
     def explain(self, images: Images, targets: Targets) -> Attribution:
-        return type(self).merge(input_gradients(self.classifier, images, targets, self.points, self.batch_size))
+        points = partial(points_of_rows, self, images)
+        return type(self).merge(input_gradients(self.classifier, images, targets, points, self.batch_size))
 
     @final
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
-        return class_maps(self.classifier, images, classes, self.points, type(self).merge, self.batch_size)
+        points = partial(points_of_rows, self, images)
+        return class_maps(self.classifier, images, classes, points, type(self).merge, self.batch_size)

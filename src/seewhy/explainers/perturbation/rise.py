@@ -94,7 +94,8 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
             )
         removed = baseline_images(self.baseline, self.classifier, images)
         with self.classifier.running(self.precision):
-            maps, used = zip(*map(self._maps_of, images, removed, classes), strict=True)
+            found = [self._maps_of(*one) for one in zip(images, removed, classes, strict=True)]
+        maps, used = zip(*found, strict=True)
         return torch.stack(maps).to(images.dtype).unflatten(2, images.shape[2:]), torch.stack(used)
 
     def _maps_of(self, image: Tensor, removed: Tensor, classes: Classes) -> tuple[Sums, Int[Tensor, "k"]]:
