@@ -265,7 +265,7 @@ def random_indent(tree: Any) -> int | None:
 def damaged_text(random: Random, text: str, separators: str) -> str:
     """A cell or a word between ``separators`` becomes another, or is gone, or doubled."""
     marks = [i for i, letter in enumerate(text) if letter in separators] or [0]
-    for _ in range(random.choice((1, 1, 2, 5))):
+    for _ in range(random.choice((1, 1, 1, 1, 2, 5))):
         start = random.choice(marks) + 1
         end = next((i for i in range(start, len(text)) if text[i] in separators), len(text))
         word = random.choice((random.choice(TEXTS), random.choice(TEXTS), "", 2 * text[start:end], text[start - 1 : end]))

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import struct
 import zipfile
 import zlib
@@ -56,6 +57,8 @@ def write_good_files(folder: Path) -> None:
             )
         more = {} if name.endswith((".bmp", ".gif", ".ppm")) else {"exif": exif, "icc_profile": b"\x00\x00\x02\x0clcms" * 60}
         picture.save(folder / name, **options, **more)
+    for name in ("plain.png", "plain.jpg"):  # as a viewer shows them without a look at EXIF
+        Image.fromarray(pixels).save(folder / name)
     weights = {k: v.contiguous() for k, v in shapes_weights().items()}
     save_file(weights, folder / "good.safetensors")
     torch.save(weights, folder / "good.pth")
@@ -156,14 +159,14 @@ def header(random: Random) -> bytes:
 def csv_file(random: Random, good: Path, work: Path) -> Trial:
     (work / "data").mkdir()
     for i in range(3):
-        (work / "data" / f"{i}.png").write_bytes((good / "rgb.png").read_bytes())
-    (work / "data" / "mask.png").write_bytes((good / "gray.png").read_bytes())
+        (work / "data" / f"{i}.png").write_bytes((good / "plain.png").read_bytes())
+    (work / "data" / "mask.png").write_bytes((good / "plain.png").read_bytes())
     column = random.choice(("index", "label", "class", "name", "wnid"))
     rows = [
         ["file", column, "boxes", "mask"],
         *([f"{i}.png", str(i), f"1 2 {9 + i} 12", random.choice(("", "mask.png"))] for i in range(3)),
     ]
-    text = "\n".join(random.choice((",", ",", ",", ";")).join(row) for row in rows) + random.choice(("\n", ""))
+    text = "\n".join(random.choice((",",) * 9 + (";",)).join(row) for row in rows) + random.choice(("\n", ""))
     content = encoded(random, damaged_text(random, text, ",\n ") if random.random() < 0.85 else text)
     if random.random() < 0.2:
         content = damaged_bytes(random, content)
@@ -177,14 +180,17 @@ def csv_file(random: Random, good: Path, work: Path) -> Trial:
 
 def xml_file(random: Random, good: Path, work: Path) -> Trial:
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (work / "voc" / name).mkdir(parents=True)
+        (work / "data" / name).mkdir(parents=True)
     objects = "".join(
         f"<object><name>{name}</name><difficult>0</difficult><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>{9 + i}</xmax>"
         f"<ymax>12</ymax></bndbox></object>"
         for i, name in enumerate(random.sample(CLASSES, 2))
     )
     text = f"<annotation><filename>0.jpg</filename><size><width>26</width><height>20</height></size>{objects}</annotation>"
-    if random.random() < 0.8:
+    if random.random() < 0.6:  # the words between the tags, so that the file can be read
+        hit = random.choice(re.findall(r">[^<]+<", text))
+        text = text.replace(hit, f">{random.choice(TEXTS)}<", random.choice((1, -1)))
+    elif random.random() < 0.5:
         text = damaged_text(random, text, "<>")
     if random.random() < 0.15:
         text = random.choice(
@@ -204,12 +210,20 @@ def xml_file(random: Random, good: Path, work: Path) -> Trial:
     content = encoded(random, text)
     if random.random() < 0.3:
         content = damaged_bytes(random, content)
-    (work / "voc" / "Annotations" / "0.xml").write_bytes(content)
-    (work / "voc" / "JPEGImages" / "0.jpg").write_bytes((good / "rgb.jpg").read_bytes())
-    (work / "voc" / "ImageSets" / "Main" / "test.txt").write_bytes(
+    (work / "data" / "Annotations" / "0.xml").write_bytes(content)
+    (work / "data" / "JPEGImages" / "0.jpg").write_bytes((good / "plain.jpg").read_bytes())
+    (work / "data" / "ImageSets" / "Main" / "test.txt").write_bytes(
         encoded(random, random.choice(("0\n", "0\n", "", "1", "\x00", "0 1", "é")))
     )
-    arguments = ["evaluate", "--model", "shapes/cnn_multilabel", "--data", random.choice(("voc", "voc:voc")), "--out", "run"]
+    arguments = [
+        "evaluate",
+        "--model",
+        "shapes/cnn_multilabel",
+        "--data",
+        random.choice(("data", "voc:data")),
+        "--out",
+        "run",
+    ]
     more = random.choice(
         ([], [], ["--data-option", "split=test"], ["--target", "label"], ["--data-option", "difficult=false"])
     )
@@ -429,8 +443,8 @@ def options(random: Random, good: Path, work: Path) -> Trial:
             arguments += [f"{flag}={value}"] if random.random() < 0.8 else [flag, value]
         elif what < 0.95:
             arguments.insert(random.randrange(1, len(arguments) + 1), random.choice(TEXTS))
-        else:
-            del arguments[random.randrange(1, len(arguments)) if len(arguments) > 1 else 0]
+        elif len(arguments) > 1:
+            del arguments[random.randrange(1, len(arguments))]
     return Trial(arguments, "options", anywhere=True)
 
 
