@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seewhy.classifier import borrow, checks, probe, replay
+from seewhy.classifier import borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.outputs import (
     IN_WORDS,
@@ -56,7 +56,8 @@ class Classifier:
         classes: names of the classes, in the order of the logits; empty if unknown.
         multilabel: probabilities are sigmoids, not a softmax.
         feature_layer: the layer that CAM methods read, named as in ``module.named_modules()``; None finds it by a probe.
-        n_prefix_tokens: number of tokens before the patches (class, distillation, registers); None reads it off the network.
+        n_prefix_tokens: number of tokens before the patches (class, distillation, registers), the same for every layer;
+            None finds it for each layer by a probe.
         crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
             crop and cropped in the middle. 1 means no crop.
         crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1;
@@ -217,13 +218,13 @@ class Classifier:
         """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
         if self.mixes_images(images):
             return torch.cat([self.embed(image) for image in images.split(1)])
-        if self.head is None:
+        if len(self.heads) != 1:
             with self.capture(self.layer) as outputs:
                 self.logits(images)
-            return self.as_grid(outputs[self.layer], images).mean((2, 3))
+            return self.as_grid(outputs[self.layer], images, self.layer).mean((2, 3))
         with borrow.capture_input(self.module, self.heads[0]) as inputs:
             self.logits(images)
-        return inputs[self.heads[0]]
+        return inputs[self.heads[0]].flatten(1)
 
     def normalize(self, images: Images) -> Images:
         """(images - mean) / std, in the module's order of channels: the input of the module."""
@@ -332,7 +333,7 @@ class Classifier:
             kind = type(self.module).__name__
             raise SeewhyError(f"images of a batch change each other's logits in {kind}: record one image at a time")
         with self._watched() as watch, frozen(self.module):
-            recorded, output = replay.record(self.module, layer, self.normalize(images))
+            recorded, output = replay.record(self.module, layer, self.normalize(images), self._image_axes)
         return recorded, self._logits_in(output, len(images), watch)
 
     def run_from(self, recorded: Recording, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
@@ -350,35 +351,53 @@ class Classifier:
             output = replay.replay(self.module, recorded, features, self.normalize(images))
         return self._logits_in(output, repeat * recorded.n, watch)
 
-    def as_grid(self, features: Tensor, images: Images | None = None) -> FeatureMap:
+    def as_grid(self, features: Tensor, images: Images | None = None, layer: str | None = None) -> FeatureMap:
         """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
 
-        ``images`` gives the aspect ratio if it differs from that of ``input_size``.
+        Args:
+            features: what ``layer`` returned, one row for each image.
+            images: they give the aspect ratio if it differs from that of ``input_size``.
+            layer: the layer that returned the features. Each layer has its own number of prefix tokens. None is the
+                feature layer.
+
+        Raises:
+            SeewhyError: the features have another number of rows than there are images, or no grid.
         """
         size = self.input_size if images is None else (images.shape[-2], images.shape[-1])
-        return probe.to_grid(features, size, self._n_prefix_tokens)
+        if images is not None and len(features) != len(images):
+            which = "the layer" if layer is None else f"layer {layer!r}"
+            raise SeewhyError(f"{which} has {len(features)} rows for {len(images)} images: name one that has a row for each")
+        reading = stages.by_shape(features, size, self.n_prefix_tokens)
+        if reading is None and features.ndim in (3, 4):
+            stage = self._survey.stage(self.layer if layer is None else layer)
+            reading = None if stage is None else stage.reading
+        if reading is None:
+            raise stages.no_grid(features, size, self.n_prefix_tokens or 0)
+        return reading(features, size)
 
     @found_once
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
             return self.feature_layer
-        alive = [name for name, _, depends in self.spatial_layers if depends]
-        if not alive:
+        if (found := self._survey.layer()) is None:
             kind = type(self.module).__name__
             raise SeewhyError(f"no layer of {kind} has a grid that its output depends on; name one with feature_layer=")
-        return alive[-1]
+        return found
 
     def live_layer(self, name: str | None) -> str:
         """``name``, or the feature layer if None; SeewhyError for a layer on whose grid the output does not depend.
 
         A class-token transformer reads the class token alone after its last attention: a map made there is black.
         """
-        if name is not None and (name, False) in [(stage, depends) for stage, _, depends in self.spatial_layers]:
+        if name is None:
+            return self.layer
+        stage = self._survey.stage(name)
+        if stage is not None and not stage.living:
             raise SeewhyError(
                 f"the output does not depend on the grid of layer {name!r}, whose map is black: try {self.layer!r}"
             )
-        return self.layer if name is None else name
+        return name
 
     @found_once
     def heads(self) -> tuple[str, ...]:
@@ -414,10 +433,20 @@ class Classifier:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
         return None if self._ends_in_function else probe.find_class_maps(self.module, self._probe_image)
 
-    @found_once
+    @property
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
-        return probe.spatial_layers(self.module, self._probe_image, self._n_prefix_tokens)
+        return [(stage.name, stage.channels, stage.living > 0) for stage in self._survey.stages]
+
+    @found_once
+    def _survey(self) -> stages.Survey:
+        """The stages of the network: eight forward passes of a picture and one backward pass, once."""
+        return stages.survey(self.module, self._probe_image, self.n_prefix_tokens)
+
+    @found_once
+    def _image_axes(self) -> replay.Axes:
+        """Where the images are in what each module returns, found with one picture and with two."""
+        return replay.image_axes(self.module, self._probe_image)
 
     @found_once
     def n_classes(self) -> int:
@@ -426,10 +455,6 @@ class Classifier:
             return len(self.classes)
         with frozen(self.module), torch.no_grad(), self._watched() as watch:
             return self._logits_in(borrow.run(self.module, self._probe_image), 1, watch).shape[1]
-
-    @property
-    def _n_prefix_tokens(self) -> int | None:
-        return self.n_prefix_tokens if self.n_prefix_tokens is not None else probe.prefix_tokens(self.module)
 
     def to_device(self, images: Tensor) -> Tensor:
         """The images on the network's device, in its floating-point type."""
