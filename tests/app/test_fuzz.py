@@ -96,7 +96,7 @@ def _fails(what: str) -> None:
     ],
 )
 def test_every_fault_is_noticed(what: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "SECONDS", 0.2)
+    monkeypatch.setattr(trial, "SECONDS", 0.3)
     monkeypatch.setattr(main, "main", lambda: _fails(what))
     outcome = attempt("fault", 0, lambda *_: Trial([], what), tmp_path, tmp_path / "here", 0)
     assert outcome.problem.startswith(problem)
