@@ -13,7 +13,7 @@ from seewhy.classifier import borrow, checks, probe, replay
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
-from seewhy.classifier.turns import found_once, turn
+from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, View
 from seewhy.errors import SeewhyError
@@ -136,7 +136,7 @@ class Classifier:
         """
         return images.contiguous(memory_format=self._fastest_layout)
 
-    @found_once
+    @FoundOnce
     def _fastest_layout(self) -> torch.memory_format:
         """Channels last, unless the module needs contiguous tensors, because it calls ``view`` or counts strides."""
         image = self._probe_image
@@ -234,7 +234,7 @@ class Classifier:
         size = self.input_size if images is None else (images.shape[-2], images.shape[-1])
         return probe.to_grid(features, size, self._n_prefix_tokens)
 
-    @found_once
+    @FoundOnce
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
@@ -256,7 +256,7 @@ class Classifier:
             )
         return self.layer if name is None else name
 
-    @found_once
+    @FoundOnce
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
         return probe.find_heads(self.module, self._probe_image)
@@ -271,22 +271,22 @@ class Classifier:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
 
-    @found_once
+    @FoundOnce
     def _last_layers(self) -> tuple[str, ...]:
         """The layers that make the logits, or what becomes the logits; they stay exact in bfloat16."""
         return probe.find_last_layers(self.module, self._probe_image)
 
-    @found_once
+    @FoundOnce
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
         return probe.find_class_maps(self.module, self._probe_image)
 
-    @found_once
+    @FoundOnce
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
         return probe.spatial_layers(self.module, self._probe_image, self._n_prefix_tokens)
 
-    @found_once
+    @FoundOnce
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:
