@@ -30,6 +30,12 @@ def with_batch_norm() -> nn.Sequential:
     )
 
 
+def _captured(classifier: Classifier) -> Tensor:
+    with classifier.capture("2") as outputs:
+        classifier.logits(IMAGES)
+    return outputs["2"]
+
+
 CALLS: dict[str, Callable[[Classifier], object]] = {
     "logits": lambda c: c.logits(IMAGES),
     "probabilities": lambda c: c.probabilities(IMAGES),
@@ -40,14 +46,8 @@ CALLS: dict[str, Callable[[Classifier], object]] = {
     "record": lambda c: c.record(IMAGES, "2")[1],
     "run_from": lambda c: c.run_from(recorded := c.record(IMAGES, "2")[0], recorded.features, IMAGES),
     "fast_layout": lambda c: c.fast_layout(IMAGES),
-    "capture": lambda c: _captured(c),
+    "capture": _captured,
 }
-
-
-def _captured(classifier: Classifier) -> Tensor:
-    with classifier.capture("2") as outputs:
-        classifier.logits(IMAGES)
-    return outputs["2"]
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -70,7 +70,7 @@ def test_logits_keep_the_gradients_of_the_weights() -> None:
 
 
 class Counts(nn.Module):
-    """Changes its buffers in eval mode too: in place, and by new ones; and normalizes by hand with the batch's statistics."""
+    """Changes its buffers in eval mode too, in place and by new ones, and reads one of them."""
 
     passes: Tensor
     mean: Tensor
