@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.data import DATASETS as DATASETS
     from seewhy.data.named import dataset as dataset
     from seewhy.errors import SeewhyError as SeewhyError
+    from seewhy.errors import SeewhyWarning as SeewhyWarning
     from seewhy.evaluation.evaluate import Evaluation as Evaluation
     from seewhy.evaluation.evaluate import evaluate as evaluate
     from seewhy.evaluation.run import Run as Run
@@ -37,7 +38,7 @@ _NAMES = {
     "classifier.sources": ["MODELS"],
     "data": ["DATASETS"],
     "data.named": ["dataset"],
-    "errors": ["SeewhyError"],
+    "errors": ["SeewhyError", "SeewhyWarning"],
     "evaluation.evaluate": ["Evaluation", "evaluate"],
     "evaluation.run": ["Run", "open_run"],
     "explainers": ["EXPLAINERS", "Explainer", "explainer"],

@@ -46,6 +46,8 @@ class Below(Bound):
     """An option takes numbers below this one."""
 
 
+LARGEST = 2**63 - 1
+"""The largest whole number that an option takes, up or down: tensors and seeds hold no larger ones."""
 BOUNDS: dict[type[Bound], tuple[str, Callable[[float, float], bool]]] = {
     AtLeast: ("of at least", operator.ge),
     Above: ("above", operator.gt),
@@ -123,8 +125,16 @@ def checked(kind: type[Any], name: str, options: Mapping[str, object]) -> dict[s
         try:
             taken[key] = _taken(value, hint, extras)
         except ValueError:
-            raise SeewhyError(f"{name} cannot take {key}={value!r}: give {_spelled(hint, extras)}") from None
+            raise SeewhyError(f"{name} cannot take {key}={repeated(value)}: give {_spelled(hint, extras)}") from None
     return taken
+
+
+def repeated(value: object) -> str:
+    """A value as an error repeats it. A list within itself, and a number of thousands of digits, have no text."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__}"
 
 
 def _bare(hint: Any) -> tuple[Any, tuple[object, ...]]:
@@ -171,6 +181,11 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def whole_number(text: str) -> int | None:
+    """A number from 0 on, as people write it; None for other text, and for more digits than any option takes."""
+    return int(text) if text.isdecimal() and len(text) < len(str(LARGEST)) else None
+
+
 def from_text(kind: type[Any], texts: Mapping[str, str]) -> dict[str, object]:
     """Values as they are written on a command line: text where the field of ``kind`` takes that text, else JSON.
 
@@ -183,11 +198,11 @@ def from_text(kind: type[Any], texts: Mapping[str, str]) -> dict[str, object]:
 def _read(text: str, hint: Any) -> object:
     if text in ("null", "None"):
         return None
-    with suppress(ValueError):  # a list where text will do as well, as for layers
+    with suppress(ValueError, RecursionError):  # a list where text will do as well, as for layers
         return _taken(json.loads(text) if text.startswith("[") else text, hint, ())
     try:
         return json.loads({"True": "true", "False": "false"}.get(text, text))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON; a number of thousands of digits; brackets in brackets without end
         return text
 
 
@@ -207,8 +222,9 @@ def _taken(value: Any, hint: Any, extras: Sequence[object]) -> object:
             return tuple(_taken(v, *_bare(h)) for v, h in zip(value, inner, strict=True))
     elif hint in (int, float):
         number = isinstance(value, int | hint) and not isinstance(value, bool)
+        held = number and (abs(value) <= LARGEST if isinstance(value, int) else isfinite(value))
         bounds = [extra for extra in extras if isinstance(extra, Bound)]
-        if number and isfinite(value) and all(BOUNDS[type(b)][1](value, b.number) for b in bounds):
+        if held and all(BOUNDS[type(b)][1](value, b.number) for b in bounds):
             return hint(value)
     elif hint is Any or isinstance(value, get_origin(hint) or hint):
         return value

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
+MAX_NAME_LENGTH = 200
+"""Longer names have no neighbors."""
 
 
 class PlugInError(SeewhyError):
@@ -142,6 +144,9 @@ def _is_from(entry: object, point: "EntryPoint") -> bool:
 
 def did_you_mean(name: str, known: "Registry[T] | list[str]") -> str:
     """``" Did you mean 'x'?"`` for up to three known names with that word in them, or the closest one, or nothing."""
+    if len(name) > MAX_NAME_LENGTH:  # no misspelled name; a comparison takes time that grows with both lengths
+        return ""
+    known = [k for k in known if len(k) <= MAX_NAME_LENGTH]
     word = re.compile(rf"(?:^|[\W_]){re.escape(name)}(?:[\W_]|$)")
-    found = [k for k in known if len(name) > 2 and word.search(k)][:3] or get_close_matches(name, list(known), n=1)
+    found = [k for k in known if len(name) > 2 and word.search(k)][:3] or get_close_matches(name, known, n=1)
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""

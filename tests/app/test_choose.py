@@ -1,5 +1,7 @@
 """Choosing methods by name, for networks on which not every method is defined."""
 
+from dataclasses import replace
+
 import pytest
 from support.tiny_models import TINY, tiny
 from torch import nn
@@ -25,6 +27,16 @@ def test_all_leaves_out_what_is_not_defined_and_says_why() -> None:
     methods, left_out = choose(["all"], tiny(two_layer_head()), {})
     assert set(EXPLAINERS) - set(methods) == {"cam"}
     assert "linear layer reads after pooling" in left_out[0]
+
+
+def test_all_leaves_out_what_reads_probabilities_where_a_network_returns_values() -> None:
+    """By default: all of them but one can be asked to read the value."""
+    methods, left_out = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {})
+    lacking = {"rise", "lime", "occlusion", "opti_cam_fast", "igos_pp", "meaningful_perturbation", "smooth_pixel_mask"}
+    assert set(EXPLAINERS) - set(methods) == lacking
+    assert all("returns values, which have no probabilities" in reason for reason in left_out)
+    methods, _ = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {"selector": "logit"})
+    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask"}
 
 
 def test_a_method_asked_for_by_name_is_refused_and_not_left_out() -> None:

@@ -43,7 +43,12 @@ def test_explain_one_picture(work: Path, capfd: Capture) -> None:
     expected = seewhy.explain(work / "pictures" / "dog.png", TINY["cnn"]())
     assert result.status == 0
     assert result.err == ""
-    assert result.out.splitlines() == [f"pictures/dog.png: {expected.caption}, grad_cam", "3 files in explanations"]
+    lines = result.out.splitlines()
+    assert lines[0].startswith(
+        "input: 16 x 16 (given by factories:small); center crop 0.875, bilinear (default); mean 0.485"
+    )
+    assert lines[1] == "network: 5 classes (given by factories:small); logits, feature layer 6 (found by a probe)"
+    assert lines[2:] == [f"pictures/dog.png: {expected.caption}, grad_cam", "3 files in explanations"]
     stem = f"dog.grad_cam.{expected.class_name}"
     assert names(work / "explanations") == [f"{stem}.npy", f"{stem}.png", "manifest.json"]
     assert np.array_equal(np.load(work / "explanations" / f"{stem}.npy"), expected.map.numpy())
@@ -60,14 +65,44 @@ def test_explain_a_folder_with_all_options(work: Path, capfd: Capture) -> None:
     files = [f"{name}.{suffix}" for name in maps for suffix in ("npy", "png")]
     assert names(work / "results" / "run") == sorted([*files, "cat.sheet.png", "dog.sheet.png", "manifest.json"])
     assert np.load(work / "results" / "run" / f"{maps[0]}.npy").shape == (18, 20)
-    assert len(result.out.splitlines()) == len(maps) + 1
+    assert len(result.out.splitlines()) == 2 + len(maps) + 1
     manifest = json.loads((work / "results" / "run" / "manifest.json").read_text())
     assert manifest["command"] == ["explain", *arguments.split()]
     assert (manifest["model"], manifest["weights"], manifest["target"]) == ("factories:small", None, "cat,3")
     assert [e["map"] for e in manifest["explanations"]] == [f"{name}.npy" for name in maps]
+    assert manifest["classifier"]["input_size"] == {"value": [18, 20], "from": "given as an option"}
+    assert manifest["classifier"]["classes"] == {"value": 5, "from": "given as names.txt"}
+    assert manifest["classifier"]["mean"]["from"] == "default, ImageNet's"
+    assert manifest["classifier"]["feature_layer"] == {"value": "6", "from": "found by a probe"}
     assert all({"method", "options"} <= about.keys() and "limits" not in about for about in manifest["explainers"].values())
     methods = {name: (about["method"], about["options"].get("samples")) for name, about in manifest["explainers"].items()}
     assert methods == {"grad_cam": ("grad_cam", None), "smooth_grad": ("smooth_grad", 2)}
+
+
+def test_a_network_that_ends_in_a_softmax_is_said_to_do_so(work: Path, capfd: Capture) -> None:
+    """Once, in the line on the network, and not as a warning."""
+    result = run(capfd, "explain", "pictures", "--model", "factories:softmax", "--explainer", "saliency")
+    expected = seewhy.explain(work / "pictures" / "cat.png", TINY["cnn"](), "saliency")
+    said = "probabilities by a softmax, whose input is explained (found by a probe)"
+    assert (result.status, result.err) == (0, "")
+    assert result.out.count(said) == 1
+    assert result.out.splitlines()[2] == f"pictures/cat.png: {expected.caption}, saliency"
+    assert json.loads((work / "explanations" / "manifest.json").read_text())["classifier"]["outputs"]["value"] in said
+
+
+def test_a_regression_has_neither_classes_nor_percent(work: Path, capfd: Capture) -> None:
+    command = ["explain", "pictures", "--model", "factories:one", "--model-option", "outputs=values"]
+    result = run(capfd, *command, "--explainer", "grad_cam", "--explainer", "rise:selector=logit,samples=4")
+    assert (result.status, result.err) == (0, "")
+    manifest = (work / "explanations" / "manifest.json").read_text()
+    value = json.loads(manifest)["explanations"][0]["value"]
+    assert f"output  {value:.4g}, " in result.out
+    assert "%" not in result.out
+    assert '"class"' not in manifest
+    assert '"probability"' not in manifest
+    wrong = run(capfd, *command, "--target", "second")
+    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
+    assert "one output" in wrong.err
 
 
 def test_all_explainers(work: Path, capfd: Capture) -> None:

@@ -466,21 +466,6 @@ def test_an_output_folder_that_may_not_be_written(files: Path, work: Path, capfd
     assert "closed" in line
 
 
-def test_a_disk_that_is_full(
-    files: Path, work: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = Path.write_bytes
-
-    def full(path: Path, content: bytes) -> int:
-        write(path, content[:10])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    line = refused(capfd, files / "good.png", "--model", "factories:small", "--out", work / "out")
-    assert "No space left on device" in line
-    assert [path.name for path in (work / "out").iterdir()] == [".unfinished"], "the map, for the next time"
-
-
 def test_an_output_that_is_a_folder_already(files: Path, work: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """No file is moved into place if one of them cannot be."""
     (work / "out" / "manifest.json").mkdir(parents=True)

@@ -82,3 +82,11 @@ def test_preprocessing_that_cannot_be_is_one_clear_line() -> None:
         Classifier(cnn(), std=(0.5, 0.0, 0.5))
     with pytest.raises(SeewhyError, match="describe no picture"):
         Classifier(cnn(), input_size=(0, 16))
+
+
+def test_one_number_is_the_height_and_the_width() -> None:
+    with as_users_run_it():
+        assert Classifier(cnn(), input_size=32).input_size == (32, 32)  # type: ignore[arg-type]
+    for wrong in (0, -1, True, 32.0, (32,), (32, 32, 3), "32", None):
+        with as_users_run_it(), pytest.raises(SeewhyError, match=r"^input_size .* describe no picture$"):
+            Classifier(cnn(), input_size=wrong)  # type: ignore[arg-type]

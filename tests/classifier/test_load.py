@@ -77,6 +77,9 @@ def test_options_are_read() -> None:
         ({"mean": "0.1,0.2,0.3"}, {"mean": (0.1, 0.2, 0.3)}),
         ({"mean": (0.5,)}, {"mean": (0.5,) * 3}),
         ({"size": 20}, {"input_size": (20, 20)}),
+        ({"input_size": 20}, {"input_size": (20, 20)}),
+        ({"input_size": "20,24"}, {"input_size": (20, 24)}),
+        ({"outputs": "values"}, {"outputs": "values"}),
         ({"size": "20,24"}, {"input_size": (20, 24)}),
         ({"size": [20, 24], "crop": 1}, {"input_size": (20, 24), "crop": 1.0}),
         ({"crop_mode": "squash", "interpolation": "nearest"}, {"crop_mode": "squash", "interpolation": "nearest"}),
@@ -90,5 +93,32 @@ def test_options_of_the_preprocessing(options: dict[str, object], expected: dict
     classifier = seewhy.load("factories:small", options=options)
     assert {key: getattr(classifier, key) for key in expected} == expected
     for key, value in vars(seewhy.load("factories:small")).items():
-        if key not in expected and key != "module":
+        if key not in (*expected, "module", "origins"):
             assert getattr(classifier, key) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("test_vit", {"img_size": 96}, (96, 96)),
+        ("test_vit", {"img_size": [96, 64]}, (96, 64)),
+        ("test_vit", {"img_size": 96, "size": 32, "dynamic_img_size": True}, (32, 32)),
+        ("test_resnet", {"in_chans": 1}, (160, 160)),
+    ],
+    ids=str,
+)
+def test_an_option_of_the_architecture_that_changes_its_input_changes_the_preprocessing(
+    name: str, options: dict[str, object], size: tuple[int, int], tmp_path: Path
+) -> None:
+    made = {key: value for key, value in options.items() if key != "size"}
+    save_file(contiguous(timm.create_model(name, **made)), tmp_path / "weights.safetensors")
+    classifier = seewhy.load(name, weights=tmp_path / "weights.safetensors", options=options)
+    assert classifier.input_size == size
+    with torch.no_grad():
+        assert classifier.logits(torch.rand(1, len(classifier.mean), *size)).shape == (1, 1000)
+
+
+def test_the_same_option_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision.models, "get_model", lambda *args, **kwargs: nn.Identity())
+    assert seewhy.load("torchvision/vit_b_32", options={"image_size": 64}).input_size == (64, 64)
+    assert seewhy.load("torchvision/vit_b_32").input_size == (224, 224)

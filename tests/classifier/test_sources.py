@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.pictures import as_seen, to_tensor
+from seewhy.data.pictures import View, as_seen, to_tensor
 from seewhy.errors import SeewhyError
 from seewhy.explanation.prepare import prepare
 
@@ -47,7 +47,7 @@ def test_without_a_file_the_source_brings_its_own(monkeypatch: pytest.MonkeyPatc
     classifier = seewhy.load("test_resnet.r160_in1k", options={"drop_rate": 0.1})
     assert asked == [{"name": "test_resnet.r160_in1k", "pretrained": True, "drop_rate": 0.1}]
     assert classifier.mean == (0.5, 0.5, 0.5)
-    assert classifier.view == ((160, 160), 0.95, "center", "bilinear")
+    assert classifier.view == View((160, 160), 0.95, "center", "bilinear")
     assert len(classifier.classes) == 1000
     assert classifier.classes[1].startswith("goldfish")
 

@@ -3,11 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from support.tiny_models import TINY
 
-from seewhy.data.class_names import read_class_names
+from seewhy.classifier.classifier import Classifier
+from seewhy.data.class_names import class_index, find_class, read_class_names
 from seewhy.errors import SeewhyError
+
+BY_NUMBERS = ("0", "1", "10", "11", "2")
+
+
+@pytest.fixture
+def numbered() -> Classifier:
+    return replace(TINY["cnn"](), classes=BY_NUMBERS)
 
 
 def test_names_of_classes(tmp_path: Path) -> None:
@@ -29,8 +39,63 @@ def test_a_class_by_index_or_name() -> None:
     for name in (1, "1", " 1 ", "golden retriever", "GOLDEN_RETRIEVER", "golden_Retriever "):
         assert classifier.class_index(name) == 1
     assert classifier.class_index("tench, tinca tinca") == 0
-    assert classifier.class_index("3") == 3, "a number is an index"
-    with pytest.raises(SeewhyError, match="2 classes are called 'crane'; give the index: 2, 3"):
-        classifier.class_index("crane")
+    assert classifier.class_index("tench") == 0, "the first of several names"
+    assert classifier.class_index("3") == 4, "a text that is a name is the name"
+    assert classifier.class_index(3) == 3, "an integer is an index"
+    assert (classifier.class_index("crane"), classifier.class_index("Crane")) == (2, 3)
+    with pytest.raises(SeewhyError, match="2 classes are called 'CRANE'; give the index: 2, 3"):
+        classifier.class_index("CRANE")
     with pytest.raises(SeewhyError, match=r"Did you mean 'golden retriever'\?"):
         classifier.class_index("goldn retriever")
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_names_that_are_numbers_are_names_in_a_text(numbered: Classifier, index: int) -> None:
+    """The order of folders that are called 0, 1, 10, 11, 2: "10" is the third class and not the eleventh."""
+    assert numbered.class_index(BY_NUMBERS[index]) == index
+    assert class_index(BY_NUMBERS[index], BY_NUMBERS, "here") == index
+    assert class_index(str(index), BY_NUMBERS, "here", "index") == index, "a column that says index"  # type: ignore[arg-type]
+    for integer in (index, np.int64(index), torch.tensor(index), torch.tensor([index])):
+        assert numbered.class_index(integer) == index
+
+
+def test_a_number_that_is_no_name_is_refused_where_all_names_are_numbers(numbered: Classifier) -> None:
+    """ "3" is no index there: whoever writes it thinks of a name."""
+    for wrong in ("3", "01", "-1"):
+        with pytest.raises(SeewhyError, match=f"class '{wrong}' does not exist. Every class is called by a number"):
+            numbered.class_index(wrong)
+    with pytest.raises(SeewhyError, match="label '3' is no class"):
+        class_index("3", BY_NUMBERS, "label")
+    with pytest.raises(SeewhyError, match="class 10 does not exist: the classifier has classes 0 to 4"):
+        numbered.class_index(10)
+
+
+def test_numbers_of_any_length_and_script(numbered: Classifier) -> None:
+    small = TINY["cnn"]()
+    for wrong in ("9" * 5000, "٣", "²", "1.0", "1e0", "+1", "1_0"):
+        with pytest.raises(SeewhyError, match="does not exist"):
+            small.class_index(wrong)
+        with pytest.raises(SeewhyError, match="is no class"):
+            class_index(wrong, small.classes, "label")
+    assert small.class_index("0" * 5000 + "3") == 3
+
+
+def test_names_that_differ_in_case_or_underscores_alone() -> None:
+    classes = ("a_b", "a b", "A_B", "cat", "cat")
+    assert [find_class(name, classes, 5) for name in classes[:3]] == [0, 1, 2]
+    assert [class_index(name, classes, "label") for name in classes[:3]] == [0, 1, 2]
+    for name, indices in {"A b": "0, 1, 2", "cat": "3, 4", "CAT": "3, 4"}.items():
+        with pytest.raises(SeewhyError, match=f"classes are called '{name}'; give the index: {indices}"):
+            find_class(name, classes, 5)
+
+
+def test_a_csv_file_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "NAMES.CSV"
+    path.write_text('index,name\n2,"10"\n0,0\n1,1\n')
+    assert read_class_names(path) == ("0", "1", "10"), "the suffix in capitals"
+    path.write_text("index,name\n0,a\n1,\n2,c\n")
+    with pytest.raises(SeewhyError, match="class 1 has no name"):
+        read_class_names(path)
+    path.write_text("name\n" + "x" * 200_000)
+    with pytest.raises(SeewhyError, match="no csv file that can be read"):
+        read_class_names(path)

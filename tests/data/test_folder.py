@@ -54,6 +54,17 @@ def test_without_class_names_folders_are_counted(tmp_path: Path) -> None:
     assert [b.labels.tolist() for b in batches(dataset, 1)] == [[10], [2]]  # type: ignore[union-attr]
 
 
+def test_folders_that_are_called_by_numbers(tmp_path: Path) -> None:
+    """In alphabetical order, as ImageFolder of torchvision counts them: "10" is the third class."""
+    names = ("0", "1", "10", "11", "2")
+    for name in names:
+        paint(tmp_path / name / "a.png")
+    dataset = Folder(tmp_path, VIEW, names)
+    assert [(entry.id, entry.label) for entry in dataset.entries] == [(f"{name}/a.png", i) for i, name in enumerate(names)]
+    with pytest.raises(SeewhyError, match="has '10', which is the name of a class, and '0', which is none"):
+        Folder(tmp_path, VIEW, ("cat", "10", "11", "2", "dog"))
+
+
 def test_pictures_without_labels(tmp_path: Path) -> None:
     for name in ("b.png", "a.png"):
         paint(tmp_path / name)

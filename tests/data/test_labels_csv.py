@@ -104,6 +104,28 @@ def test_mistakes_in_the_list(tmp_path: Path, lines: list[str], said: str) -> No
     assert "\n" not in str(caught.value)
 
 
+def test_names_that_are_numbers(tmp_path: Path) -> None:
+    """A column of labels has names, a column "index" has indices; a column that may have both is refused."""
+    names = ("0", "1", "10", "11", "2")
+    for name in "ab":
+        paint(tmp_path / f"{name}.png")
+
+    def labels(column: str, first: str, second: str, classes: tuple[str, ...] = names) -> list[object]:
+        listed(tmp_path, f"file,{column}", f"a.png,{first}", f"b.png,{second}")
+        return [entry.label for entry in Folder(tmp_path, VIEW, classes).entries]
+
+    for column in ("label", "class", "name"):
+        assert labels(column, "10", "2") == [2, 4]
+    assert labels("index", "1", "2") == [1, 2]
+    with pytest.raises(SeewhyError, match="index 10 is no class: the classifier has classes 0 to 4"):
+        labels("index", "1", "10")
+    mixed = ("cat", "3", "dog", "bee")
+    assert labels("label", "3", "dog", mixed) == [1, 2]
+    assert labels("label", "2", "dog", mixed) == [2, 2]
+    with pytest.raises(SeewhyError, match="column 'label' has '3', which is the name of a class, and '2', which is none"):
+        labels("label", "3", "2", mixed)
+
+
 def test_names_without_class_names(tmp_path: Path) -> None:
     paint(tmp_path / "a.png")
     with pytest.raises(SeewhyError, match="line 2: name 'tench' is no class: there are no class names"):

@@ -51,7 +51,7 @@ def test_the_classifier_says_how_it_sees(tmp_path: Path) -> None:
         ("folder", {}, "dataset folder needs a path: folder:PATH"),
         ("shapes:here", {}, "dataset shapes has no path: write shapes"),
         ("shapes", {"sed": "1"}, r"dataset shapes has no option 'sed'. Did you mean 'seed'\? Options: multilabel, n, seed"),
-        ("folder:gone", {"view": "1"}, "dataset folder has no option 'view'. Options: boxes_column, gray, limit$"),
+        ("folder:gone", {"view": "1"}, "dataset folder has no option 'view'. Options: boxes_column, gray, limit, white$"),
         ("shapes", {"size": "8"}, "shapes cannot take size=8: give a whole number of at least 32"),
         ("shapes", {"seed": "-1"}, "shapes cannot take seed=-1: give a whole number of at least 0"),
         ("folder:gone", {"limit": "0"}, "folder cannot take limit=0: give a whole number of at least 1 or null"),

@@ -1,7 +1,9 @@
 """Pictures of every kind come in with the right colors, the right way up, and as the network sees them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
 
-from seewhy.data.pictures import View, as_rgb, as_seen, check_size, list_pictures, read_picture, to_picture, to_tensor
+from seewhy.data.pictures import View, as_seen, check_size, list_pictures, read_picture, to_picture, to_tensor
+from seewhy.data.regions import read_mask
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.run import Run
 
 COLORS = {
     "upper left": (200, 30, 40),
@@ -102,9 +106,9 @@ def test_sixteen_bits_of_gray(suffix: str, tmp_path: Path) -> None:
     """Scaled by 257, not cut off: a middle gray stays one."""
     deep = np.array([[0, 257, 12_850], [32_896, 65_278, 65_535]], np.uint16)
     Image.fromarray(deep).save(tmp_path / f"deep.{suffix}")
-    pixels = np.asarray(read_picture(tmp_path / f"deep.{suffix}"))
-    assert pixels[..., 0].tolist() == [[0, 1, 50], [128, 254, 255]]
-    assert (pixels == pixels[..., :1]).all()
+    picture = read_picture(tmp_path / f"deep.{suffix}")
+    assert picture.mode == "F", "gray of more than 8 bits"
+    assert np.asarray(picture) == pytest.approx(np.array([[0, 1, 50], [128, 254, 255]]), abs=1e-4)
 
 
 def test_gray_and_one_bit(tmp_path: Path) -> None:
@@ -158,9 +162,13 @@ def test_one_frame_is_a_still_picture(tmp_path: Path) -> None:
     assert read_picture(saved(tmp_path, quarters(), "a.gif", save_all=True)).size == (48, 32)
 
 
-def test_any_mode_becomes_rgb() -> None:
-    for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I;16"):
-        assert as_rgb(Image.new(mode, (3, 2))).mode == "RGB"
+def test_any_mode_becomes_rgb_or_gray_numbers() -> None:
+    from seewhy.data.depth import on_scale
+
+    for mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"):
+        assert on_scale(Image.new(mode, (3, 2))).mode == "RGB"
+    for mode in ("I;16", "I;16B", "I"):
+        assert on_scale(Image.new(mode, (3, 2))).mode == "F"
 
 
 def test_tensor_and_back() -> None:
@@ -201,3 +209,44 @@ def test_a_crop_that_is_a_quotient() -> None:
     expected = center_crop(resize(picture, [241], InterpolationMode.BICUBIC), [200])
     seen = as_seen(picture, View((200, 200), 200 / 241, interpolation="bicubic"))
     assert seen.tobytes() == expected.tobytes()
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.eps", "photo.png", "photo"])
+def test_no_picture_starts_a_program(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow gives PostScript to Ghostscript, whatever the file is called: as a picture, a mask, or one of a run."""
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    (tmp_path / name).write_bytes(POSTSCRIPT)
+    with pytest.raises(
+        SeewhyError, match=r"is not a picture that can be read \(png, jpeg, webp, tiff, bmp, gif, ppm, dicom\)"
+    ):
+        read_picture(tmp_path / name)
+    with pytest.raises(SeewhyError, match="is not a picture that can be read"):
+        read_mask(tmp_path / name, (20, 20), View((20, 20)))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "000000.jpg").write_bytes(POSTSCRIPT)
+    with pytest.raises((SeewhyError, OSError)):
+        Run.picture(SimpleNamespace(folder=tmp_path), 0)  # type: ignore[arg-type]
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("kind", ["TGA", "PCX", "ICO", "IM", "SGI", "DDS", "JPEG2000", "AVIF"])
+def test_other_formats_are_refused(kind: str, tmp_path: Path) -> None:
+    """Each format that is opened is one that the documentation names, and that the tests read."""
+    quarters().save(tmp_path / "a.png", kind)
+    with pytest.raises(SeewhyError, match="is not a picture that can be read"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    """A Mac puts "._a.png" beside "a.png"."""
+    for name in ("a.png", "._a.png"):
+        (tmp_path / name).touch()
+    assert [p.name for p in list_pictures(tmp_path)] == ["a.png"]

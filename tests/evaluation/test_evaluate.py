@@ -16,6 +16,7 @@ import seewhy
 from seewhy import evaluate
 from seewhy.app.choose import choose_metrics
 from seewhy.data import Batch, Shapes, batches
+from seewhy.data.pictures import to_picture
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.batch import box_around
 from seewhy.evaluation.run import open_run
@@ -284,6 +285,33 @@ def test_evaluate_on_shapes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert found.manifest.metrics["aopc:regions=2"].options["regions"] == 2
     assert found.manifest.metrics["average_drop"].explains == "label"
     assert found.manifest.details["command"][0] == "evaluate"
+    about = found.manifest.details["classifier"]
+    assert about["mean"] == {"value": [0.5] * 3, "from": "the built-in network shapes"}
+    assert about["feature_layer"] == {"value": "layer3", "from": "found by a probe"}
+    assert [line.partition(":")[0] for line in lines[-3:-1]] == ["input", "network"]
+
+
+def test_a_regression_is_evaluated_by_its_value_and_has_no_probability(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither in the tables nor on the page of the report; a metric of probabilities says so in one line."""
+    out = tmp_path / "run"
+    (tmp_path / "pictures").mkdir()
+    for i, image in enumerate(Shapes(n=3).batch(range(3)).images):
+        to_picture(image).save(tmp_path / "pictures" / f"{i}.png")
+    command = f"evaluate --model factories:one --model-option outputs=values --data {tmp_path / 'pictures'} --out {out}"
+    result = run(capfd, *command.split(), "--metric", "aopc:value=logit,size=8,regions=2", "--metric", "complexity")
+    assert (result.status, result.err) == (0, "")
+    found = open_run(out)
+    assert found.images["probability"].to_list() == [None] * 3
+    assert found.images["predicted"].to_list() == [0] * 3
+    assert run(capfd, "report", out).status == 0
+    page = (out / "report.html").read_text()
+    assert "output 0" in page
+    assert "class 0" not in page
+    wrong = run(capfd, *command.split(), "--metric", "average_drop")
+    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
+    assert "returns values, which have no probabilities" in wrong.err
 
 
 def test_list_metrics(capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from support.command import run
+from support.evaluations import Others
 from support.toys import EVALUATE, MANY_LABELS, SEVERAL, Capture, Spy, Toys, bytes_of, measured
 from torch import Tensor
 
@@ -18,24 +18,6 @@ from seewhy.evaluation import devices, manifest
 from seewhy.evaluation import evaluate as evaluation
 from seewhy.evaluation.job import ShareError
 from seewhy.evaluation.run import open_run
-
-
-class Others:
-    """Stands for Lightning Fabric in one of two processes: what the first one tells reaches the second."""
-
-    world_size = 2
-
-    def __init__(self, rank: int, told: list[str]) -> None:
-        self.global_rank = self.local_rank = rank
-        self.told, self.device, self.barriers = told, torch.device("cpu"), 0
-
-    def broadcast(self, message: str) -> str:
-        if self.global_rank == 0:
-            self.told.append(message)
-        return self.told[-1]
-
-    def barrier(self) -> None:
-        self.barriers += 1
 
 
 def test_what_the_first_process_cannot_open_stops_the_others_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,20 @@
 """The loop: images that cannot be read, methods that never work, progress, threads."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.command import run
-from support.evaluations import CNN, N, Pictures, Watched, measured
+from support.evaluations import CNN, N, Picky, Pictures, Watched, measured
 from torch import Tensor
 
 from seewhy.data import Folder, Shapes
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.evaluate import evaluate
 from seewhy.evaluation.run import open_run
-from seewhy.metrics import Case
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> None:
@@ -35,26 +34,6 @@ def pl_index(*indices: int) -> Any:
     import polars as pl
 
     return pl.col("index").is_in(indices)
-
-
-@dataclass(frozen=True)
-class Picky:
-    """A metric that fails on dark images."""
-
-    family: ClassVar[Any] = "masking"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Any, ...]] = ()
-    reads: ClassVar[str] = "none"
-    target: ClassVar[Any] = "any"
-    paper: ClassVar[str] = ""
-    limit: float = 0.5
-
-    def score(self, case: Case) -> Tensor:
-        light = case.images.mean((1, 2, 3))
-        if (light < self.limit).any():
-            raise ZeroDivisionError("too dark")
-        return light
 
 
 def test_a_method_that_never_works_stops_the_run() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.command import run
-from support.evaluations import CNN, Watched, bytes_of, measured
+from support.evaluations import CNN, N, Others, Pictures, Watched, bytes_of, measured
 
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.run import open_run
@@ -95,3 +95,33 @@ def test_shards_on_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture
 def test_a_share_may_have_no_batch(tmp_path: Path) -> None:
     assert len(measured(tmp_path / "run", shard=(1, 9)).frame) == 0
     assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_shards_in_which_nothing_can_be_measured_leave_nothing_when_they_are_joined(tmp_path: Path) -> None:
+    nothing = Pictures(broken=tuple(range(N)))
+    for i in (1, 2):
+        assert len(measured(tmp_path / "run", nothing, shard=(i, 2)).frame) == 0
+    with pytest.raises(SeewhyError, match=r"^nothing could be evaluated: 11 failures, the first of image 0"):
+        measured(tmp_path / "run", nothing, join=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_in_which_nothing_can_be_measured_leave_nothing(tmp_path: Path) -> None:
+    nothing = Pictures(broken=tuple(range(N)))
+    for rank in (1, 0):
+        with pytest.raises(SeewhyError, match=r"^nothing could be evaluated"):
+            measured(tmp_path / "run", nothing, fabric=Others(rank, [""]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_in_which_nothing_can_be_measured_says_what_it_knows(tmp_path: Path) -> None:
+    """The share of the second process is broken, and that of the first is not."""
+    some = Pictures(broken=tuple(range(6, N)))
+    with pytest.raises(SeewhyError, match="nothing could be evaluated"):  # the first has written nothing yet
+        measured(tmp_path / "run", some, fabric=Others(1, [""]))
+    assert list(tmp_path.iterdir()) == []
+    measured(tmp_path / "run", some, fabric=Others(0, []))
+    assert len(list((tmp_path / "run" / "units").glob("*/facts.parquet"))) == 2
+    with pytest.raises(SeewhyError, match="is not finished"):  # the first would finish it now
+        measured(tmp_path / "run", some, fabric=Others(1, [""]))
+    assert len(list((tmp_path / "run" / "units").glob("*/facts.parquet"))) == 4

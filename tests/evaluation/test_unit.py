@@ -1,14 +1,10 @@
 """A failing image costs itself and no other."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 import torch
-from support.evaluations import CNN, N, Pictures, Watched, measured
+from support.evaluations import CNN, N, Picky, Pictures, Watched, measured
 from torch import Tensor
 
 from seewhy.explainers import explainer
-from seewhy.metrics import Case
 
 
 def test_an_image_that_cannot_be_explained_costs_only_itself() -> None:
@@ -24,26 +20,6 @@ def test_an_image_that_cannot_be_explained_costs_only_itself() -> None:
     ]
     assert found.image_ids("mine", "deletion") == [f"image {i}" for i in range(N) if i != 7]
     assert len(found.image_ids("random", "deletion")) == N
-
-
-@dataclass(frozen=True)
-class Picky:
-    """A metric that fails on dark images."""
-
-    family: ClassVar[Any] = "masking"
-    higher_is_better: ClassVar[bool | None] = True
-    range: ClassVar[tuple[float, float]] = (0, 1)
-    needs: ClassVar[tuple[Any, ...]] = ()
-    reads: ClassVar[str] = "none"
-    target: ClassVar[Any] = "any"
-    paper: ClassVar[str] = ""
-    limit: float = 0.5
-
-    def score(self, case: Case) -> Tensor:
-        light = case.images.mean((1, 2, 3))
-        if (light < self.limit).any():
-            raise ZeroDivisionError("too dark")
-        return light
 
 
 def test_a_metric_that_fails_on_some_images_is_known_for_the_others() -> None:

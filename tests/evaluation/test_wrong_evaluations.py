@@ -49,8 +49,14 @@ WRONG = {
         "cam",
     ),
     "limit for a stranger": (f"{BASE} --limit srg=3", "a limit for srg, which is no explainer, metric or EXPLAINER/METRIC"),
-    "limit that is no number": (f"{BASE} --limit few", "--limit takes a number from 1 on, or NAME=NUMBER; not few"),
-    "limit of none": (f"{BASE} --limit complexity=0", "--limit takes a number from 1 on, or NAME=NUMBER; not complexity=0"),
+    "limit that is no number": (
+        f"{BASE} --limit few",
+        "takes a number from 1 to 999999999, or NAME=NUMBER; not few",
+    ),
+    "limit of none": (
+        f"{BASE} --limit complexity=0",
+        "or NAME=NUMBER; not complexity=0",
+    ),
     "several processes without a folder": (
         "evaluate --model shapes --data shapes --metric complexity --devices 2",
         "several processes meet in a run folder",

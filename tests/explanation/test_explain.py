@@ -17,7 +17,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers import GradCAM, explainer
 from seewhy.explanation.explain import Explanation, explain_targets, percent, predict
 from seewhy.explanation.prepare import prepare
-from seewhy.explanation.targets import classes_of_targets
+from seewhy.explanation.targets import class_of_target, classes_of_targets
 
 
 @pytest.fixture
@@ -121,6 +121,36 @@ def test_a_name_with_a_comma_is_one_class(small: Classifier) -> None:
     names = replace(small, classes=("tench, Tinca tinca", "bee", "cat", "dog", "elk"))
     assert classes_of_targets("tench, tinca tinca", names, torch.zeros(5)) == [0]
     assert classes_of_targets("bee,cat", names, torch.zeros(5)) == [1, 2]
+    assert classes_of_targets("dog,tench, Tinca tinca,bee", names, torch.zeros(5)) == [3, 0, 1]
+    assert classes_of_targets("tench,bee", names, torch.zeros(5)) == [0, 1]
+    twice = replace(small, classes=("crane, bird", "crane, bird", "crane", "bird", "elk"))
+    with pytest.raises(SeewhyError, match="2 classes are called 'crane, bird'; give the index: 0, 1"):
+        classes_of_targets("crane, bird", twice, torch.zeros(5))
+
+
+def test_classes_that_are_called_by_numbers(small: Classifier) -> None:
+    numbers = replace(small, classes=("0", "1", "10", "11", "2"))
+    assert classes_of_targets("10", numbers, torch.zeros(5)) == [2]
+    assert classes_of_targets("2, 11,10", numbers, torch.zeros(5)) == [4, 3, 2]
+    assert class_of_target("10", torch.zeros(2, 5), None, numbers).tolist() == [2, 2]
+    with pytest.raises(SeewhyError, match="class '3' does not exist"):
+        classes_of_targets("1,3", numbers, torch.zeros(5))
+    thousands = replace(small, classes=("1", "000", "1,000", "a", "b"))
+    assert classes_of_targets("1,000", thousands, torch.zeros(5)) == [2], "the longest name"
+
+
+def test_a_class_that_is_called_like_a_target(small: Classifier) -> None:
+    """The default "predicted" must stay the predicted class; the answer is said."""
+    words = replace(small, classes=("predicted", "all", "second", "top:2", "elk"))
+    probabilities = torch.tensor([0.2, 0.4, 0.05, 0.1, 0.25])
+    expected = {"predicted": [1], "second": [4], "all": [0, 1, 2, 3, 4], "top:2": [1, 4]}
+    for i, (word, classes) in enumerate([(word, expected[word]) for word in words.classes[:4]]):
+        with pytest.warns(UserWarning, match=f"target '{word}' is no class here, although class {i} is called so"):
+            assert classes_of_targets(word, words, probabilities) == classes
+        assert classes_of_targets(str(i), words, probabilities) == [i]
+    with pytest.warns(UserWarning, match="give the index 0 for the class"):
+        assert class_of_target("predicted", probabilities[None], None, words).tolist() == [1]
+    assert seewhy.explain(torch.rand(3, 16, 16), words, "saliency", "second").target == 2, "explain takes classes alone"
 
 
 def test_an_explanation_saves_itself(tmp_path: Path) -> None:
@@ -151,16 +181,9 @@ def test_a_file_that_cannot_be(name: str, says: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("old")
-    write_bytes = Path.write_bytes
-
-    def full(path: Path, content: bytes) -> int:
-        write_bytes(path, content[:7])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(SeewhyError, match=r"cannot write .*a.png: No space left on device"):
+    with no_file_above(7), pytest.raises(SeewhyError, match=r"cannot write .*a.png: File too large"):
         made().save(tmp_path / "a.png")
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"a.png": "old"}
 

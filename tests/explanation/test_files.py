@@ -123,7 +123,7 @@ def test_every_picture_is_read_once_and_a_broken_one_before_the_first_is_explain
     for name in ("a.png", "b.png"):
         Image.fromarray(pixels).save(tmp_path / name)
     read = files.read_picture
-    monkeypatch.setattr(files, "read_picture", lambda path: reads.append(path.name) or read(path))
+    monkeypatch.setattr(files, "read_picture", lambda path, white=None: reads.append(path.name) or read(path, white))
     pictures = read_pictures(find_pictures([tmp_path, tmp_path / "a.png"]), classifier)
     methods = {"saliency": explainer("saliency", classifier)}
     done = [explain_seen(seen, classifier, methods, "dog,ant") for seen in pictures]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from support.tiny_models import TINY, cnn
 from torch import nn
 
@@ -58,3 +58,23 @@ def test_a_network_for_gray_pictures(picture: Image.Image) -> None:
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     assert (e.image[0] - (seen * weights).sum(0)).abs().max() < 1.5 / 255
     assert e.overlay().width == 448
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_opened_picture_is_turned_by_its_tag_as_its_file_is(small: Classifier, orientation: int, tmp_path: Path) -> None:
+    """A JPEG, a PNG and a camera's MPO; also after a change that keeps the tag."""
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
+    sensor = Image.fromarray(pixels).resize((40, 30), Image.Resampling.BICUBIC)
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    sensor.save(tmp_path / "a.jpg", exif=tags, quality=95)
+    sensor.save(tmp_path / "a.png", exif=tags)
+    sensor.save(tmp_path / "a.mpo", exif=tags, save_all=True, append_images=[sensor])
+    for name in ("a.jpg", "a.png", "a.mpo"):
+        expected, _ = prepare(tmp_path / name, small)
+        with Image.open(tmp_path / name) as opened:
+            assert torch.equal(prepare(opened, small)[0], expected), name
+            assert torch.equal(prepare(opened.convert("RGBA"), small)[0], expected), name
+            turned = ImageOps.exif_transpose(opened)
+        assert torch.equal(prepare(turned, small)[0], expected), "upright already"
+        assert torch.equal(prepare(np.asarray(turned), small)[0], expected), "an array has no tag"

@@ -82,6 +82,18 @@ def test_a_wrong_path_is_noticed() -> None:
     assert_named("`seewhy.explain`, seewhy.Classifier.logits, `src/seewhy/errors.py`, https://x.org/tests/none.py")
 
 
+def missing_tests(text: str) -> set[str]:
+    """Tests that a page names as "FILE::NAME" and that the file does not define."""
+    named = set(re.findall(r"(tests/[\w/]+\.py)::(\w+)", text))
+    return {f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")}
+
+
+def test_a_page_names_tests_that_exist() -> None:
+    for page in PAGES:
+        assert not missing_tests(page.read_text(encoding="utf-8")), page.name
+    assert missing_tests("tests/house/test_paths.py::test_nothing") == {"tests/house/test_paths.py::test_nothing"}
+
+
 def test_the_pages_that_are_made_name_modules_that_exist() -> None:
     for page in ("reference/explainers.md", "reference/metrics/index.md"):
         assert_named(pages.PAGES[page]())

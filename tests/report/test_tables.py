@@ -53,3 +53,21 @@ def test_the_latex_table_parses_back(tmp_path):
     assert r"50\%\_gain $\uparrow$" in text
     for opened, closed in (("{", "}"), (r"\begin", r"\end")):
         assert text.replace("\\{", "").replace("\\}", "").count(opened) == text.count(closed) - text.count("\\" + closed)
+
+
+def test_no_text_of_a_run_acts(tmp_path):
+    """Names of files and methods that a spreadsheet would compute, that steer a terminal, or that end a line."""
+    evil = {"=1+1": HIGH, "@SUM(A1)": NEAR, "a\x1b[31m\nb\u202e": LOW}
+    ids = [f"{'=+-@'[i % 4]}cmd{i}" if i else "-0.5" for i in range(len(HIGH))]
+    folder = write_run(tmp_path / "-run", {"gain": evil}, ids=ids)
+    texts = {file.name: file.read_text(encoding="utf-8") for file in write_report([folder])}
+    rows = list(csv.DictReader(io.StringIO(texts["report.csv"], newline="")))
+    assert [row["explainer"] for row in rows][:2] == ["'=1+1", "'@SUM(A1)"]
+    assert {row["run"] for row in rows} == {"'-run"}
+    scores = list(csv.DictReader(io.StringIO(texts["report.scores.csv"], newline="")))
+    assert [row["image_id"] for row in scores][: len(ids)] == ["-0.5", *(f"'{name}" for name in ids[1:])]
+    assert {row["explainer"] for row in scores} >= {"'=1+1", "'@SUM(A1)"}
+    assert [float(row["value"]) for row in scores if row["explainer"] == "'=1+1"] == HIGH
+    for name in ("report.html", "report.md", "report.tex"):
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", texts[name]), name
+        assert "x1b" in texts[name], name

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from seewhy.data import Batch
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.evaluate import Evaluation, evaluate
 from seewhy.explainers import explainer
+from seewhy.metrics import Case
 
 N = 11
 METRICS = ["deletion", "relevance_mass", "complexity"]
@@ -72,6 +74,24 @@ class Watched:
         return images.mean(1)
 
 
+class Others:
+    """Stands for Lightning Fabric in one of two processes: what the first one tells reaches the second."""
+
+    world_size = 2
+
+    def __init__(self, rank: int, told: list[str]) -> None:
+        self.global_rank = self.local_rank = rank
+        self.told, self.device, self.barriers = told, torch.device("cpu"), 0
+
+    def broadcast(self, message: str) -> str:
+        if self.global_rank == 0:
+            self.told.append(message)
+        return self.told[-1]
+
+    def barrier(self) -> None:
+        self.barriers += 1
+
+
 CNN: Classifier = TINY["cnn"]()
 
 
@@ -89,12 +109,14 @@ def bytes_of(folder: Path) -> list[bytes]:
 SCRIPT = """
 import sys, time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 import torch
 from support.evaluations import METRICS, Pictures, Watched
 from support.tiny_models import TINY
 from seewhy.evaluation.evaluate import evaluate
 from seewhy.explainers import explainer
+from seewhy.metrics import Case
 CNN = TINY["cnn"]()
 methods = {"slow": Watched(wait=0.05), "grad_cam": explainer("grad_cam", CNN)}
 print("begun", flush=True)
@@ -111,3 +133,23 @@ def process(code: str, *arguments: object) -> "subprocess.Popen[str]":
     assert started.stdout is not None
     assert started.stdout.readline() == "begun\n"
     return started
+
+
+@dataclass(frozen=True)
+class Picky:
+    """A metric that fails on dark images."""
+
+    family: ClassVar[Any] = "masking"
+    higher_is_better: ClassVar[bool | None] = True
+    range: ClassVar[tuple[float, float]] = (0, 1)
+    needs: ClassVar[tuple[Any, ...]] = ()
+    reads: ClassVar[str] = "none"
+    target: ClassVar[Any] = "any"
+    paper: ClassVar[str] = ""
+    limit: float = 0.5
+
+    def score(self, case: Case) -> Tensor:
+        light = case.images.mean((1, 2, 3))
+        if (light < self.limit).any():
+            raise ZeroDivisionError("too dark")
+        return light

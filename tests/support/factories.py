@@ -1,7 +1,9 @@
 """Networks that work and networks that do not, as ``--model factories:NAME`` names them."""
 
+from dataclasses import replace
+
 import torch
-from support.tiny_models import TINY, cnn
+from support.tiny_models import TINY, cnn, tiny
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
@@ -31,6 +33,17 @@ def small(k: int = 5) -> Classifier:
     if k != 5:
         return Classifier(cnn(k=k).eval(), input_size=(16, 16))
     return TINY["cnn"]()
+
+
+def softmax() -> Classifier:
+    """The network of ``small``, which ends in a softmax."""
+    made = TINY["cnn"]()
+    return replace(made, module=nn.Sequential(made.module, nn.Softmax(1)))
+
+
+def one() -> Classifier:
+    """One number: a logit, or the value of a regression."""
+    return replace(tiny(cnn(k=1)), classes=())
 
 
 def attentive() -> Classifier:

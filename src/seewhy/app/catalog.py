@@ -11,6 +11,7 @@ from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
 from seewhy.options import described
 from seewhy.registry import Registry
+from seewhy.text import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,7 +95,7 @@ def terminal_table(kind: str, rows: Sequence[CatalogEntry]) -> "Table":
         shown.add_column(headings.get(column, column), overflow="fold", no_wrap=column == "name")
     for row in rows:
         # as Text, since "[hf]" is no markup
-        shown.add_row(*(Text(_cell(row[c])) for c in columns))
+        shown.add_row(*(Text(printable(_cell(row[c]))) for c in columns))
     return shown
 
 

@@ -8,7 +8,6 @@ first tensor in it, and a replacement is put back into the same structure.
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from copy import copy
-from dataclasses import fields, is_dataclass
 from functools import partial, wraps
 from threading import local
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from seewhy.classifier.outputs import Watch, are_probabilities_of, logits_behind, parts_of
 from seewhy.classifier.turns import turn
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
@@ -200,18 +200,21 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
 
 
 def logits_in(output: object) -> Tensor:
-    """The logits in what a network returned: the output itself, its ``.logits``, or its only two-dimensional tensor."""
+    """The logits in what a network returned: the output itself, its ``.logits``, or its only two-dimensional tensor.
+
+    Of two such tensors one may be the softmax or the sigmoid of the other: then the other is taken.
+    """
     if isinstance(output, Tensor):
         return output
-    if is_dataclass(output) and not isinstance(output, Mapping):
-        output = {f.name: getattr(output, f.name) for f in fields(output)}
-    named = output if isinstance(output, Mapping) else {}
+    named = parts_of(output)
     if isinstance(named.get("logits"), Tensor):
         return named["logits"]
     values = list(named.values()) if named else list(output) if isinstance(output, tuple | list) else []
     flat = [v for v in values if isinstance(v, Tensor) and v.ndim == 2]
     if len(flat) == 1:
         return flat[0]
+    if len(flat) == 2 and (behind := [a for a, b in (flat, flat[::-1]) if are_probabilities_of(b, a)]):
+        return behind[0]
     kind = f"{type(output).__name__} with {', '.join(map(str, named)) or f'{len(values)} entries'}"
     raise SeewhyError(f"cannot tell the logits in a {kind}: return a tensor (n, k), or a mapping that has it as 'logits'")
 
@@ -291,8 +294,8 @@ def trace_calls(module: nn.Module, images: Tensor) -> tuple[list[Call], Tensor]:
     with frozen(module), ExitStack() as stack:
         for m in module.modules():
             stack.enter_context(m.register_forward_hook(note))
-        output = run(module, images)
-    return calls, logits_in(output)
+        final = scores_of_pass(module, images)
+    return calls, final
 
 
 def places_of_calls(module: nn.Module, images: Tensor) -> dict[nn.Module, int]:
@@ -326,8 +329,15 @@ def perturbable(module: nn.Module, layers: Collection[str], images: Tensor) -> t
     with turn(module), ExitStack() as stack:
         for name in layers:
             stack.enter_context(find_layer(module, name).register_forward_hook(partial(add, name)))
-        output = run(module, images)
-    return zeros, logits_in(output)
+        return zeros, scores_of_pass(module, images)
+
+
+def scores_of_pass(module: nn.Module, images: Tensor) -> Tensor:
+    """One forward pass: the logits, which are the input of a softmax or a sigmoid at the network's end."""
+    with Watch() as watch:
+        answer = logits_in(run(module, images))
+    found = logits_behind(answer, watch.calls)
+    return answer if found is None else found[1]
 
 
 @contextmanager

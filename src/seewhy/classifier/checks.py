@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from seewhy.data.pictures import CropMode, Interpolation
+from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError
 
 TENSORS = {
@@ -26,6 +26,8 @@ def must_be_network(module: nn.Module) -> None:
     """SeewhyError for a module that cannot be explained: its layers are hidden, or it can have no gradients."""
     if isinstance(module, torch.jit.ScriptModule):
         raise SeewhyError("a TorchScript module hides its layers: give the module that it was made from")
+    if any(t.is_meta for t in module.parameters()):
+        raise SeewhyError("the network is on the meta device, where weights have no numbers: load its weights first")
     if any(t.is_inference() for t in [*module.parameters(), *module.buffers()]):
         raise SeewhyError("the network was made in torch.inference_mode, which leaves it no gradients: make it outside")
 
@@ -40,14 +42,21 @@ def must_be_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
         raise SeewhyError(f"mean {mean} is not that of pixels in [0, 1]: divide mean and std by 255")
 
 
-def must_be_view(input_size: Sequence[int], crop: float, crop_mode: str, interpolation: str) -> None:
+def must_be_view(view: View) -> None:
     """SeewhyError unless a picture can be resized and cropped in this way."""
-    known, modes = get_args(Interpolation), get_args(CropMode)
-    if interpolation not in known or crop_mode not in modes:
-        words = f"interpolation is one of {', '.join(known)} and crop_mode is {' or '.join(modes)}"
-        raise SeewhyError(f"{words}; got {interpolation!r} and {crop_mode!r}")
-    if len(input_size) != 2 or min(input_size) < 1 or not 0 < crop <= 1:
-        raise SeewhyError(f"input_size {input_size} and crop {crop} describe no picture")
+    for name, kinds in (("interpolation", Interpolation), ("crop_mode", CropMode), ("recipe", Recipe)):
+        if getattr(view, name) not in get_args(kinds):
+            raise SeewhyError(f"{name} is one of {', '.join(get_args(kinds))}; got {getattr(view, name)!r}")
+    if not _is_size(view.size) or not 0 < view.crop <= 1:
+        raise SeewhyError(f"input_size {view.size} and crop {view.crop} describe no picture")
+    if view.resize is not None and not _is_size(view.resize):
+        raise SeewhyError(f"resize is the height and width of a box in pixels, got {view.resize}")
+
+
+def _is_size(given: object) -> bool:
+    """Is it a height and a width in pixels?"""
+    sides = list(given) if isinstance(given, Sequence) else []
+    return len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)
 
 
 def must_be_tensors(**given: object) -> None:

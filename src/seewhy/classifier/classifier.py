@@ -1,21 +1,37 @@
 """The classifier that is explained."""
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Annotated
+from operator import index
+from typing import Annotated, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seewhy.classifier import borrow, checks, probe, replay
+from seewhy.classifier import borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
+from seewhy.classifier.outputs import (
+    IN_WORDS,
+    LEAST_CHANGE,
+    Ending,
+    Outputs,
+    OutputsWarning,
+    Watch,
+    are_within_one,
+    as_logits,
+    declares_values,
+    logits_behind,
+    must_suit,
+    named_as_features,
+)
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
 from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
-from seewhy.data.pictures import CropMode, Interpolation, View
+from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
@@ -36,15 +52,25 @@ class Classifier:
         module: any network that takes (n, c, h, w). Its output may be a tensor (n, k), or a tuple, a mapping or a
             dataclass. These hold the tensor under ``logits``, or as their only two-dimensional tensor.
         mean, std: mean and standard deviation of the network's normalization, one number per channel, in units of [0, 1].
-        input_size: (height, width) in pixels that the network was made for.
+        input_size: (height, width) in pixels that the network was made for; one number is both.
         classes: names of the classes, in the order of the logits; empty if unknown.
         multilabel: probabilities are sigmoids, not a softmax.
         feature_layer: the layer that CAM methods read, named as in ``module.named_modules()``; None finds it by a probe.
-        n_prefix_tokens: number of tokens before the patches (class, distillation, registers); None reads it off the network.
+        n_prefix_tokens: number of tokens before the patches (class, distillation, registers), the same for every layer;
+            None finds it for each layer by a probe.
         crop: part of the shorter side that the network saw when it was evaluated; a picture is resized to input_size /
             crop and cropped in the middle. 1 means no crop.
-        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1.
+        crop_mode: "center" as above; "squash" resizes both sides to input_size / crop, so that nothing is lost at crop 1;
+            "border" and "corner" resize the longer side and put pixels of the mean color around the picture, or at its
+            right and bottom; "first" cuts the middle out before it resizes.
         interpolation: how a picture is resized.
+        channel_order: the order in which the network takes the channels. Images stay RGB, and so do ``mean`` and ``std``:
+            the classifier reverses the channels after it has normalized them.
+        resize: (height, width) to which a picture is resized before the crop, where it is not input_size / crop.
+        recipe: whose arithmetic resizes and crops a picture (see ``View``).
+        outputs: what the network's numbers are: "logits"; "probabilities", of which the logits are found; "values" of a
+            regression or an embedding, which are no classes and have no probabilities. None finds it by a probe.
+        origins: where the value of a field came from, in a few words, by the name of the field.
     """
 
     module: nn.Module = field(repr=False)
@@ -58,20 +84,28 @@ class Classifier:
     crop: float = 0.875
     crop_mode: CropMode = "center"
     interpolation: Interpolation = "bilinear"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    resize: tuple[int, int] | None = None
+    recipe: Recipe = "timm"
+    outputs: Outputs | None = None
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         compiled = getattr(self.module, "_orig_mod", None)
         if isinstance(compiled, nn.Module):  # the layers of a compiled module cannot be reached
             object.__setattr__(self, "module", compiled)
             object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.removeprefix("_orig_mod."))
+        if isinstance(self.input_size, int) and not isinstance(self.input_size, bool):
+            object.__setattr__(self, "input_size", (self.input_size, self.input_size))
         checks.must_be_network(self.module)
         checks.must_be_normalization(self.mean, self.std)
-        checks.must_be_view(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        checks.must_be_view(self.view)
 
     @property
     def view(self) -> View:
         """How a picture becomes the network's input."""
-        return View(self.input_size, self.crop, self.crop_mode, self.interpolation)
+        fill = self.mean * (3 // len(self.mean)) if self.crop_mode in ("border", "corner") else ()
+        return View(self.input_size, self.crop, self.crop_mode, self.interpolation, self.resize, self.recipe, fill)
 
     def check(self, images: Tensor, targets: Tensor) -> None:
         """SeewhyError unless ``images`` are images in [0, 1], and ``targets`` (n,) has one class for each."""
@@ -92,8 +126,14 @@ class Classifier:
         """
         with borrow.evaluating(self.module):
             parts = images.split(1) if self.mixes_images(images) else [images]
-            logits = [self._logits_in(borrow.run(self.module, self.normalize(part)), len(part)) for part in parts]
+            logits = [self._logits_of_pass(part) for part in parts]
         return torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
+
+    def _logits_of_pass(self, images: Images) -> Logits:
+        """The logits of one forward pass."""
+        with self._watched() as watch:
+            output = borrow.run(self.module, self.normalize(images))
+        return self._logits_in(output, len(images), watch)
 
     def mixes_images(self, images: Images) -> bool:
         """Do the logits of an image depend on the other images of its batch?
@@ -121,6 +161,7 @@ class Classifier:
 
         ``gradients`` says whether a graph to the images is recorded.
         """
+        _ = self.ending  # is found before the block changes how the network computes
         exact = [self.module.get_submodule(name) for name in self._last_layers] if precision == "bf16" else []
         with ExitStack() as stack:
             stack.enter_context(frozen(self.module))
@@ -157,7 +198,17 @@ class Classifier:
         return self.to_probabilities(self.logits(images))
 
     def to_probabilities(self, logits: Logits) -> Probabilities:
+        """(n, k) of logits that were computed before; SeewhyError for the values of a regression or an embedding."""
+        self.must_have_probabilities()
         return logits.sigmoid() if self.multilabel else logits.softmax(1)
+
+    def must_have_probabilities(self) -> None:
+        """SeewhyError for a network that returns values of a regression or an embedding."""
+        if self.returns_values:
+            raise SeewhyError(
+                f"{type(self.module).__name__} returns values, which have no probabilities: give the method selector=logit, "
+                "and the metric value=logit"
+            )
 
     def scores(self, images: Images, targets: Targets) -> Scores:
         """(n,) the logit of each image's own target."""
@@ -167,28 +218,102 @@ class Classifier:
         """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
         if self.mixes_images(images):
             return torch.cat([self.embed(image) for image in images.split(1)])
-        if self.head is None:
+        if len(self.heads) != 1:
             with self.capture(self.layer) as outputs:
                 self.logits(images)
-            return self.as_grid(outputs[self.layer], images).mean((2, 3))
+            return self.as_grid(outputs[self.layer], images, self.layer).mean((2, 3))
         with borrow.capture_input(self.module, self.heads[0]) as inputs:
             self.logits(images)
-        return inputs[self.heads[0]]
+        return inputs[self.heads[0]].flatten(1)
 
     def normalize(self, images: Images) -> Images:
-        """(images - mean) / std, the input of the module."""
+        """(images - mean) / std, in the module's order of channels: the input of the module."""
         checks.must_have_channels(images, len(self.mean))
         mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
-        return (images - mean) / std
+        normalized = (images - mean) / std
+        return normalized.flip(1) if self.channel_order == "bgr" else normalized
 
-    def _logits_in(self, output: object, n: int) -> Logits:
-        """The logits (n, k) in what the module returned for n images; SeewhyError if there are none such."""
-        logits, kind = borrow.logits_in(output), type(self.module).__name__
-        if logits.ndim != 2 or logits.shape[0] != n:
-            raise SeewhyError(
-                f"{kind} returned shape {tuple(logits.shape)} for {n} images; a classifier returns ({n}, number of classes)"
+    def to_pixels(self, normalized: Tensor) -> Tensor:
+        """Images (n, c, h, w) of the module's input: the inverse of ``normalize``."""
+        mean, std = (normalized.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (normalized.flip(1) if self.channel_order == "bgr" else normalized) * std + mean
+
+    @property
+    def returns_values(self) -> bool:
+        """Does the network return values of a regression or an embedding, which are no classes?"""
+        return self.ending == "values"
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the network ends, as two probe images show.
+
+        None where the network fails on them: then each of its answers is looked at by itself.
+        """
+        return self._ending[0]
+
+    @property
+    def ending_in_words(self) -> str:
+        """What the network returns, and what is explained."""
+        return self._ending[1]
+
+    @FoundOnce
+    def _ending(self) -> tuple[Ending | None, str]:
+        """How the network ends, and that in words; a warning, once, where it does not return logits."""
+        declared = self.outputs if self.outputs in ("logits", "values") else None
+        if self.outputs is None and declares_values(self.module):
+            declared = "values"
+        if declared is not None:
+            return declared, IN_WORDS[declared]
+        try:
+            ending, said = self._probed_ending()
+        except Exception:  # the network is the user's own, and may take no picture of this size
+            return None, "outputs that no probe could tell"
+        if said != IN_WORDS["logits"]:
+            warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
+        return ending, said
+
+    def _probed_ending(self) -> tuple[Ending, str]:
+        """How the network ends on two images, and that in words."""
+        images = torch.cat([self._probe_image, self._probe_image / 2])
+        with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
+            with Watch() as watch:
+                output = borrow.run(self.module, images)
+            if self.outputs is None and named_as_features(output):
+                return "values", IN_WORDS["values"]
+            answer = self._answer_in(output, len(images))
+            ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
+            if ending != "logits":
+                return ending, IN_WORDS[ending]
+            if not are_within_one(answer):
+                return ending, IN_WORDS[ending]
+            wild = torch.cat(
+                [answer, *(self._answer_in(borrow.run(self.module, images * far), len(images)) for far in (-3, 30))]
             )
-        if logits.shape[1] == 1:
+        if not are_within_one(wild) or (wild.amax(0) - wild.amin(0)).amax() < LEAST_CHANGE:
+            return ending, IN_WORDS[ending]
+        said = 'numbers in [0, 1] alone, which are taken for logits: say outputs="logits", "probabilities" or "values"'
+        return ending, said
+
+    def _watched(self) -> AbstractContextManager["Watch | None"]:
+        """Inside the block, the calls are noted that may make probabilities, if the network returns any."""
+        return nullcontext() if self.ending in ("logits", "values") else Watch()
+
+    def _answer_in(self, output: object, n: int) -> Tensor:
+        """The numbers (n, k) in what the module returned for n images; SeewhyError if there are none such."""
+        answer, kind = borrow.logits_in(output), type(self.module).__name__
+        if answer.ndim != 2 or answer.shape[0] != n:
+            raise SeewhyError(
+                f"{kind} returned shape {tuple(answer.shape)} for {n} images; a classifier returns ({n}, number of classes)"
+            )
+        return answer
+
+    def _logits_in(self, output: object, n: int, watch: Watch | None = None) -> Logits:
+        """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had."""
+        logits, kind = self._answer_in(output, n), type(self.module).__name__
+        if watch is not None:
+            ending, logits = as_logits(logits, watch.calls, kind, self.outputs)
+            must_suit(ending, logits.shape[1], self.multilabel, kind)
+        if logits.shape[1] == 1 and not self.returns_values:
             if self.multilabel:
                 raise SeewhyError("one logit makes two classes, no and yes, of which one is true: leave multilabel at False")
             logits = torch.cat([-logits / 2, logits / 2], 1)
@@ -207,9 +332,9 @@ class Classifier:
         if self._mixes_rows(images[:1]) and len(images) > 1:
             kind = type(self.module).__name__
             raise SeewhyError(f"images of a batch change each other's logits in {kind}: record one image at a time")
-        with frozen(self.module):
-            recorded, output = replay.record(self.module, layer, self.normalize(images))
-        return recorded, self._logits_in(output, len(images))
+        with self._watched() as watch, frozen(self.module):
+            recorded, output = replay.record(self.module, layer, self.normalize(images), self._image_axes)
+        return recorded, self._logits_in(output, len(images), watch)
 
     def run_from(self, recorded: Recording, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
         """Logits (r*n, k) when the recorded layer returns ``features`` (r*n, ...): only what follows it is computed.
@@ -222,44 +347,71 @@ class Classifier:
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
         if repeat > 1 and self._mixes_rows(images[:1]):
             return torch.cat([self.run_from(recorded, row, images) for row in features.split(len(recorded.features))])
-        with frozen(self.module):
+        with self._watched() as watch, frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
-        return self._logits_in(output, repeat * recorded.n)
+        return self._logits_in(output, repeat * recorded.n, watch)
 
-    def as_grid(self, features: Tensor, images: Images | None = None) -> FeatureMap:
+    def as_grid(self, features: Tensor, images: Images | None = None, layer: str | None = None) -> FeatureMap:
         """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
 
-        ``images`` gives the aspect ratio if it differs from that of ``input_size``.
+        Args:
+            features: what ``layer`` returned, one row for each image.
+            images: they give the aspect ratio if it differs from that of ``input_size``.
+            layer: the layer that returned the features. Each layer has its own number of prefix tokens. None is the
+                feature layer.
+
+        Raises:
+            SeewhyError: the features have another number of rows than there are images, or no grid.
         """
         size = self.input_size if images is None else (images.shape[-2], images.shape[-1])
-        return probe.to_grid(features, size, self._n_prefix_tokens)
+        if images is not None and len(features) != len(images):
+            which = "the layer" if layer is None else f"layer {layer!r}"
+            raise SeewhyError(f"{which} has {len(features)} rows for {len(images)} images: name one that has a row for each")
+        reading = stages.by_shape(features, size, self.n_prefix_tokens)
+        if reading is None and features.ndim in (3, 4):
+            stage = self._survey.stage(self.layer if layer is None else layer)
+            reading = None if stage is None else stage.reading
+        if reading is None:
+            raise stages.no_grid(features, size, self.n_prefix_tokens or 0)
+        return reading(features, size)
 
     @FoundOnce
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
             return self.feature_layer
-        alive = [name for name, _, depends in self.spatial_layers if depends]
-        if not alive:
+        if (found := self._survey.layer()) is None:
             kind = type(self.module).__name__
             raise SeewhyError(f"no layer of {kind} has a grid that its output depends on; name one with feature_layer=")
-        return alive[-1]
+        return found
 
     def live_layer(self, name: str | None) -> str:
         """``name``, or the feature layer if None; SeewhyError for a layer on whose grid the output does not depend.
 
         A class-token transformer reads the class token alone after its last attention: a map made there is black.
         """
-        if name is not None and (name, False) in [(stage, depends) for stage, _, depends in self.spatial_layers]:
+        if name is None:
+            return self.layer
+        stage = self._survey.stage(name)
+        if stage is not None and not stage.living:
             raise SeewhyError(
                 f"the output does not depend on the grid of layer {name!r}, whose map is black: try {self.layer!r}"
             )
-        return self.layer if name is None else name
+        return name
 
     @FoundOnce
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
-        return probe.find_heads(self.module, self._probe_image)
+        return () if self._ends_in_function else probe.find_heads(self.module, self._probe_image)
+
+    @FoundOnce
+    def _ends_in_function(self) -> bool:
+        """Is a softmax or a sigmoid at the network's end a part of what is explained, by the word of ``outputs``?"""
+        if self.outputs != "logits" and not self.returns_values:
+            return False
+        with frozen(self.module), torch.no_grad(), Watch() as watch:
+            answer = self._answer_in(borrow.run(self.module, self._probe_image), 1)
+        return logits_behind(answer, watch.calls) is not None
 
     @property
     def head(self) -> nn.Linear | None:
@@ -279,24 +431,30 @@ class Classifier:
     @FoundOnce
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
-        return probe.find_class_maps(self.module, self._probe_image)
+        return None if self._ends_in_function else probe.find_class_maps(self.module, self._probe_image)
 
-    @FoundOnce
+    @property
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
-        return probe.spatial_layers(self.module, self._probe_image, self._n_prefix_tokens)
+        return [(stage.name, stage.channels, stage.living > 0) for stage in self._survey.stages]
+
+    @FoundOnce
+    def _survey(self) -> stages.Survey:
+        """The stages of the network: eight forward passes of a picture and one backward pass, once."""
+        return stages.survey(self.module, self._probe_image, self.n_prefix_tokens)
+
+    @FoundOnce
+    def _image_axes(self) -> replay.Axes:
+        """Where the images are in what each module returns, found with one picture and with two."""
+        return replay.image_axes(self.module, self._probe_image)
 
     @FoundOnce
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:
             return len(self.classes)
-        with frozen(self.module), torch.no_grad():
-            return self._logits_in(borrow.run(self.module, self._probe_image), 1).shape[1]
-
-    @property
-    def _n_prefix_tokens(self) -> int | None:
-        return self.n_prefix_tokens if self.n_prefix_tokens is not None else probe.prefix_tokens(self.module)
+        with frozen(self.module), torch.no_grad(), self._watched() as watch:
+            return self._logits_in(borrow.run(self.module, self._probe_image), 1, watch).shape[1]
 
     def to_device(self, images: Tensor) -> Tensor:
         """The images on the network's device, in its floating-point type."""
@@ -314,12 +472,23 @@ class Classifier:
     # -- names ----------------------------------------------------------------------------------------------------
 
     def class_name(self, index: int) -> str:
-        return self.classes[index] if self.classes else f"class {index}"
+        """The name of a class; of a network that returns values, the name of one of them."""
+        if self.classes:
+            return self.classes[index]
+        if self.returns_values:
+            return "output" if self.n_classes == 1 else f"output {index}"
+        return f"class {index}"
 
-    def class_index(self, name: int | str) -> int:
-        """Index of a class given by index or name (case and underscores do not matter); SeewhyError if there is none."""
-        text = str(name.item() if isinstance(name, Tensor) and name.numel() == 1 else name)
-        return find_class(text, self.classes, self.n_classes)
+    def class_index(self, name: SupportsIndex | str) -> int:
+        """Index of a class: an integer is an index, a text is a name or, if it is no name, an index (see ``meant``).
+
+        SeewhyError if there is no such class.
+        """
+        try:
+            given = str(name) if isinstance(name, str | bool) else index(name)  # also an integer of NumPy or a tensor
+        except TypeError:
+            given = str(name)
+        return find_class(given, self.classes, self.n_classes)
 
 
 def must_be_classifier(given: object) -> None:

@@ -1,7 +1,14 @@
-"""The identity of a classifier: what makes the results of two classifiers comparable."""
+"""The identity of a classifier: what makes the results of two comparable; and where its preprocessing came from."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from itertools import groupby
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.describe import digest_of
+
+IMAGENETS = ("mean", "std")
+"""Fields whose defaults are those of ImageNet."""
 
 
 def classifier_identity(classifier: Classifier) -> dict[str, object]:
@@ -12,6 +19,73 @@ def classifier_identity(classifier: Classifier) -> dict[str, object]:
         "mean": list(classifier.mean),
         "std": list(classifier.std),
         "crop": classifier.crop,
+        "crop_mode": classifier.crop_mode,
+        "interpolation": classifier.interpolation,
         "classes": f"{classifier.n_classes} with the names {digest_of(chr(10).join(classifier.classes).encode())}",
         "multilabel": classifier.multilabel,
+        "outputs": classifier.ending,
+        "feature_layer": classifier.feature_layer,
+        "n_prefix_tokens": classifier.n_prefix_tokens,
     }
+
+
+def origin_of(classifier: Classifier, name: str) -> str:
+    """Where the value of the field ``name`` came from: in the words of who made the classifier, "default" or "given"."""
+    default = next(f.default for f in fields(Classifier) if f.name == name)
+    usual = "default, ImageNet's" if name in IMAGENETS else "default"
+    return classifier.origins.get(name) or (usual if getattr(classifier, name) == default else "given")
+
+
+def about_classifier(classifier: Classifier, layer: str | None = None) -> dict[str, dict[str, object]]:
+    """What a manifest says of the classifier: of each field its value, and where the value came from.
+
+    Args:
+        classifier: is asked how it ends, and how many outputs it has.
+        layer: the feature layer, where a method reads it.
+    """
+    names = ("input_size", "crop", "crop_mode", "interpolation", "mean", "std", "multilabel")
+    about = {name: {"value": getattr(classifier, name), "from": origin_of(classifier, name)} for name in names}
+    for name in ("input_size", "mean", "std"):
+        about[name]["value"] = list(getattr(classifier, name))
+    counted = "n_outputs" if classifier.returns_values else "classes"
+    names_from = origin_of(classifier, "classes") if classifier.classes else "without names"
+    about[counted] = {"value": classifier.n_classes, "from": names_from}
+    about["outputs"] = {
+        "value": classifier.ending_in_words,
+        "from": classifier.origins.get("outputs") or ("given" if classifier.outputs else "found by a probe"),
+    }
+    if layer is not None:
+        found = "found by a probe" if classifier.feature_layer is None else ""
+        about["feature_layer"] = {"value": layer, "from": found or origin_of(classifier, "feature_layer")}
+    return about
+
+
+def in_lines(about: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Two lines for a person: how a picture becomes the input, and what is known of the network."""
+
+    def said(*pairs: tuple[str, object]) -> str:
+        groups = groupby(((text, str(origin)) for text, origin in pairs), key=lambda pair: pair[1])
+        return "; ".join(", ".join(text for text, _ in some) + (f" ({origin})" if origin else "") for origin, some in groups)
+
+    value, origin = ({name: entry[key] for name, entry in about.items()} for key in ("value", "from"))
+    size, mode = value["input_size"], value["crop_mode"]
+    crop = f"{mode} crop {value['crop']:.4g}" if value["crop"] != 1 or mode != "squash" else "squashed, no crop"
+    picture = said(
+        (f"{size[0]} x {size[1]}", origin["input_size"]),
+        (crop, origin["crop"]),
+        (str(value["interpolation"]), origin["interpolation"]),
+        (f"mean {numbers(value['mean'])}", origin["mean"]),
+        (f"std {numbers(value['std'])}", origin["std"]),
+    )
+    counted = "classes" if "classes" in value else "n_outputs"
+    parts = [(f"{value[counted]} {'classes' if counted == 'classes' else 'outputs'}", origin[counted])]
+    parts.append((str(value["outputs"]), origin["outputs"]))
+    if "feature_layer" in value:
+        parts.append((f"feature layer {value['feature_layer']}", origin["feature_layer"]))
+    return [f"input: {picture}", f"network: {said(*parts)}"]
+
+
+def numbers(values: object) -> str:
+    """Numbers with four digits and commas; a single one where all are the same."""
+    texts = [f"{v:.4g}" for v in values] if isinstance(values, list) else [str(values)]
+    return texts[0] if len(set(texts)) == 1 else ",".join(texts)

@@ -1,23 +1,27 @@
 """A classifier by name, with the preprocessing and the class names of its own weights."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seewhy.classifier.checkpoint import load_weights
+from seewhy.classifier.checkpoint import classes_of_head, find_weights, must_be_sound, put_weights
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.sources import MODELS, Request
+from seewhy.classifier.sources import MODELS, VIEW_FIELDS, Request
 from seewhy.data.class_names import read_class_names
 from seewhy.errors import SeewhyError
 from seewhy.options import checked, from_text, pairs
 
 CLASSIFIER_OPTIONS = (
-    "mean", "std", "size", "crop", "crop_mode", "interpolation", "multilabel", "feature_layer", "n_prefix_tokens",
+    "mean", "std", "size", "input_size", "crop", "crop_mode", "interpolation", "multilabel", "feature_layer",
+    "n_prefix_tokens", "channel_order", "resize", "recipe", "outputs",
 )  # fmt: skip
-"""Options of the classifier; all other options are the architecture's."""
+"""Options of the classifier; all other options but ``weights_place`` are the architecture's."""
+CLASSES_OPTION = {"timm": "num_classes", "torchvision": "num_classes", "hf": "num_labels", "factory": "num_classes"}
+"""The option of each source's architectures that sets the number of classes."""
 
 
 def load(
@@ -32,38 +36,69 @@ def load(
     Args:
         name: a timm model ("resnet50.a1_in1k"), "torchvision/NAME", "hf/ID or folder", "shapes" (built in; also
             "shapes/vit", "shapes/cnn_shortcut"), or "package.module:factory", which returns a module or Classifier.
-        weights: a file of weights (see ``checkpoint.load_weights``); by default the source's own weights.
+        weights: a file of weights (see ``checkpoint.load_weights``); by default the source's own weights. The number of
+            classes is that of the weights, unless an option such as num_classes=10 sets it.
         classes: "imagenet", a text file with a name per line, a csv file with a column "name", or a list of names; by
             default the names that come with the source's own weights.
         options: of the preprocessing (mean, std, size, crop, crop_mode, interpolation, multilabel, feature_layer,
-            n_prefix_tokens), and of the architecture (all others, such as pad_type="same" or num_classes=10).
+            n_prefix_tokens, channel_order, resize, recipe, outputs), of the file of weights (weights_place, where the file
+            holds several networks), and of the architecture (all others, such as pad_type="same" or num_classes=10).
 
     Raises:
         SeewhyError: the name or an option is unknown, the weights do not fit or are not available, class names are wrong.
     """
     chosen = dict(options or {})
     view = {key: chosen.pop(key) for key in CLASSIFIER_OPTIONS if key in chosen}
+    place = chosen.pop("weights_place", None)
+    names = None if classes is None else read_class_names(classes)
     source, short = _source(name)
     classifier = MODELS[source](Request(short, chosen, pretrained=weights is None))
     if weights is not None:
-        load_weights(classifier.module, weights)
-    if classes is not None:
-        classifier = replace(classifier, classes=read_class_names(classes))
+        classifier = _with_weights(classifier, Request(short, chosen, pretrained=False), source, weights, place, names)
+    must_be_sound(classifier.module, name)
+    if source != "factory":
+        usual = dict.fromkeys(VIEW_FIELDS, SOURCES.get(source, "the source {}").format(name))
+        classifier = replace(classifier, origins={**usual, **classifier.origins})
+    if names is not None:
+        names_from = f"given as {classes}" if isinstance(classes, str | Path) else "given"
+        classifier = replace(classifier, classes=names, origins={**classifier.origins, "classes": names_from})
     classifier.module.eval()
     return with_view(classifier, view)
 
 
+SOURCES = {"hf": "the processor and configuration of {}", "shapes": "the built-in network {}"}
+"""Where preprocessing comes from, of the sources that do not say more."""
+
+
+def _with_weights(
+    classifier: Classifier, request: Request, source: str, path: str | Path, place: object, names: Sequence[str] | None
+) -> Classifier:
+    """The classifier with the weights of a file, built again with their number of classes if it is another one."""
+    found = find_weights(classifier.module, path, None if place is None else str(place))
+    k, option = classes_of_head(classifier.module, found), CLASSES_OPTION.get(source)
+    if k is not None and option is not None and not {"num_classes", "num_labels"} & set(request.options):
+        if names is not None and len(names) != k:
+            raise SeewhyError(f"the weights in {path} have {k} classes, but {len(names)} class names were given")
+        with suppress(SeewhyError):  # a factory may take no such option: then the shapes are an error
+            classifier = MODELS[source](replace(request, options={**request.options, option: k}))
+    put_weights(classifier.module, found)
+    return classifier
+
+
 def with_view(classifier: Classifier, view: Mapping[str, Any]) -> Classifier:
     """The classifier with other preprocessing; ``mean``, ``std`` and ``size`` may be one number or one per channel."""
-    changes = dict(view)
-    for key, n in (("mean", len(classifier.mean)), ("std", len(classifier.mean)), ("size", 2)):
+    changes = {"input_size" if key == "size" else key: value for key, value in view.items()}
+    for key, n in (("mean", len(classifier.mean)), ("std", len(classifier.mean)), ("input_size", 2)):
         if key in changes:
             changes[key] = _several(changes[key], n)
             if len(changes[key]) != n:
                 raise SeewhyError(f"{key} has {len(changes[key])} numbers; give one, or {n}: {key}={','.join(['1'] * n)}")
-    if "size" in changes:
-        changes["input_size"] = changes.pop("size")
-    return replace(classifier, **checked(Classifier, "the classifier", changes))
+    if "resize" in changes and changes["resize"] is not None:
+        changes["resize"] = tuple(_several(changes["resize"], 2))
+    elif {"input_size", "crop"} & set(changes):
+        changes["resize"] = None  # a box that was given for another size or crop
+    origins = {**classifier.origins, **dict.fromkeys(changes, "given as an option")}
+    return replace(classifier, **checked(Classifier, "the classifier", changes), origins=origins)
 
 
 def _several(value: object, n: int) -> Sequence[object]:

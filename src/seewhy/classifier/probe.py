@@ -1,121 +1,15 @@
-"""The layers of a network: feature layer, heads, class maps. One forward pass finds them, in any architecture."""
+"""The end of a network: its heads, its maps of the classes, its last layers. One forward pass finds them."""
 
-import re
 from collections.abc import Collection
-from itertools import product
-from math import log
 
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import (
-    Call,
-    buffers_kept,
-    frozen,
-    logits_in,
-    perturbable,
-    places_of_calls,
-    run,
-    trace_calls,
-)
+from seewhy.classifier.borrow import Call, buffers_kept, frozen, logits_in, places_of_calls, run, trace_calls
 from seewhy.errors import SeewhyError, cause
 
-MAX_PREFIX_TOKENS = 16
-"""Up to this many tokens before the patches are tried."""
-NOT_A_STAGE = re.compile("pool|drop|identity|flatten|softmax", re.IGNORECASE)
-"""Kinds of modules that are no feature stage."""
 
-
-def prefix_tokens(module: nn.Module) -> int | None:
-    """Number of class, distillation and register tokens before the patches, if the network declares it; else None."""
-    declared = (getattr(m, "num_prefix_tokens", None) for m in module.modules())
-    return next((n for n in declared if isinstance(n, int)), None)
-
-
-def to_grid(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None = None) -> Tensor:
-    """(n, d, gh, gw) from a CNN's (n, d, gh, gw), a Swin's (n, gh, gw, d) or a ViT's (n, prefix + gh*gw, d).
-
-    ``size`` is the image's height and width: the grid has its aspect ratio. SeewhyError if no grid fits.
-    """
-    aspect = log(size[0] / size[1])
-    if features.ndim == 4:
-        first, last = (abs(log(features.shape[a] / features.shape[b]) - aspect) for a, b in ((2, 3), (1, 2)))
-        rounded = 1 / min(features.shape[2:])  # a grid has whole cells: channels may fit better by chance
-        return features.permute(0, 3, 1, 2) if first > rounded and last + 1e-6 < first else features
-    if features.ndim == 3:
-        prefixes = range(MAX_PREFIX_TOKENS + 1) if n_prefix_tokens is None else [n_prefix_tokens]
-        # patches that divide the image come first: nearly every number is a grid of patches that do not
-        for whole, prefix in product((True, False), prefixes):
-            if grid := _grid(features.shape[1] - prefix, size, whole):
-                return features[:, prefix:].transpose(1, 2).unflatten(2, grid)
-        wanted = "" if n_prefix_tokens is None else f" after {n_prefix_tokens} prefix tokens"
-        raise SeewhyError(
-            f"{features.shape[1]} tokens{wanted} form no grid for an image of {size[0]} x {size[1]}; set n_prefix_tokens"
-        )
-    raise SeewhyError(f"a layer of shape {tuple(features.shape)} has no grid; choose one with (n, c, h, w) or tokens")
-
-
-def _grid(tokens: int, size: tuple[int, int], whole: bool) -> tuple[int, int] | None:
-    """(gh, gw) with gh*gw = tokens, into which square patches cut an image of ``size``; without a rest if ``whole``."""
-    for side in range(1, max(size) + 1):
-        for gh, gw in ((size[0] // side, size[1] // side), (-(-size[0] // side), -(-size[1] // side))):
-            if gh * gw == tokens > 0 and (not whole or (gh * side, gw * side) == size):
-                return gh, gw
-    return None
-
-
-def spatial_layers(module: nn.Module, image: Tensor, n_prefix_tokens: int | None) -> list[tuple[str, int, bool]]:
-    """Feature stages in the order of the pass: name, channels, and whether the gradient on the grid is nonzero anywhere.
-
-    A stage has a grid of at least 2 x 2. It is no pooling, dropout or identity, no projection inside an attention, and no
-    map of class scores. Of modules that return the same tensor, one stands for all: the outermost whose tensor the network
-    goes on with. A backbone that returns its features beside their pooled values is not such a module: the network goes on
-    with the pooled values. The gradient decides, because a rule such as "the last block" fails: after its last attention
-    a class-token transformer reads the class token alone, and a map made there is black.
-    """
-    with frozen(module), torch.enable_grad():
-        image = image.detach().requires_grad_()
-        calls, final = trace_calls(module, image)
-        size = (image.shape[-2], image.shape[-1])
-        stages: dict[int, list[tuple[int, Call]]] = {}
-        skipped: set[int] = set()
-        for position, call in enumerate(calls):
-            if call.name == "" or not _is_stage(call, size, n_prefix_tokens):
-                skipped |= {id(call.output)} if "pool" in type(call.module).__name__.lower() else set()
-            elif id(call.output) not in skipped and not _is_class_map(calls[position:], final.shape[-1]):
-                stages.setdefault(id(call.output), []).append((position, call))
-        if not stages:
-            return []
-        names = list({call.name for same in stages.values() for _, call in same})
-        zeros, final = perturbable(module, names, image)
-        weights = torch.linspace(-1, 1, final.numel(), dtype=final.dtype, device=final.device).view_as(final)
-        slopes = torch.autograd.grad((final * weights).sum(), [zeros[name] for name in names], allow_unused=True)
-    alive = {
-        name
-        for name, slope in zip(names, slopes, strict=True)
-        if slope is not None and (to_grid(slope, size, n_prefix_tokens) != 0).any()
-    }
-    # of modules that return the same tensor: a live one before others, then the outermost, then the latest
-    order = [max(same, key=lambda s: (s[1].name in alive, -s[1].name.count("."), s[0])) for same in stages.values()]
-    found = [call for _, call in sorted(order, key=lambda s: s[0])]
-    return [(c.name, to_grid(c.output, size, n_prefix_tokens).shape[1], c.name in alive) for c in found]
-
-
-def _is_stage(call: Call, size: tuple[int, int], n_prefix_tokens: int | None) -> bool:
-    # a Linear on tokens is a projection (query, key, value), never a stage of its own
-    if NOT_A_STAGE.search(type(call.module).__name__) or isinstance(call.module, nn.Linear):
-        return False
-    if call.output.ndim not in (3, 4) or call.output.grad_fn is None:
-        return False
-    try:
-        grid = to_grid(call.output, size, n_prefix_tokens)
-    except SeewhyError:
-        return False
-    fits = abs(log(grid.shape[2] / grid.shape[3]) - log(size[0] / size[1])) < 0.75 / min(grid.shape[-2:])
-    return bool(min(grid.shape[-2:]) >= 2 and fits)
-
-
-def _is_class_map(rest: list[Call], k: int) -> bool:
+def is_class_map(rest: list[Call], k: int) -> bool:
     """Does the first call make one channel per class (SqueezeNet), with no parameters in any later call?"""
     if k not in (rest[0].output.shape[1], rest[0].output.shape[-1]):
         return False
@@ -124,13 +18,26 @@ def _is_class_map(rest: list[Call], k: int) -> bool:
 
 
 def find_heads(module: nn.Module, image: Tensor) -> tuple[str, ...]:
-    """Names of the linear layers whose output is the logits, or the mean of whose outputs is (distilled DeiT)."""
+    """Names of the linear layers whose output is the logits, or the mean of whose outputs is (distilled DeiT).
+
+    A 1 x 1 convolution of pooled features, which have one cell, is such a layer.
+    """
     calls, final = trace_calls(module, image)
-    linear = [c for c in calls if isinstance(c.module, nn.Linear) and c.output.shape == final.shape and final.ndim == 2]
+    linear = [c for c in calls if linear_weights(c.module) is not None and c.output.shape[:2] == final.shape]
+    linear = [c for c in linear if c.output.numel() == final.numel()]
     for heads in ([c for c in linear if c.output is final], linear):
-        if heads and torch.allclose(torch.stack([c.output for c in heads]).mean(0), final):
+        if heads and torch.allclose(torch.stack([c.output.flatten(1) for c in heads]).mean(0).to(final.dtype), final):
             return tuple(c.name for c in heads)
     return ()
+
+
+def linear_weights(module: nn.Module) -> Tensor | None:
+    """The weights (k, d) of a linear layer, or of a convolution that is one on a single cell; else None."""
+    if isinstance(module, nn.Linear):
+        return module.weight
+    if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1:
+        return module.weight.flatten(1)
+    return None
 
 
 def are_mixed(module: nn.Module, image: Tensor, layer: str, heads: Collection[str]) -> bool:
@@ -144,7 +51,7 @@ def are_mixed(module: nn.Module, image: Tensor, layer: str, heads: Collection[st
 def find_class_maps(module: nn.Module, image: Tensor) -> str | None:
     """The convolution that makes one map per class, whose mean is the logit (SqueezeNet); None if there is none."""
     calls, final = trace_calls(module, image)
-    maps = [c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and _is_class_map(calls[i:], final.shape[-1])]
+    maps = [c for i, c in enumerate(calls) if isinstance(c.module, nn.Conv2d) and is_class_map(calls[i:], final.shape[-1])]
     # a convolution after pooling is a linear layer: its maps have one cell
     return maps[-1].name if maps and min(maps[-1].output.shape[-2:]) >= 2 else None
 

@@ -8,19 +8,20 @@ import inspect
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from torch import nn
 
-from seewhy.classifier.checkpoint import load_weights
+from seewhy.classifier import hugging_face
+from seewhy.classifier.checkpoint import load_weights, must_hold_numbers
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.shapes_models import INPUT_SIZE, MEAN, STD, ShapesCNN, ShapesViT
-from seewhy.data.pictures import Interpolation
 from seewhy.data.shapes.shapes import Shapes
 from seewhy.errors import SeewhyError, cause
 from seewhy.registry import Registry, did_you_mean
@@ -35,6 +36,8 @@ class Request:
     pretrained: bool = True
 
 
+VIEW_FIELDS = ("mean", "std", "input_size", "crop", "crop_mode", "interpolation", "classes", "multilabel")
+"""Fields of a classifier that sources fill."""
 MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models", group="seewhy.models")
 
 
@@ -43,7 +46,14 @@ def _timm(request: Request) -> Classifier:
     import timm
     from timm.data import resolve_model_data_config
 
+    refused = [key for key in ("checkpoint_path", "pretrained_strict") if key in request.options]
+    if refused:
+        raise SeewhyError(
+            f"seewhy does not take timm's option {refused[0]}: give a file with --weights, or weights= in Python"
+        )
     with _building(request, request.name), _hub_in_one_try():
+        if request.pretrained and request.name.startswith("local-dir:"):
+            must_hold_numbers(Path(request.name.removeprefix("local-dir:")))
         try:
             module = timm.create_model(request.name, pretrained=request.pretrained, **request.options)
         except RuntimeError as error:
@@ -51,17 +61,43 @@ def _timm(request: Request) -> Classifier:
                 raise
             hint = did_you_mean(request.name.partition(".")[0], ["shapes", *timm.list_models()])
             raise SeewhyError(f"timm has no model {request.name!r}.{hint} 'seewhy list models' lists them") from None
+    given = getattr(module, "pretrained_cfg", None) or {}
+    if request.pretrained:
+        _must_keep_its_head(request.name, getattr(module, "num_classes", 0), given.get("num_classes"))
     config = resolve_model_data_config(module)
+    gray = len(config["mean"]) == 3 and request.options.get("in_chans") == 1
+    mean, std = ((sum(v) / 3,) if gray else tuple(v) for v in (config["mean"], config["std"]))
+    size = _height_width(request.options.get("img_size") or config["input_size"][1:])
+    tag = getattr(module, "pretrained_cfg", {})
+    known_by = ".".join(filter(None, (tag.get("architecture") or request.name, tag.get("tag"))))
+    origins = dict.fromkeys(VIEW_FIELDS, f"timm's configuration of {known_by}")
+    if "img_size" in request.options:
+        origins["input_size"] = "given as img_size"
     return Classifier(
         module,
-        mean=config["mean"],
-        std=config["std"],
-        input_size=config["input_size"][1:],
+        mean=mean,
+        std=std,
+        input_size=size,
+        origins=origins,
         classes=_imagenet_names(module) if request.pretrained else (),
         crop=config["crop_pct"],
-        crop_mode="squash" if config["crop_mode"] == "squash" else "center",
+        crop_mode=config["crop_mode"] if config["crop_mode"] in ("squash", "border") else "center",
         interpolation=config["interpolation"] if config["interpolation"] != "random" else "bilinear",
     )
+
+
+def _height_width(size: Any) -> tuple[int, int]:
+    """(height, width) from one number, or from two."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _must_keep_its_head(name: str, n: int, pretrained: int | None) -> None:
+    """SeewhyError where a network of ``n`` classes has weights for another number: its head would be new, and random."""
+    if n and pretrained and n != pretrained:
+        raise SeewhyError(
+            f"num_classes={n} leaves {name} a random head, since its weights have {pretrained} classes: "
+            "give weights that were trained so, with --weights or weights="
+        )
 
 
 def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
@@ -87,6 +123,8 @@ def _torchvision(request: Request) -> Classifier:
     if tag and tag not in enum.__members__:
         raise SeewhyError(f"{name} has no weights {tag!r}; it has {', '.join(enum.__members__)}")
     weights = enum[tag] if tag else enum.DEFAULT
+    if request.pretrained and isinstance(n := request.options.get("num_classes"), int):
+        _must_keep_its_head(name, n, len(weights.meta["categories"] or ()))
     with _building(request, name):
         module = torchvision.models.get_model(name, weights=weights if request.pretrained else None, **request.options)
     view = weights.transforms()
@@ -94,56 +132,24 @@ def _torchvision(request: Request) -> Classifier:
         module,
         mean=tuple(view.mean),
         std=tuple(view.std),
-        input_size=(view.crop_size[0], view.crop_size[0]),
+        input_size=_height_width(request.options.get("image_size") or view.crop_size[0]),
         classes=tuple(weights.meta["categories"] or ()) if request.pretrained else (),
         crop=view.crop_size[0] / view.resize_size[0],
         interpolation=view.interpolation.value,
+        origins=dict.fromkeys(VIEW_FIELDS, f"torchvision's transforms of {weights}"),
     )
 
 
 @MODELS.register("hf")
 def _hugging_face(request: Request) -> Classifier:
-    try:
-        from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
-    except ImportError:
-        raise SeewhyError("models of Hugging Face need transformers: pip install 'seewhy[hf]'") from None
     with _building(request, request.name), _hub_in_one_try():
-        view = AutoImageProcessor.from_pretrained(request.name).to_dict()
-        if request.pretrained:
-            module = AutoModelForImageClassification.from_pretrained(request.name, **request.options)
-        else:
-            config = AutoConfig.from_pretrained(request.name, **request.options)
-            module = AutoModelForImageClassification.from_config(config)
-    wanted = view.get("crop_size") if view.get("do_center_crop") else None
-    size = _hf_size(wanted or view.get("size") or 224)
-    resized = _hf_size(view.get("size") or size)
-    # a processor with height and width squeezes the picture into them; the processor of ConvNeXt does so from 384 on
-    squash = not wanted and ("shortest_edge" not in (view.get("size") or {}) or ("crop_pct" in view and size[0] >= 384))
-    names = [module.config.id2label[i] for i in range(module.config.num_labels)]
-    normal = view if view.get("do_normalize", True) else {}
-    return Classifier(
-        module,
-        mean=tuple(normal.get("image_mean") or (0.0,) * 3),
-        std=tuple(normal.get("image_std") or (1.0,) * 3),
-        input_size=size,
-        classes=() if all(n.startswith("LABEL_") for n in names) else tuple(names),
-        multilabel=module.config.problem_type == "multi_label_classification",
-        crop=1.0 if squash else view.get("crop_pct") or min(1.0, size[0] / resized[0]),
-        crop_mode="squash" if squash else "center",
-        interpolation=RESAMPLE.get(view.get("resample", 2), "bilinear"),
-    )
-
-
-RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers for the interpolation, as saved processors have them."""
-
-
-def _hf_size(size: Any) -> tuple[int, int]:
-    """(height, width) from a processor's number or mapping."""
-    if isinstance(size, Mapping):
-        edge = size.get("shortest_edge", 224)
-        return int(size.get("height", edge)), int(size.get("width", edge))
-    return int(size), int(size)
+        config, rest = hugging_face.read_config(request.name, request.options)
+        if config.model_type != "timm_wrapper":
+            return hugging_face.build(request.name, config, rest, request.pretrained)
+    # timm's networks are built by timm, which knows how pictures are prepared for them
+    where = "local-dir" if Path(request.name).is_dir() else "hf-hub"
+    options = {"num_classes" if key == "num_labels" else key: value for key, value in request.options.items()}
+    return _timm(replace(request, name=f"{where}:{request.name}", options=options))
 
 
 @MODELS.register("factory")
@@ -151,7 +157,9 @@ def _factory(request: Request) -> Classifier:
     with _working_folder_importable():
         built = _call(_find_factory(request.name), request)
     if isinstance(built, Classifier):
-        return built
+        defaults = {f.name: f.default for f in fields(Classifier) if f.name in VIEW_FIELDS}
+        own = [name for name, default in defaults.items() if getattr(built, name) != default]
+        return replace(built, origins={**dict.fromkeys(own, f"given by {request.name}"), **built.origins})
     if not isinstance(built, nn.Module):
         raise SeewhyError(f"model {request.name!r} returned a {type(built).__name__}; return a module or a Classifier")
     return Classifier(built)
@@ -263,7 +271,9 @@ def _building(request: Request, name: str) -> Iterator[None]:
         raise SeewhyError(f"{name} does not take these options {request.options}: {error}") from None
     except Exception as error:  # a hub can raise any exception
         what = f"cannot build {request.name!r} with the options {request.options}"
-        if request.pretrained:
+        if Path(name.removeprefix("local-dir:")).is_dir():
+            what = f"cannot load the network in the folder {name.removeprefix('local-dir:')}"
+        elif request.pretrained:
             cure = "without network give a file with --weights, or weights= in Python"
             what = f"cannot get the weights of {request.name!r}: {cure}"
         raise SeewhyError(f"{what} ({cause(error)})") from None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.borrow import buffers_kept
 from seewhy.classifier.classifier import Classifier, Recording
+from seewhy.classifier.probe import linear_weights
 from seewhy.types import FeatureMap, Images, Logits
 
 
@@ -30,7 +31,8 @@ class Suffix:
 
     def grid(self, features: Tensor) -> FeatureMap:
         """A view of the features on their grid: what is written into it is written into the features."""
-        return self.classifier.as_grid(features, self.images[:1].expand(len(features), -1, -1, -1))
+        images = self.images[:1].expand(len(features), -1, -1, -1)
+        return self.classifier.as_grid(features, images, self.recorded.layer)
 
     def without_unread(self) -> "Suffix":
         """The same without recorded outputs that nothing after the layer reads: they need not be repeated for every run.
@@ -98,14 +100,16 @@ def suffix_of(classifier: Classifier, layer: str, images: Images) -> Suffix:
 def linear_head(classifier: Classifier) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k"]] | None:
     """Weights and bias of the linear layers that make the logits, of which several are averaged.
 
-    None where there is no linear layer, and where two of them read different features.
+    A 1 x 1 convolution of pooled features is a linear layer. None where there is no such layer, and where two of them read
+    different features.
     """
-    heads = [m for name in classifier.heads if isinstance(m := classifier.module.get_submodule(name), nn.Linear)]
-    if len({head.in_features for head in heads}) != 1:
+    heads = [classifier.module.get_submodule(name) for name in classifier.heads]
+    all_weights = [w.detach() for head in heads if (w := linear_weights(head)) is not None]
+    if len({w.shape[1] for w in all_weights}) != 1:
         return None
-    weights = torch.stack([head.weight.detach() for head in heads]).mean(0)
+    weights = torch.stack(all_weights).mean(0)
     none = weights.new_zeros(len(weights))
-    bias = torch.stack([none if head.bias is None else head.bias.detach() for head in heads]).mean(0)
-    if len(weights) == 1:  # one logit is two classes
+    bias = torch.stack([none if not isinstance(head.bias, Tensor) else head.bias.detach() for head in heads]).mean(0)
+    if len(weights) == 1 and not classifier.returns_values:  # one logit is two classes
         return torch.cat([-weights / 2, weights / 2]), torch.cat([-bias / 2, bias / 2])
     return weights, bias

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple, TypeVar, final
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from seewhy.data.base import Batch, Limit
+from seewhy.data.depth import White, say_if_dim
 from seewhy.data.pictures import View, network_input, read_picture
 from seewhy.data.regions import Box, box_as_seen, check_boxes, read_mask, region_of_boxes
 from seewhy.describe import digest_of
@@ -69,6 +71,7 @@ class FileDataset(ABC):
     classes: Annotated[tuple[str, ...], Doc("``classifier.classes``; without them the names that the dataset gives.")] = ()
     limit: Limit | None = None
     gray: Annotated[bool, Doc("One channel, for a classifier of gray images.")] = field(default=False, kw_only=True)
+    white: White | None = field(default=None, kw_only=True)
 
     @abstractmethod
     def read(self) -> PictureList:
@@ -153,7 +156,8 @@ class FileDataset(ABC):
         What the network does not see leaves no box, and an empty region. ImageError says what is wrong with a picture.
         """
         try:
-            picture = read_picture(entry.file)
+            picture = read_picture(entry.file, self.white)
+            self._say_if_dim(picture, entry)
             if entry.size not in (None, picture.size):
                 said, is_ = (f"{w} x {h}" for w, h in (entry.size or (0, 0), picture.size))
                 raise ImageError(f"{entry.place} has boxes in a picture of {said} pixels, but {entry.file.name} has {is_}")
@@ -173,6 +177,12 @@ class FileDataset(ABC):
         else:
             region = region_of_boxes(boxes, self.view) if mask is None else mask
         return network_input(picture, self.view, self.gray), region, boxes
+
+    @final
+    def _say_if_dim(self, picture: Image.Image, entry: Entry) -> None:
+        """Of the first picture that looks almost black, since its white is unknown; the others are most likely like it."""
+        if "_said" not in self.__dict__ and say_if_dim(picture, f"picture {entry.file}"):
+            self.__dict__["_said"] = True
 
 
 def _bytes(file: Path) -> int:

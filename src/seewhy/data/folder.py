@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seewhy.data.base import DATASETS
-from seewhy.data.class_names import class_index
+from seewhy.data.class_names import class_index, is_number, must_be_one_way
 from seewhy.data.file_dataset import Entry, FileDataset, PictureList
 from seewhy.data.labels_csv import find_boxes_column, read_labels_csv
-from seewhy.data.pictures import SUFFIXES
+from seewhy.data.pictures import SUFFIXES, pictures_in
 from seewhy.errors import SeewhyError
 
 
@@ -53,7 +53,7 @@ class Folder(FileDataset):
 
 def read_folders(folder: Path, classes: tuple[str, ...]) -> PictureList:
     """The pictures of the class folders; without such folders, the pictures of the folder itself, which have no label."""
-    loose, folders = _pictures(folder), _class_folders(folder)
+    loose, folders = pictures_in(folder), _class_folders(folder)
     if loose and folders:
         raise SeewhyError(
             f"folder {folder} has pictures ({loose[0].name}) beside folders of classes ({folders[0].name}): move one of them"
@@ -61,19 +61,16 @@ def read_folders(folder: Path, classes: tuple[str, ...]) -> PictureList:
     if not loose and not folders:
         raise SeewhyError(f"folder {folder} holds no pictures ({', '.join(SUFFIXES)}), folders of them, or labels.csv")
     names = tuple(p.name for p in folders)
-    classes = classes or (() if all(name.isdecimal() for name in names) else names)
+    classes = classes or (() if all(map(is_number, names)) else names)
+    must_be_one_way(names, classes, f"folder {folder}")
     labels = [class_index(name, classes, f"folder {folder}:") for name in names]
     found = [Entry(file.name, file) for file in loose]
     for name, of_class, label in zip(names, folders, labels, strict=True):
-        found += [Entry(f"{name}/{file.name}", file, label) for file in _pictures(of_class)]
+        found += [Entry(f"{name}/{file.name}", file, label) for file in pictures_in(of_class)]
     return PictureList(classes, found)
 
 
 def _class_folders(folder: Path) -> list[Path]:
     """The folders in it that are not hidden, in alphabetical order; none if they hold no pictures."""
     found = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
-    return found if any(_pictures(p) for p in found) else []
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    return found if any(pictures_in(p) for p in found) else []

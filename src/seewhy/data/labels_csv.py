@@ -5,8 +5,9 @@ import re
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
+from typing import Literal
 
-from seewhy.data.class_names import class_index
+from seewhy.data.class_names import class_index, must_be_one_way
 from seewhy.data.file_dataset import Entry
 from seewhy.data.regions import Box
 from seewhy.errors import SeewhyError
@@ -24,6 +25,9 @@ def read_labels_csv(table: Path, classes: tuple[str, ...], boxes_column: str | N
     if not rows:
         raise SeewhyError(f"{table} lists no picture")
     label, boxes = next((c for c in LABEL_COLUMNS if c in columns), None), find_boxes_column(columns, boxes_column, table)
+    only: Literal["index"] | None = "index" if label == "index" else None
+    if label is not None and only is None:
+        must_be_one_way((row[label] for _, row in rows), classes, f"{table}: column {label!r}")
     entries: dict[Path, Entry] = {}
     for line, row in rows:
         place = f"{table.name}, line {line}"
@@ -33,7 +37,7 @@ def read_labels_csv(table: Path, classes: tuple[str, ...], boxes_column: str | N
         entries[file] = Entry(
             file.relative_to(table.parent).as_posix() if file.is_relative_to(table.parent) else file.as_posix(),
             file,
-            label=None if label is None else class_index(row[label], classes, f"{place}: {label}", label == "index"),
+            label=None if label is None else class_index(row[label], classes, f"{place}: {label}", only),
             boxes=None if boxes is None else parse_boxes(row[boxes], f"{place}: {boxes}"),
             mask=_find_file(table, row["mask"], f"{place}: mask") if row.get("mask") else None,
             place=place,

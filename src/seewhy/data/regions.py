@@ -8,18 +8,20 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from seewhy.data.pictures import View, as_seen, read_picture, resized_size
+from seewhy.data.pictures import View, as_seen, cut_off, opened, resized_size, seen_part
 from seewhy.errors import SeewhyError
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels, right and bottom excluded."""
 
 
-def placement(size: tuple[int, int], view: View) -> tuple[float, float, int, int]:
+def placement(size: tuple[int, int], view: View) -> tuple[float, float, float, float]:
     """How ``as_seen`` brings a picture to the network: scale across, scale down, pixels cut off at the left, at the top."""
-    height, width = view.size
-    wide, high = resized_size(size, view)
-    return wide / size[0], high / size[1], round((wide - width) / 2), round((high - height) / 2)
+    x0, y0, x1, y1 = seen_part(size, view)
+    wide, high = resized_size((x1 - x0, y1 - y0), view)
+    left, top = cut_off((wide, high), view)
+    across, down = wide / (x1 - x0), high / (y1 - y0)
+    return across, down, left + x0 * across, top + y0 * down
 
 
 def box_as_seen(box: Box, size: tuple[int, int], view: View) -> Box | None:
@@ -65,9 +67,8 @@ def read_mask(path: Path, size: tuple[int, int], view: View, values: tuple[int, 
     The object is where the mask is not 0, or where it has one of ``values``. SeewhyError unless the mask is as large as its
     picture, ``size``.
     """
-    read_picture(path)  # raises for a broken file; it converts the values of a palette, so they are read again
-    with Image.open(path) as opened:
-        upright = ImageOps.exif_transpose(opened)
+    with opened(path) as picture:
+        upright = ImageOps.exif_transpose(picture)  # as it is: a conversion would change the values of a palette
         pixels, transparent = np.asarray(upright), upright.mode in ("LA", "RGBA")
     if transparent:
         pixels = pixels[..., :-1] * (pixels[..., -1:] > 0)
@@ -77,4 +78,4 @@ def read_mask(path: Path, size: tuple[int, int], view: View, values: tuple[int, 
         have, want = (f"{w} x {h}" for h, w in (object_.shape, size[::-1]))
         raise SeewhyError(f"mask {path} has {have} pixels, its picture {want}")
     mask = Image.fromarray(object_.astype(np.uint8) * 255)
-    return torch.from_numpy(np.array(as_seen(mask, view._replace(interpolation="nearest"))) > 0)
+    return torch.from_numpy(np.array(as_seen(mask, view._replace(interpolation="nearest", fill=()))) > 0)

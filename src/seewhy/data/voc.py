@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from seewhy.data.base import DATASETS
 from seewhy.data.class_names import class_index
 from seewhy.data.file_dataset import Entry, FileDataset, PictureList
-from seewhy.data.pictures import SUFFIXES
+from seewhy.data.pictures import pictures_in
 from seewhy.data.regions import Box
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
@@ -74,7 +74,7 @@ class VOC(FileDataset):
         folder = Path(self.path) / "JPEGImages"
         if not folder.is_dir():
             raise SeewhyError(f"{folder} is no folder: a voc dataset has its pictures there")
-        pictures = {p.name: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
+        pictures = {p.name: p for p in pictures_in(folder)}
         stems = list(annotations) if self.split is None else read_split(Path(self.path), self.split, annotations)
         return PictureList(classes, [self._entry(annotations[stem], classes, pictures) for stem in self.chosen(stems)])
 
@@ -122,11 +122,8 @@ def _all_names(annotations: dict[str, Path]) -> tuple[str, ...]:
 
 
 def _class_of(name: str, classes: tuple[str, ...], source: Path) -> int:
-    if classes.count(name) == 1:
-        return classes.index(name)
-    if name.isdecimal():  # class_index would read an index; whether a file counts classes from 0 or from 1 is not known
-        raise SeewhyError(f"{source}: object {name!r} is no class of the classifier.{did_you_mean(name, [*classes])}")
-    return class_index(name, classes, f"{source}: object")
+    # a number that is no name is no index: whether a file counts classes from 0 or from 1 is not known
+    return class_index(name, classes, f"{source}: object", only="name")
 
 
 def read_split(path: Path, split: str, annotations: dict[str, Path]) -> list[str]:

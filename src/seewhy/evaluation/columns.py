@@ -1,6 +1,7 @@
 """The columns of the tables of a run folder, and of the units that the tables are made of."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -34,3 +35,42 @@ A failure    has ``error``. No metric: the explainer failed, and each metric has
 The time     of the maps (no metric), or of a metric, has ``seconds`` and no image.
 The places   of the curves of a metric are ``places``, and have no image.
 """
+
+
+class Table(NamedTuple):
+    """What a reader may rely on. Whole numbers are indices, and never below 0.
+
+    columns   their types
+    optional  columns whose cells may be empty
+    finite    columns whose numbers are finite, and not below 0
+    key       of the lines that have ``counted``, no two have all these columns in common
+    needs     for a column, those that every line has that has this one
+    """
+
+    columns: dict[str, Any]
+    key: tuple[str, ...]
+    counted: str
+    optional: frozenset[str] = frozenset()
+    finite: frozenset[str] = frozenset()
+    needs: Mapping[str, tuple[str, ...]] = {}
+
+
+SCORES_TABLE = Table(SCORES_SCHEMA, ("index", "explainer", "explained", "metric"), "value")
+CURVES_TABLE = Table(CURVES_SCHEMA, ("index", "explainer", "explained", "metric"), "values")
+IMAGES_TABLE = Table(IMAGES_SCHEMA, ("index",), "index", frozenset({"correct"}), frozenset({"probability"}))
+FACTS_TABLE = Table(
+    FACTS_SCHEMA,
+    ("index",),
+    "index",
+    frozenset(FACTS_SCHEMA) - {"index", "image_id"},
+    IMAGES_TABLE.finite,
+    {"predicted": ("probability", "labels", "explained")},
+)
+UNIT_TABLE = Table(
+    UNIT_SCHEMA,
+    ("index", "explained", "metric", "part"),
+    "value",
+    frozenset(UNIT_SCHEMA) - {"explainer", "metric"},
+    frozenset({"seconds", "places"}),
+    {"value": tuple(_ROW) + ("scored",), "curve": tuple(_ROW) + ("scored",), "error": ("index", "image_id")},
+)

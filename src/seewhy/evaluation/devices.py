@@ -3,21 +3,44 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import cpu_count, environ
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause, short_number
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+PROCESSES_PER_CORE = 4
+MAX_PROCESSES = 65536
 
 
 def processes(devices: int, nodes: int, device: str, out: Path | None) -> "Fabric | None":
     """The processes of an evaluation, launched; None for a single one.
 
-    On GPUs each has one of its own.
+    On GPUs each has one of its own. The arguments and errors are those of ``check_processes``; SeewhyError also if the
+    processes cannot meet.
+    """
+    if devices * nodes == 1:
+        return None
+    check_processes(devices, nodes, device, out)
+    from lightning.fabric import Fabric
+
+    for part in ("fabric", "pytorch"):  # they greet every process
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
+    try:
+        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp")
+        fabric.launch()
+    except (RuntimeError, ValueError, OSError) as error:  # where they meet, and how many they are, is said from outside
+        raise SeewhyError(f"the {devices * nodes} processes cannot meet: {cause(error)}") from None
+    return fabric
+
+
+def check_processes(devices: int, nodes: int, device: str, out: Path | None) -> None:
+    """SeewhyError for processes that cannot be had.
 
     Args:
         devices: processes on this machine.
@@ -26,23 +49,30 @@ def processes(devices: int, nodes: int, device: str, out: Path | None) -> "Fabri
         out: the run folder in which they meet.
 
     Raises:
-        SeewhyError: no run folder; a device that cannot be shared out; fewer GPUs than asked for.
+        SeewhyError: no run folder; a device that cannot be shared out; fewer GPUs than asked for; more processes than
+            the CPU can work for; several machines, and nobody has said where they meet.
     """
     if devices * nodes == 1:
-        return None
+        return
     if out is None:
         raise SeewhyError("several processes meet in a run folder: give --out")
     if device not in ("cpu", "cuda"):
         raise SeewhyError(f"--devices shares out cpu or cuda, not {device}")
     if device == "cuda" and torch.cuda.device_count() < devices:
-        raise SeewhyError(f"--devices {devices}, but there are {torch.cuda.device_count()} GPUs here")
-    from lightning.fabric import Fabric
-
-    for part in ("fabric", "pytorch"):  # they greet every process
-        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp")
-    fabric.launch()
-    return fabric
+        raise SeewhyError(f"--devices {short_number(devices)}, but there are {torch.cuda.device_count()} GPUs here")
+    cores = cpu_count() or 1
+    if device == "cpu" and devices > PROCESSES_PER_CORE * cores:
+        most = PROCESSES_PER_CORE * cores
+        raise SeewhyError(f"--devices {short_number(devices)}, but the CPU has {cores} cores here: give at most {most}")
+    if devices * nodes > MAX_PROCESSES:
+        raise SeewhyError(
+            f"--nodes {short_number(nodes)} x --devices {short_number(devices)}: give at most {MAX_PROCESSES} processes"
+        )
+    if nodes > 1 and not any(name in environ for name in ("MASTER_ADDR", "SLURM_NTASKS", "LSB_JOBID")):
+        raise SeewhyError(
+            f"--nodes {nodes}, but nobody says where they meet: start the command with srun or torchrun, or set "
+            "MASTER_ADDR, MASTER_PORT and NODE_RANK on each machine"
+        )
 
 
 class ExchangeError(RuntimeError):

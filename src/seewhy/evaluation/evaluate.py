@@ -1,7 +1,8 @@
 """Explainers x metrics x images -> rows: each map is made once and read by every metric."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from os import cpu_count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ from seewhy.data import Dataset
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.failures import Failure
 from seewhy.evaluation.job import Job
+from seewhy.evaluation.manifest import is_folder_name
 from seewhy.evaluation.measure import Progress
 from seewhy.evaluation.plan import Plan
 from seewhy.evaluation.question import Question
@@ -21,12 +23,16 @@ from seewhy.explainers import Explainer
 from seewhy.explainers import explainer as build_explainer
 from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
+from seewhy.options import LARGEST, repeated
 from seewhy.registry import did_you_mean
+from seewhy.text import csv_of
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 T = TypeVar("T")
+MAX_THREADS = max(64, 4 * (cpu_count() or 1))
+"""More take no work from each other, and each takes memory."""
 
 
 class Row(NamedTuple):
@@ -89,8 +95,8 @@ class Evaluation:
         }
 
     def csv(self) -> str:
-        """All rows as csv, with a header."""
-        return self.frame.select(Row._fields).write_csv()
+        """All rows as csv, with a header; a text that a spreadsheet would compute begins with an apostrophe."""
+        return csv_of(self.frame.select(Row._fields))
 
 
 def evaluate(
@@ -165,9 +171,13 @@ def evaluate(
     methods = _by_name("explainer", explainers, lambda name: build_explainer(name, classifier))
     measures = _by_name("metric", metrics, metric)
     _check_names(methods, measures, limits or {})
-    _check_numbers(only, limit, limits or {}, batch_size, threads)
+    if only not in ("all", "correct", "wrong"):
+        raise SeewhyError(f"only is all, correct or wrong; not {only!r}")
+    _check_numbers({"limit": limit, "batch_size": batch_size, "threads": threads, **(limits or {})}, limits or {})
+    _check_numbers({"seed": seed, "pictures": pictures}, least=0)
     _check_shards(shard, join, out)
-    compared = tuple(classifier.class_index(c) for c in map_classes) or None
+    wanted = [map_classes] if isinstance(map_classes, str) else map_classes
+    compared = tuple(classifier.class_index(c) for c in wanted) or None
     question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed)
     n = len(dataset)
     images = [i * n // limit for i in range(limit)] if limit and limit < n else list(range(n))
@@ -199,7 +209,7 @@ def _check_names(methods: Mapping[str, Explainer], metrics: Mapping[str, Metric]
     if not methods or not metrics:
         raise SeewhyError("give at least one explainer and one metric")
     for name in methods:  # it becomes the name of files
-        if name in ("", ".", "..") or any(letter in "/\\" or not letter.isprintable() for letter in name):
+        if not is_folder_name(name):
             raise SeewhyError(f"an explainer cannot be called {name!r}: its maps could not be written")
     for name in metrics:
         if name.endswith("]") and name.rpartition("[")[0] in metrics:
@@ -212,12 +222,15 @@ def _check_names(methods: Mapping[str, Explainer], metrics: Mapping[str, Metric]
             )
 
 
-def _check_numbers(only: str, limit: int | None, limits: Mapping[str, int], batch_size: int, threads: int) -> None:
-    if only not in ("all", "correct", "wrong"):
-        raise SeewhyError(f"only is all, correct or wrong; not {only!r}")
-    for what, number in {"limit": limit, "batch_size": batch_size, "threads": threads, **limits}.items():
-        if number is not None and number < (0 if "/" in what else 1):
-            raise SeewhyError(f"{'limit of ' if what in limits else ''}{what} is {number}; give at least 1")
+def _check_numbers(numbers: Mapping[str, int | None], limits: Collection[str] = (), least: int = 1) -> None:
+    """SeewhyError for a number below ``least``, or 0 for a limit of one explainer and metric, and for one beyond reason."""
+    for what, number in numbers.items():
+        low, high = 0 if "/" in what else least, MAX_THREADS if what == "threads" and what not in limits else LARGEST
+        if number is not None and not (isinstance(number, int) and low <= number <= high):
+            most = "" if isinstance(number, int) and number < low else f", and at most {high}"
+            raise SeewhyError(
+                f"{'limit of ' if what in limits else ''}{what} is {repeated(number)}; give at least {low}{most}"
+            )
 
 
 def _check_shards(shard: tuple[int, int] | None, join: bool, out: str | Path | None) -> None:

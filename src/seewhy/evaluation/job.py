@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
-from os import W_OK, access
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, cast
 
+from seewhy.classifier.identity import about_classifier
 from seewhy.describe import environment, fields_as_json
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.devices import exchange
@@ -18,11 +18,12 @@ from seewhy.evaluation.pictures import Pictures
 from seewhy.evaluation.plan import Plan, PlannedBatch
 from seewhy.evaluation.question import Question
 from seewhy.evaluation.run import open_run
-from seewhy.evaluation.store import Store, UnitFiles, begin, finish
+from seewhy.evaluation.store import Store, UnitFiles, begin, finish, forget
 from seewhy.evaluation.tables import Tables
 from seewhy.explainers import Explainer
-from seewhy.explainers.describe import about_explainers
+from seewhy.explainers.describe import about_explainers, layer_of
 from seewhy.explanation.map_store import MapStore
+from seewhy.files import check_writable, remove_leftovers
 from seewhy.metrics import METRICS, HasCurve, Metric
 
 if TYPE_CHECKING:
@@ -75,9 +76,16 @@ class Job:
             return self.plan.tables(store, self.plan.pair_limits, self.share)
         self._wait()
         if self.world > 1:
-            store = Store(UnitFiles(folder))  # has the units of all processes
-        if not store.has_units:  # nothing could be measured, and nothing is written
-            return self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
+            measured = Store(UnitFiles(folder)).has_units  # by any process
+            if measured:
+                store.flush()  # what a share says of its images, also one in which nothing could be measured
+            self._wait()
+            store = Store(UnitFiles(folder)) if measured else store
+        if not store.has_units:  # nothing could be measured, and nothing is left
+            found = self.plan.tables(store, self.plan.pair_limits, self.plan.batches)
+            if self.rank == 0:
+                forget(folder)
+            return found
         if self.rank == 0:
             now = replace(manifest, wall_seconds=time() - start)
             found = finish(folder, now, lambda whole: self.plan.tables(store, whole.limits, self.plan.batches))
@@ -95,8 +103,9 @@ class Job:
         manifest, error = self._manifest(details), ""
         if self.rank == 0:
             try:
-                _check_folder(folder)
+                check_writable(folder)
                 manifest.joined(folder)
+                remove_leftovers(folder, below=True)
             except SeewhyError as mistake:
                 error = str(mistake)
         if self.fabric:
@@ -122,7 +131,7 @@ class Job:
             if self.rank:
                 raise ShareError(f"process {self.rank}: {error}") from None
             raise
-        if store.has_units or self.world > 1 or self.shard:
+        if store.has_units or self.shard:
             store.flush()
         return store
 
@@ -137,7 +146,7 @@ class Job:
         return store
 
     def _manifest(self, details: Mapping[str, object]) -> Manifest:
-        around = environment()
+        around, classifier, methods = environment(), self.question.classifier, self.question.methods
         return Manifest(
             schema=SCHEMA,
             complete=False,
@@ -149,7 +158,7 @@ class Job:
             classes=list(self.question.classifier.classes),
             shards=self.shard[1] if self.shard else 1,
             processes=self.world,
-            details=dict(details),
+            details={"classifier": about_classifier(classifier, layer_of(classifier, methods)), **details},
             versions=cast(dict[str, str], around["versions"]),
             hardware=str(around["hardware"]),
         )
@@ -178,12 +187,3 @@ def describe_metric(metric: Metric, limit: int | None) -> AboutMetric:
         axes=list(metric.axes) if isinstance(metric, HasCurve) else None,
         limit=limit,
     )
-
-
-def _check_folder(folder: Path) -> None:
-    """SeewhyError, before anything is measured, where nothing can be written."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise SeewhyError(f"cannot write to {folder}: {existing} is a file")
-    if not access(existing, W_OK):
-        raise SeewhyError(f"cannot write to {folder}: no permission for {existing}")

@@ -1,18 +1,24 @@
 """The manifest of a run folder, and what makes two evaluations comparable."""
 
-import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.failures import Failure
+from seewhy.evaluation.schema import read_json, typed
 from seewhy.files import write_json
+from seewhy.options import AtLeast
 
 SCHEMA = 3
 """Version of the run folder. A folder of another version is neither read nor changed."""
 MANIFEST = "manifest.json"
+MAX_NAME_BYTES = 160
+"""Of the name of an explainer. File systems take 255 bytes, and the names of files add to it."""
+
+Count = Annotated[int, AtLeast(0)]
+Positive = Annotated[int, AtLeast(1)]
+Seconds = Annotated[float, AtLeast(0)]
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,10 @@ class Identity:
     target: str = ""
     scored: str = ""
     only: str = "all"
-    map_classes: list[int] | None = None
-    batch_size: int | None = None
-    threads: int | None = None
-    seed: int | None = None
+    map_classes: list[Count] | None = None
+    batch_size: Positive | None = None
+    threads: Positive | None = None
+    seed: Count | None = None
 
     def difference(self, now: "Identity") -> str | None:
         """The first field in which the two differ, with both values; None if they are the same."""
@@ -54,8 +60,8 @@ class AboutExplainer:
     options: dict[str, Any]
     class_specific: bool = True
     paper: str = ""
-    limit: int | None = None
-    limits: dict[str, int] = field(default_factory=dict)
+    limit: Count | None = None
+    limits: dict[str, Count] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,15 @@ class AboutMetric:
     explains: str = ""
     paper: str = ""
     axes: list[str] | None = None
-    limit: int | None = None
+    limit: Count | None = None
 
 
 @dataclass(frozen=True)
 class WorkTime:
     """Seconds of work, summed over all processes and commands: maps by explainer, scores by metric."""
 
-    explainers: dict[str, float] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
+    explainers: dict[str, Seconds] = field(default_factory=dict)
+    metrics: dict[str, Seconds] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,18 +106,18 @@ class Manifest:
     asked: Identity
     explainers: dict[str, AboutExplainer] = field(default_factory=dict)
     metrics: dict[str, AboutMetric] = field(default_factory=dict)
-    limits: dict[str, dict[str, int]] = field(default_factory=dict)
-    images: int | None = None
+    limits: dict[str, dict[str, Count]] = field(default_factory=dict)
+    images: Count | None = None
     classes: list[str] = field(default_factory=list)
-    shards: int = 1
-    rows: int = 0
+    shards: Positive = 1
+    rows: Count = 0
     failures: list[Failure] = field(default_factory=list)
     curves: dict[str, list[float]] = field(default_factory=dict)
     seconds: WorkTime = field(default_factory=WorkTime)
     versions: dict[str, str] = field(default_factory=dict)
     hardware: str = ""
-    wall_seconds: float | None = None
-    processes: int = 1
+    wall_seconds: Seconds | None = None
+    processes: Positive = 1
     details: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -150,7 +156,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a run folder; None if there is none, SeewhyError if it is damaged or of another version."""
     file = folder / MANIFEST
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
         schema = found.get("schema") if isinstance(found, dict) else None
     except FileNotFoundError:
         return None
@@ -160,10 +166,31 @@ def read_manifest(folder: Path) -> Manifest | None:
         what = f"schema {schema}, this version reads {SCHEMA}" if schema != SCHEMA else "it is no evaluation"
         raise SeewhyError(f"{folder} was written by another version or command ({what}): give another folder")
     try:
-        manifest: Manifest = _typed(Manifest, found)
-    except (TypeError, ValueError) as error:
+        manifest: Manifest = typed(Manifest, found, "the manifest")
+        _check(manifest)
+    except ValueError as error:
         raise SeewhyError(f"{file} is damaged ({error}): give another folder") from None
     return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """ValueError where parts of the manifest do not go together, so that no reader can rely on it."""
+    explainers, metrics = manifest.explainers, manifest.metrics
+    if odd := [name for name in explainers if not is_folder_name(name)]:
+        raise ValueError(f"explainers has {odd[0]!r}")
+    named = {"limits": {*manifest.limits} - {*explainers}, "curves": {*manifest.curves} - {*metrics}}
+    named |= {f"limits's {name}": {*of} - {*metrics} for name, of in manifest.limits.items()}
+    if unknown := [f"{what} has {min(names)!r}" for what, names in named.items() if names]:
+        raise ValueError(f"{unknown[0]}, which it does not describe")
+    for name, about in metrics.items():
+        if len(about.range) not in (0, 2) or (about.axes is not None and len(about.axes) != 2):
+            raise ValueError(f"{name} has a range or axes that are no pair")
+
+
+def is_folder_name(name: str) -> bool:
+    """Can an explainer be called so? Its name becomes that of folders and files."""
+    odd = any(letter in "/\\" or not letter.isprintable() for letter in name)
+    return name not in ("", ".", "..") and not odd and len(name.encode()) <= MAX_NAME_BYTES
 
 
 def _without_limits(about: AboutExplainer | AboutMetric) -> dict[str, Any]:
@@ -176,22 +203,3 @@ def _difference(name: str, before: Any, now: Any) -> str:
         part = next(key for key in {**before, **now} if before.get(key) != now.get(key))
         return _difference(f"{name}'s {part}" if name else part, before.get(part), now.get(part))
     return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")
-
-
-def _typed(hint: Any, value: Any, name: str = "the manifest") -> Any:
-    """JSON as the type ``hint``: a dataclass, list, dict, optional or plain type. TypeError names what does not fit."""
-    kind, parts = get_origin(hint) or hint, get_args(hint)
-    if is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
-        return kind(**{f.name: _typed(hints[f.name], value[f.name], f.name) for f in fields(kind) if f.name in value})  # type: ignore[operator]
-    if kind is UnionType:
-        kind, parts = (NoneType, ()) if value is None else next((get_origin(p) or p, get_args(p)) for p in parts)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is Any or (isinstance(value, kind) and not parts):
-        return value
-    if kind is list and isinstance(value, list):
-        return [_typed(parts[0], part, name) for part in value]
-    if kind is dict and isinstance(value, dict):
-        return {key: _typed(parts[1], part, f"{name}'s {key}") for key, part in value.items()}
-    raise TypeError(f"{name} is {value!r}")

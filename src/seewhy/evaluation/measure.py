@@ -59,7 +59,7 @@ class Measuring:
     def _measure(self, batch: PlannedBatch) -> Iterator[tuple[float, list[Failure]]]:
         """What a batch lacks. Yields the part of it that was done before each step, and the failures of the step."""
         facts, rows = read_batch(self.question, batch.images)
-        before = self.store.facts(batch.key)
+        before = self.plan.facts(batch, self.store)
         known = facts if before is None else joined_facts(before, facts)
         if before is None or not known.equals(before):
             self.store.hold(batch.key, "facts", known)
@@ -85,7 +85,7 @@ class Measuring:
         mine = [i for i, x in enumerate(rows.index) if self.plan.ranks[x] < most or any(wanted(m, x) for m in names)]
         rows = rows if len(mine) == len(rows.index) else rows.select(mine)
         keys = keys_of(rows) if self.maps else []
-        kept = self.maps.find(explainer, batch.key, keys) if self.maps else None
+        kept = self.maps.find(explainer, batch.key, keys, rows.images.shape[2:]) if self.maps else None
         unit, maps = measure_unit(self.question, rows, explainer, {m: self.metrics[m] for m in names}, wanted, kept)
         if self.store.begins(unit) and maps is not None:
             if self.pictures is not None:

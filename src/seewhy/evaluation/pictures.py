@@ -39,7 +39,6 @@ class Pictures:
             return
         rows, maps = rows.select(mine), maps[mine]
         with safely(self.folder):
-            (self.folder / "pictures" / explainer).mkdir(parents=True, exist_ok=True)
             for index, image in zip(rows.index, rows.images, strict=True):
                 if index not in self._written:
                     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

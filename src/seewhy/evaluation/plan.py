@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from seewhy.describe import digest_of
+from seewhy.errors import SeewhyError
 from seewhy.evaluation.columns import FACTS_SCHEMA
 from seewhy.evaluation.store import Store
 from seewhy.evaluation.tables import Tables, joined, tables
@@ -74,6 +75,13 @@ class Plan:
         asked = [explainer, list(unread), [(m, n) for m, n in counts.items() if n]]
         return f"{explainer}.{digest_of(json.dumps(asked).encode())}" if any(counts.values()) else None
 
+    def facts(self, batch: PlannedBatch, store: Store) -> pl.DataFrame | None:
+        """What is known of the images of a batch; SeewhyError if it is of other images."""
+        facts = store.facts(batch.key)
+        if facts is not None and not set(facts["index"]) <= set(batch.images):
+            raise SeewhyError(f"units/{batch.key}/facts.parquet is of other images: delete it, its work is done again")
+        return facts
+
     def missing(self, batch: PlannedBatch, facts: pl.DataFrame | None, store: Store) -> dict[str, list[str]]:
         """For each explainer the metrics of which a wanted row is not there: an image and a class that is explained."""
         if facts is None:
@@ -92,16 +100,16 @@ class Plan:
         wanted = [name for name in names if name is not None]
         if wanted and all(store.has(batch.key, name) for name in ("facts", *wanted)):
             return True  # known by name, no file is read: these units had no image that could not be read
-        facts = store.facts(batch.key)
+        facts = self.facts(batch, store)
         return facts is not None and facts["error"].is_null().all() and not any(self.missing(batch, facts, store).values())
 
     def lacking(self, batches: Sequence[PlannedBatch], store: Store) -> int:
         """The number of units that are missing."""
-        return sum(bool(of) for b in batches for of in self.missing(b, store.facts(b.key), store).values())
+        return sum(bool(of) for b in batches for of in self.missing(b, self.facts(b, store), store).values())
 
     def tables(self, store: Store, limits: Mapping[str, Mapping[str, int]], batches: Sequence[PlannedBatch]) -> Tables:
         """The tables of some batches, of the explainers and metrics that ``limits`` names."""
-        facts = [found for batch in batches if (found := store.facts(batch.key)) is not None]
+        facts = [found for batch in batches if (found := self.facts(batch, store)) is not None]
         units = [joined(store.units(batch.key, limits)) for batch in batches]
         empty = pl.DataFrame(schema=FACTS_SCHEMA)  # a share may have no batch
         return tables(pl.concat([joined([]), *units]), pl.concat([empty, *facts]), limits, self.ranks)

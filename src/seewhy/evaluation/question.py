@@ -153,7 +153,10 @@ class Question:
         kind = type(self.classifier.module).__name__
         error = f"{kind} returns NaN or infinite logits: check its weights and its preprocessing"
         finite = torch.isfinite(logits).all(1).tolist()
-        probability, predicted = (found.tolist() for found in self.classifier.to_probabilities(logits.float()).max(1))
+        scores = logits.float() if self.classifier.returns_values else self.classifier.to_probabilities(logits.float())
+        probability, predicted = (found.tolist() for found in scores.max(1))
+        if self.classifier.returns_values:  # a value is no probability
+            probability = [None] * len(probability)
         right = [None] * len(finite) if labels is None else correct(logits, labels).tolist()
         explained = defaultdict[int, list[int]](list)
         for place, label in zip(rows.index, rows.explained.tolist(), strict=True):

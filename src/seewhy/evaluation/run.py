@@ -3,7 +3,6 @@
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,15 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
+from seewhy.evaluation.columns import CURVES_TABLE, IMAGES_TABLE, SCORES_TABLE, Table
 from seewhy.evaluation.manifest import MANIFEST, Manifest, read_manifest
+from seewhy.evaluation.schema import checked_table
 from seewhy.explanation.map_store import read_maps_by_row
 from seewhy.files import write_atomically
 
 SCORES, CURVES, IMAGES = "scores.parquet", "curves.parquet", "images.parquet"
+REMEDY = "give its seewhy evaluate command again, it is made anew"
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,36 @@ class Run:
 
     @cached_property
     def scores(self) -> pl.DataFrame:
-        return read_parquet(self.folder / SCORES)
+        return self._described(SCORES, read_parquet(self.folder / SCORES, SCORES_TABLE))
 
     @cached_property
     def curves(self) -> pl.DataFrame:
-        return read_parquet(self.folder / CURVES)
+        return self._described(CURVES, read_parquet(self.folder / CURVES, CURVES_TABLE))
 
     @cached_property
     def images(self) -> pl.DataFrame:
-        return read_parquet(self.folder / IMAGES)
+        return read_parquet(self.folder / IMAGES, IMAGES_TABLE)
+
+    def _described(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """The table ``name``; SeewhyError where it has an explainer or a metric that the manifest does not describe."""
+        m = self.manifest
+        strange = [explainer for explainer in frame["explainer"].unique() if explainer not in m.explainers]
+        strange += [metric for metric in frame["metric"].unique() if metric_of(metric, m.metrics) not in m.metrics]
+        if strange:
+            raise SeewhyError(f"{self.folder / name} has {strange[0]!r}, which {MANIFEST} does not describe: {REMEDY}")
+        return frame
 
     def has_picture(self, index: int) -> bool:
         return (self.folder / "pictures" / f"{index:06d}.jpg").is_file()
 
     def picture(self, index: int) -> Image.Image:
-        """The image at this place of the dataset, as the network saw it."""
-        return Image.open(self.folder / "pictures" / f"{index:06d}.jpg").convert("RGB")
+        """The image at this place of the dataset, as the network saw it; SeewhyError if its file is damaged."""
+        file = self.folder / "pictures" / f"{index:06d}.jpg"
+        try:
+            with Image.open(file, formats=["JPEG"]) as opened:
+                return opened.convert("RGB")
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # of broken files
+            raise SeewhyError(f"{file} cannot be read ({cause(error)}): delete it") from None
 
     def maps(self, explainer: str) -> dict[tuple[int, int], NDArray[np.float32]]:
         """(h, w) small raw maps by place in the dataset and class explained."""
@@ -68,11 +84,10 @@ class Run:
 def open_run(folder: str | Path) -> Run:
     """The run in ``folder``; SeewhyError if it is none, is not finished, or is of another version."""
     folder = Path(folder)
-    if not folder.exists():
-        raise SeewhyError(f"no run folder {folder}: seewhy evaluate --out writes one")
     manifest = read_manifest(folder)
     if manifest is None:
-        raise SeewhyError(f"{folder} is no run folder, it has no {MANIFEST}: seewhy evaluate --out writes one")
+        what = f"{folder} is no run folder, it has no {MANIFEST}" if folder.exists() else f"no run folder {folder}"
+        raise SeewhyError(f"{what}: seewhy evaluate --out writes one")
     if not manifest.complete:
         raise SeewhyError(f"the run in {folder} is not finished: give its seewhy evaluate command again, it goes on there")
     return Run(folder, manifest)
@@ -83,16 +98,16 @@ def metric_of(column: str, metrics: Container[str]) -> str:
     return column if column in metrics else column.rpartition("[")[0]
 
 
-def read_parquet(file: Path, remedy: str = "give its seewhy evaluate command again, it is made anew") -> pl.DataFrame:
-    """A table; SeewhyError, which ends with ``remedy``, if it is damaged."""
+def read_parquet(file: Path, table: Table, remedy: str = REMEDY) -> pl.DataFrame:
+    """The columns of ``table`` in ``file``; SeewhyError, which ends with ``remedy``, if it is damaged or of another form."""
     try:
-        return pl.read_parquet(file)
+        return checked_table(pl.read_parquet(file), table)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise SeewhyError(f"{file} cannot be read ({str(error).splitlines()[0]}): {remedy}") from None
+        raise SeewhyError(f"{file} cannot be read ({cause(error)}): {remedy}") from None
+    except ValueError as error:
+        raise SeewhyError(f"{file} is damaged ({error}): {remedy}") from None
 
 
 def write_parquet(file: Path, frame: pl.DataFrame) -> None:
-    """Write a table in one step. It is made in memory, so that a full disk is an ``OSError``."""
-    content = BytesIO()
-    frame.write_parquet(content)
-    write_atomically(file, lambda part: part.write_bytes(content.getvalue()))
+    """Write a table in one step."""
+    write_atomically(file, frame.write_parquet)

@@ -11,6 +11,7 @@ from seewhy.evaluation.failures import Failure
 from seewhy.evaluation.statistics import Estimate, figure_interval, mean_interval
 from seewhy.metrics import Metric
 from seewhy.metrics.base import Reduces
+from seewhy.text import printable
 
 MAX_COLUMNS = 8
 """Up to this many metrics are columns of the table; more metrics are rows."""
@@ -36,9 +37,9 @@ def figures_table(evaluation: Evaluation) -> Table:
     shown = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     shown.add_column(first, no_wrap=True)
     for name in columns:
-        shown.add_column(name, justify="right")
+        shown.add_column(Text(printable(name)), justify="right")
     for name, row in zip(rows, cells, strict=True):
-        shown.add_row(name, *row)
+        shown.add_row(Text(printable(name)), *row)  # as Text, since "[1,2]" is no markup
     return shown
 
 

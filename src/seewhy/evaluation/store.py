@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,8 @@ import polars as pl
 from filelock import FileLock, Timeout
 
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.manifest import Manifest
+from seewhy.evaluation.columns import FACTS_TABLE, UNIT_TABLE
+from seewhy.evaluation.manifest import MANIFEST, Manifest
 from seewhy.evaluation.run import CURVES, IMAGES, SCORES, read_parquet, write_parquet
 from seewhy.evaluation.tables import Tables
 from seewhy.files import safely
@@ -86,11 +87,14 @@ class UnitFiles:
         self.folder = folder
 
     def __getitem__(self, key: str) -> pl.DataFrame:
-        return read_parquet(self._file(key), "delete it, its work is done again")
+        remedy, explainer = "delete it, its work is done again", key.partition("/")[2].rpartition(".")[0]
+        found = read_parquet(self._file(key), UNIT_TABLE if explainer else FACTS_TABLE, remedy)
+        if explainer and (found["explainer"] != explainer).any():
+            raise SeewhyError(f"{self._file(key)} is damaged (it is of another explainer): {remedy}")
+        return found
 
     def __setitem__(self, key: str, frame: pl.DataFrame) -> None:
         with safely(self.folder):
-            self._file(key).parent.mkdir(parents=True, exist_ok=True)
             write_parquet(self._file(key), frame)
 
     def __iter__(self) -> Iterator[str]:
@@ -132,6 +136,21 @@ def finish(folder: Path, manifest: Manifest, tables: Callable[[Manifest], Tables
             history=[*now.history, command],
         ).write(folder)
     return found
+
+
+def forget(folder: Path) -> None:
+    """Remove what shards have said of their images, where not one number could be measured in any of them."""
+    units = folder / "units"
+    with safely(folder):
+        if not units.is_dir():
+            return
+        for facts in units.glob("*/facts.parquet"):
+            facts.unlink(missing_ok=True)
+        (units / ".lock").unlink(missing_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        with suppress(OSError):  # another command has just measured something: it writes the manifest anew
+            for below in (*units.iterdir(), units, folder):
+                below.rmdir()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from torch import Tensor
 from seewhy.classifier.borrow import outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.turns import in_turn
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.gradients import Point
 from seewhy.options import build, checking
@@ -211,7 +211,12 @@ def _rows_of(value: Any, rows: slice | Tensor, n: int, is_baseline: bool) -> Any
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
     must_be_classifier(classifier)
-    return cast(Explainer, build(EXPLAINERS, name, classifier, **options))
+    made = build(EXPLAINERS, name, classifier, **options)
+    if getattr(made, "selector", "logit") != "logit" and classifier.returns_values:
+        kind = type(classifier.module).__name__
+        cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"
+        raise UnsuitedError(f"{name}: {kind} returns values, which have no probabilities: {cure}")
+    return cast(Explainer, made)
 
 
 def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:

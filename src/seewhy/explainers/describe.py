@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from seewhy.classifier.classifier import Classifier
 from seewhy.describe import fields_as_json
+from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer
 
 
@@ -18,3 +20,13 @@ def about_explainers(methods: Mapping[str, Explainer]) -> dict[str, dict[str, ob
         }
         for name, method in methods.items()
     }
+
+
+def layer_of(classifier: Classifier, methods: Mapping[str, Explainer]) -> str | None:
+    """The classifier's feature layer if one of the methods reads it; None if none does, or if there is no such layer."""
+    if not any(getattr(method, "layer", "") is None for method in methods.values()):
+        return None
+    try:
+        return classifier.layer
+    except SeewhyError:  # the method itself says why
+        return None

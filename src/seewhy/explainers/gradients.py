@@ -177,7 +177,7 @@ def feature_gradients(classifier: Classifier, images: Images, targets: Targets, 
     with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
         scores = attached(classifier.scores(images.detach(), targets))
         (gradient,) = torch.autograd.grad(scores.sum(), outputs[layer])
-    return classifier.as_grid(outputs[layer].detach(), images), classifier.as_grid(gradient, images)
+    return classifier.as_grid(outputs[layer].detach(), images, layer), classifier.as_grid(gradient, images, layer)
 
 
 def feature_jacobian(
@@ -191,13 +191,13 @@ def feature_jacobian(
     """
     with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
         logits = attached(classifier.logits(images.detach()))
-        features = classifier.as_grid(outputs[layer].detach(), images)
+        features = classifier.as_grid(outputs[layer].detach(), images, layer)
         for some in classes.split(batch_size):
             one_hot = torch.zeros(len(some), *logits.shape, dtype=logits.dtype, device=logits.device)
             one_hot[torch.arange(len(some)), :, some] = 1
             (gradients,) = torch.autograd.grad(logits, outputs[layer], one_hot, retain_graph=True, is_grads_batched=True)
             for gradient in gradients:
-                yield features, classifier.as_grid(gradient, images)
+                yield features, classifier.as_grid(gradient, images, layer)
 
 
 def attached(output: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ def select(classifier: Classifier, logits: Logits, targets: Targets, selector: S
 
 def select_all(classifier: Classifier, logits: Logits, selector: Selector) -> Logits:
     """(n, k) the same for every class."""
+    if selector != "logit":
+        classifier.must_have_probabilities()
     match selector:
         case "logit":
             return logits

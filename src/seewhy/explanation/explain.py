@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from seewhy.explainers import explainer as build
 from seewhy.explainers.base import maps_of_classes
 from seewhy.explanation import overlay
 from seewhy.explanation.prepare import Picture, prepare
-from seewhy.files import write_atomically
+from seewhy.files import safely, write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,23 +28,27 @@ class Explanation:
     map          (h, w) raw, on the part of the picture that the network saw; CPU, float
     target       index of the explained class
     class_name   name of the explained class
-    probability  of the explained class, in [0, 1]
+    probability  of the explained class, in [0, 1]; None where the network returns values, which have no probability
     explainer    name of the method
     image        (c, h, w) in [0, 1], the network's input
     name         name of the picture
+    value        the number explained, of a network that returns values of a regression or an embedding; else None
     """
 
     map: Tensor = field(repr=False)
     target: int
     class_name: str
-    probability: float
+    probability: float | None
     explainer: str
     image: Tensor = field(repr=False)
     name: str = "picture"
+    value: float | None = None
 
     @property
     def caption(self) -> str:
-        return f"{self.class_name.partition(',')[0]}  {percent(self.probability)}"
+        """The class and its probability; or the output and its value."""
+        said = f"{self.value:.4g}" if self.probability is None else percent(self.probability)
+        return f"{self.class_name.partition(',')[0]}  {said}"
 
     def overlay(self, size: int = 448) -> Image.Image:
         """The map over the picture, with class, probability and method in a caption; ``size`` pixels on the short side."""
@@ -57,17 +62,14 @@ class Explanation:
         path = Path(path)
         if not path.parent.is_dir():
             raise SeewhyError(f"cannot write {path}: there is no folder {path.parent}")
-        content, kind = BytesIO(), Image.registered_extensions().get(path.suffix.lower(), "")
-        if path.suffix == ".npy":
-            np.save(content, self.map.numpy())
-        elif kind in Image.SAVE:
-            self.overlay().save(content, kind)
-        else:
+        kind = Image.registered_extensions().get(path.suffix.lower(), "")
+        if path.suffix != ".npy" and kind not in Image.SAVE:
             raise SeewhyError(f"cannot write {path}: name it .png for the overlay or .npy for the raw map")
-        try:
-            write_atomically(path, lambda part: part.write_bytes(content.getvalue()))
-        except OSError as error:
-            raise SeewhyError(f"cannot write {path}: {error.strerror or error}") from None
+        with safely(path):
+            if path.suffix == ".npy":
+                write_atomically(path, lambda content: np.save(content, self.map.numpy()))
+            else:
+                write_atomically(path, partial(self.overlay().save, format=kind))
 
     def _repr_png_(self) -> bytes:
         content = BytesIO()
@@ -80,6 +82,7 @@ def explain(
     classifier: Classifier,
     explainer: str | Explainer = "grad_cam",
     target: int | str | None = None,
+    white: int | float | None = None,
 ) -> Explanation:
     """Explain one class of one picture.
 
@@ -89,17 +92,19 @@ def explain(
         classifier: from ``seewhy.load``, or your own.
         explainer: a name ("seewhy list explainers" lists them) or an explainer with your options.
         target: a class by index or name; by default the predicted class.
+        white: the value that is white in a picture of more than 8 bits, such as 4095 of a 12-bit X-ray that is kept in 16
+            bits; by default the largest of its type. DICOM says it itself.
 
     Raises:
         SeewhyError: the picture is broken, the explainer or the class is unknown, or the network returns NaN.
     """
     must_be_classifier(classifier)
-    image, name = prepare(picture, classifier)
-    probabilities = predict(image, classifier, name)
-    wanted = int(probabilities.argmax()) if target is None else classifier.class_index(target)
+    image, name = prepare(picture, classifier, None if white is None else float(white))
+    scores = predict(image, classifier, name)
+    wanted = int(scores.argmax()) if target is None else classifier.class_index(target)
     method = build(explainer, classifier) if isinstance(explainer, str) else explainer
     methods = {EXPLAINERS.name_of(type(method)): method}
-    return explain_targets(image, classifier, methods, [wanted], probabilities, name)[0]
+    return explain_targets(image, classifier, methods, [wanted], scores, name)[0]
 
 
 def explain_targets(
@@ -107,10 +112,13 @@ def explain_targets(
     classifier: Classifier,
     explainers: Mapping[str, Explainer],
     targets: Sequence[int],
-    probabilities: Tensor,
+    scores: Tensor,
     name: str,
 ) -> list[Explanation]:
-    """Explanations of several classes of one prepared image by several methods, method by method."""
+    """Explanations of several classes of one prepared image by several methods, method by method.
+
+    ``scores`` (k,) are those of ``predict``.
+    """
     explanations = []
     classes = torch.tensor(targets, device=image.device)
     for method, explainer in explainers.items():
@@ -120,14 +128,17 @@ def explain_targets(
             raise SeewhyError(f"{method} gives NaN for {name}: look for overflow in the network, or choose another method")
         maps = maps.cpu().to(torch.promote_types(maps.dtype, torch.float32))  # NumPy has no bfloat16
         for target, attribution in zip(targets, maps, strict=True):
-            probability = float(probabilities[target])
-            label = classifier.class_name(target)
-            explanations.append(Explanation(attribution, target, label, probability, method, image.cpu(), name))
+            score, label = float(scores[target]), classifier.class_name(target)
+            probability, value = (None, score) if classifier.returns_values else (score, None)
+            explanations.append(Explanation(attribution, target, label, probability, method, image.cpu(), name, value))
     return explanations
 
 
 def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
-    """(k,) probabilities of one prepared image; SeewhyError if the network fails, or returns NaN or infinity."""
+    """(k,) probabilities of one prepared image, or its values where the network returns values.
+
+    SeewhyError if the network fails, or returns NaN or infinity.
+    """
     kind = type(classifier.module).__name__
     with frozen(classifier.module), torch.no_grad():
         try:
@@ -140,7 +151,7 @@ def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
             raise SeewhyError(f"{kind} fails on {name}, given as {size} ({cause(error)}): check its input size") from error
         if not finite:
             raise SeewhyError(f"{kind} returns NaN or infinite logits for {name}: check its weights and its preprocessing")
-        return classifier.to_probabilities(logits)[0].cpu()
+        return (logits if classifier.returns_values else classifier.to_probabilities(logits))[0].cpu()
 
 
 def percent(probability: float) -> str:

@@ -3,14 +3,17 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.data.depth import say_if_dim
 from seewhy.data.pictures import list_pictures, network_input, read_picture, to_picture
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
@@ -19,11 +22,11 @@ from seewhy.explanation.explain import Explanation, explain_targets, predict
 from seewhy.explanation.prepare import prepare
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
-from seewhy.files import staged
+from seewhy.files import staged, write_atomically, write_text
 
 
 class Seen(NamedTuple):
-    """A file of the command line, and the bytes (c, h, w) that the network sees of it."""
+    """A file of the command line, and (c, h, w) what the network sees of it: bytes, or floats in [0, 1] of a deep one."""
 
     file: Path
     pixels: Tensor
@@ -38,23 +41,32 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read_pictures(files: Iterable[Path], classifier: Classifier) -> list[Seen]:
+def read_pictures(files: Iterable[Path], classifier: Classifier, white: float | None = None) -> list[Seen]:
     """Every picture, read once and kept at the network's size. SeewhyError for a broken picture.
 
-    All pictures are read before the first is explained, so that none turns out to be broken after an hour of work.
+    All pictures are read before the first is explained, so that none turns out to be broken after an hour of work. Of the
+    pictures that look almost black, since their ``white`` is unknown, the first is said.
     """
     view, gray = classifier.view, len(classifier.mean) == 1
-    return [Seen(file, (255 * network_input(read_picture(file), view, gray)).round().byte()) for file in files]
+    found, said = [], False
+    for file in files:
+        picture = read_picture(file, white)
+        said = said or say_if_dim(picture, f"picture {file}")
+        image = network_input(picture, view, gray)
+        pixels = (255 * image).round().byte()
+        found.append(Seen(file, pixels if torch.equal(pixels.float() / 255, image) else image))
+    return found
 
 
 def explain_seen(
     seen: Seen, classifier: Classifier, explainers: Mapping[str, Explainer], target: str
 ) -> list[Explanation]:  # fmt: skip
     """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``."""
-    image, name = prepare(seen.pixels.float() / 255, classifier)[0], seen.file.name
-    probabilities = predict(image, classifier, name)
-    targets = classes_of_targets(target, classifier, probabilities)
-    return explain_targets(image, classifier, explainers, targets, probabilities, name)
+    pixels = seen.pixels if seen.pixels.is_floating_point() else seen.pixels.float() / 255
+    image, name = prepare(pixels, classifier)[0], seen.file.name
+    scores = predict(image, classifier, name)
+    targets = classes_of_targets(target, classifier, scores)
+    return explain_targets(image, classifier, explainers, targets, scores, name)
 
 
 def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details: Mapping[str, object]) -> list[Path]:
@@ -73,7 +85,7 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
     with staged(folder) as staging:
         entries = [entry for group in pictures for entry in _write_picture(staging, group, names)]
         manifest = {**details, "schema": 1, **environment(), "explanations": entries}
-        (staging / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+        write_text(staging / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         files = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == "manifest.json", name))
     return [Path(folder) / name for name in files]
 
@@ -86,10 +98,14 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
         stem = _free(".".join((picture, slug(e.explainer), slug(e.class_name.partition(",")[0]))), names)
         e.save(folder / f"{stem}.png")
         e.save(folder / f"{stem}.npy")
-        entry = {"picture": e.name, "explainer": e.explainer, "target": e.target, "class": e.class_name}
-        entries.append({**entry, "probability": e.probability, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
+        entry: dict[str, object] = {"picture": e.name, "explainer": e.explainer, "target": e.target}
+        if e.probability is None:
+            entry |= {"output": e.class_name, "value": e.value}
+        else:
+            entry |= {"class": e.class_name, "probability": e.probability}
+        entries.append({**entry, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
     if len(explanations) > 1:
-        comparison(explanations).save(folder / f"{picture}.sheet.png")
+        write_atomically(folder / f"{picture}.sheet.png", partial(comparison(explanations).save, format="PNG"))
     return entries
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seewhy.describe import digest_of, tensor_bytes
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
 from seewhy.explainers import EXPLAINERS
 from seewhy.files import write_atomically
 
@@ -34,15 +34,17 @@ class MapStore:
     def __init__(self, folder: Path, network: Callable[[], object], explainers: Mapping[str, Mapping[str, object]]) -> None:
         self.folder, self._network, self._explainers = folder, network, explainers
 
-    def find(self, explainer: str, name: str, keys: Sequence[str]) -> Tensor | None:
-        """(len(keys), h, w) the maps with these keys in the file ``name``; None where one is missing.
+    def find(self, explainer: str, name: str, keys: Sequence[str], size: Sequence[int]) -> Tensor | None:
+        """(len(keys), *size) the maps with these keys in the file ``name``; None where one is missing.
 
         SeewhyError if the file is damaged.
         """
         file = self._file(explainer, name)
         if not file.is_file():
             return None
-        found = read_maps(file)
+        found = read_maps(file, key="U")
+        if found["maps"].shape[1:] != tuple(size):
+            raise SeewhyError(f"{file} has maps of another size: delete it, its maps are then made again")
         place = {key: i for i, key in enumerate(found["key"].tolist())}
         rows = [place.get(key, -1) for key in keys]
         return None if -1 in rows else torch.from_numpy(found["maps"][rows])
@@ -50,7 +52,6 @@ class MapStore:
     def keep(self, explainer: str, name: str, keys: Sequence[str], maps: Tensor, **about: Sequence[object]) -> None:
         """Write maps (r, h, w) with their keys; ``about`` has more arrays (r,), for readers of the file."""
         file = self._file(explainer, name)
-        file.parent.mkdir(parents=True, exist_ok=True)
         wide = maps.detach().cpu()
         values = (wide.float() if wide.dtype == torch.bfloat16 else wide).numpy()  # NumPy knows no bfloat16
         more = {column: np.array(of) for column, of in about.items()}
@@ -75,25 +76,32 @@ def map_keys(images: Tensor, classes: Sequence[object]) -> list[str]:
 
 def save_maps(file: Path, **arrays: NDArray[Any]) -> None:
     """Write the array ``maps`` (r, h, w), and arrays that belong to it, in one step."""
-
-    def write(part: Path) -> None:
-        with part.open("wb") as opened:
-            np.savez_compressed(opened, **arrays)  # type: ignore[arg-type]
-
-    write_atomically(file, write)
+    write_atomically(file, lambda content: np.savez_compressed(content, **arrays))  # type: ignore[arg-type]
 
 
-def read_maps(file: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of one file of maps; SeewhyError if it is damaged."""
+def read_maps(file: Path, **kinds: str) -> dict[str, NDArray[Any]]:
+    """The array ``maps`` (r, ..., h, w) of one file, and those arrays (r,) that ``kinds`` names; SeewhyError if it is damaged.
+
+    ``kinds`` says what each array holds, as the letters of NumPy: "iu" for whole numbers, "U" for text.
+    """
     try:
         with np.load(file, allow_pickle=False) as opened:
-            return {"maps": opened["maps"], **opened}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise SeewhyError(f"{file} cannot be read ({error}): delete it, its maps are then made again") from None
+            found = {name: opened[name] for name in ("maps", *kinds)}
+        maps = found["maps"]
+        if maps.ndim < 3 or maps.dtype.kind != "f" or 0 in maps.shape[1:] or not np.isfinite(maps).all():
+            raise ValueError(f"its maps are {maps.dtype} {maps.shape}, or not finite")
+        for name, kind in kinds.items():
+            if found[name].shape != maps.shape[:1] or found[name].dtype.kind not in kind:
+                raise ValueError(f"{name} is {found[name].dtype} {found[name].shape} for {len(maps)} maps")
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, MemoryError, NotImplementedError) as error:
+        raise SeewhyError(f"{file} cannot be read ({cause(error)}): delete it, its maps are then made again") from None
+    return found
 
 
 def read_maps_by_row(file: Path) -> dict[tuple[int, int], NDArray[Any]]:
     """The maps (h, w) of a file that has ``index`` and ``explained``, by these; SeewhyError if it is damaged."""
-    found = read_maps(file)
+    found = read_maps(file, index="iu", explained="iu")
+    if found["maps"].ndim != 3 or min(found["index"].min(initial=0), found["explained"].min(initial=0)) < 0:
+        raise SeewhyError(f"{file} is damaged (no maps by image and class): delete it, its maps are then made again")
     rows = zip(found["index"].tolist(), found["explained"].tolist(), strict=True)
     return dict(zip(rows, found["maps"], strict=True))

@@ -4,19 +4,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from seewhy.classifier.checks import must_be_images
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.pictures import as_rgb, check_size, network_input, read_picture
+from seewhy.data.depth import check_white, on_scale, say_if_dim
+from seewhy.data.pictures import check_size, network_input, read_picture
 from seewhy.errors import SeewhyError
 
-Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8]
+Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8] | NDArray[np.uint16]
 
 
-def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
-    """(c, h, w) as the network sees it, on its device; and a name for the picture."""
+def prepare(picture: Picture, classifier: Classifier, white: float | None = None) -> tuple[Tensor, str]:
+    """(c, h, w) as the network sees it, on its device; and a name for the picture. ``white``: see ``read_picture``."""
+    check_white(white)
     if isinstance(picture, Tensor):
         if picture.ndim != 3 or not picture.is_floating_point():
             raise SeewhyError(
@@ -25,17 +27,21 @@ def prepare(picture: Picture, classifier: Classifier) -> tuple[Tensor, str]:
         must_be_images(picture[None], len(classifier.mean))
         return classifier.to_device(picture[None].detach())[0], "tensor"
     if isinstance(picture, str | Path):
-        name, opened = Path(picture).name, read_picture(picture)
+        name, opened = Path(picture).name, read_picture(picture, white)
     elif isinstance(picture, Image.Image):
-        name, opened = "picture", picture
+        name, opened = "picture", ImageOps.exif_transpose(picture)  # upright, as a file is
     elif isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (3,), (4,)) or picture.ndim < 2:
+        known = {np.dtype(np.uint8): ((), (3,), (4,)), np.dtype(np.uint16): ((),)}
+        if picture.ndim < 2 or picture.shape[2:] not in known.get(picture.dtype, ()):
+            got = f"got {picture.dtype} {picture.shape}"
             raise SeewhyError(
-                f"a picture as an array is (h, w), (h, w, 3) or (h, w, 4) of bytes, got {picture.dtype} {picture.shape}"
+                f"a picture as an array is (h, w), (h, w, 3) or (h, w, 4) of bytes, or (h, w) of uint16; {got}"
             )
         name, opened = "array", Image.fromarray(picture)
     else:
         raise SeewhyError(f"a picture is a file, a Pillow image, an array or a tensor, not {type(picture).__name__}")
     check_size(f"the {name}", opened.size)
-    image = network_input(as_rgb(opened, f"the {name}"), classifier.view, gray=len(classifier.mean) == 1)
+    shown = opened if isinstance(picture, str | Path) else on_scale(opened, f"the {name}", white)
+    say_if_dim(shown, f"picture {picture}" if isinstance(picture, str | Path) else f"the {name}")
+    image = network_input(shown, classifier.view, gray=len(classifier.mean) == 1)
     return classifier.to_device(image[None])[0], name

@@ -56,20 +56,21 @@ class _Kept:
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         each = [["explain", c] for c in targets.tolist()]
-        return self._once(images, each, lambda: self.explainer.explain(images, targets))
+        return self._once(images, each, (), lambda: self.explainer.explain(images, targets))
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
         explainer = self.explainer
         if not isinstance(explainer, ExplainsClasses):
             return torch.stack([self.explain(images, c.expand(len(images))) for c in classes], 1)
         several = [["explain_classes", *classes.tolist()]] * len(images)
-        return self._once(images, several, lambda: explainer.explain_classes(images, classes))
+        return self._once(images, several, classes.shape, lambda: explainer.explain_classes(images, classes))
 
-    def _once(self, images: Images, what: Sequence[object], make: Callable[[], Tensor]) -> Tensor:
+    def _once(self, images: Images, what: Sequence[object], several: Sequence[int], make: Callable[[], Tensor]) -> Tensor:
+        """Maps (n, *several, h, w), made or found."""
         keys = map_keys(images, what)
         file = digest_of("".join(keys).encode())
         with suppress(SeewhyError):  # a damaged file is made again
-            if (found := self.maps.find(self.name, file, keys)) is not None:
+            if (found := self.maps.find(self.name, file, keys, (*several, *images.shape[2:]))) is not None:
                 return found.to(images)
         maps = make()
         with safely(self.maps.folder):

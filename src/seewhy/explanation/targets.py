@@ -1,15 +1,18 @@
 """The grammar of targets: which class of an image is explained, or scored."""
 
+import warnings
+
 import torch
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.errors import SeewhyError
+from seewhy.data.class_names import find_classes, meant
+from seewhy.errors import SeewhyError, SeewhyWarning
 from seewhy.registry import did_you_mean
 from seewhy.types import Logits, Targets
 
 TARGETS = ("label", "predicted", "second", "least", "present")
-"""Targets by name. Any other target is a class, by its index or name."""
+"""Targets by name. Any other target is a class, by its name or index; a class that is called like a target, by its index."""
 
 
 def class_of_target(
@@ -27,9 +30,13 @@ def class_of_target(
     Raises:
         SeewhyError: the target needs labels that are unknown; there is no such target or class.
     """
+    if target in TARGETS:
+        _say_what_is_meant(target, classifier)
     match target:
         case "predicted":
             return logits.argmax(1)
+        case "second" if logits.shape[1] < 2:
+            raise SeewhyError("target second: the network has one output alone")
         case "second":
             return logits.topk(2, dim=1).indices[:, 1]
         case "least":
@@ -44,6 +51,13 @@ def class_of_target(
         raise SeewhyError(f"target {target!r} is none of {', '.join(TARGETS)}, and no class.{hint} {error}") from None
 
 
+def _say_what_is_meant(word: str, classifier: Classifier) -> None:
+    """A warning where a class is called like a target: the default "predicted" must not become a class by its name."""
+    for index in meant(word, classifier.classes):
+        said = f"target {word!r} is no class here, although class {index} is called so: give the index {index} for the class"
+        warnings.warn(said, SeewhyWarning, stacklevel=3)
+
+
 def need_labels(labels: Tensor | None, what: str, data_name: str) -> Tensor:
     """The labels; SeewhyError where they are unknown. ``what`` is what needs them."""
     if labels is None:
@@ -55,13 +69,15 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor)
     """The classes of one image that the command line names.
 
     Args:
-        text: "predicted", "second", "least", "top:K", "all", or a class by index or name, or several with commas.
+        text: "predicted", "second", "least", "top:K", "all", or a class by name or index, or several with commas.
         classifier: knows the names of the classes.
         probabilities: (k,) of the image.
 
     Raises:
         SeewhyError: there is no such target or class.
     """
+    if text == "all" or text.startswith("top:"):
+        _say_what_is_meant(text, classifier)
     if text == "all":
         return list(range(len(probabilities)))
     if text.startswith("top:"):
@@ -70,9 +86,4 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor)
         return probabilities.topk(int(text[4:])).indices.tolist()
     if text in ("predicted", "second", "least"):
         return class_of_target(text, probabilities[None], None, classifier).tolist()
-    try:
-        return [classifier.class_index(text)]  # the name of one class may have commas
-    except SeewhyError:
-        if "," not in text:
-            raise
-    return list(dict.fromkeys(map(classifier.class_index, text.split(","))))
+    return find_classes(text, classifier.classes, classifier.n_classes)

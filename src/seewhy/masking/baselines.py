@@ -51,10 +51,10 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
         case "rise_blur":
             channels = images.shape[1]
             kernel = images.new_tensor(_rise_kernel()).expand(channels, 1, -1, -1)
-            return _to_pixels(conv2d(classifier.normalize(images), kernel, padding=5, groups=channels), classifier)
+            return classifier.to_pixels(conv2d(classifier.normalize(images), kernel, padding=5, groups=channels))
         case "darkest":
             lowest = classifier.normalize(images).flatten(1).amin(1)[:, None, None, None]
-            return _to_pixels(lowest, classifier).expand_as(images)
+            return classifier.to_pixels(lowest).expand_as(images)
         case "noise":
             generator = torch.Generator().manual_seed(0)
             return torch.rand(images.shape[1:], generator=generator, dtype=torch.float32).to(images).expand_as(images)
@@ -71,12 +71,6 @@ def _given(baseline: Tensor, images: Images) -> Images:
     except RuntimeError:
         shapes = f"{tuple(baseline.shape)} does not broadcast to images of {tuple(images.shape)}"
         raise SeewhyError(f"a baseline of {shapes}: give (c, 1, 1) or (c, h, w)") from None
-
-
-def _to_pixels(normalized: Tensor, classifier: Classifier) -> Tensor:
-    """The inverse of ``classifier.normalize``."""
-    mean, std = (normalized.new_tensor(v)[:, None, None] for v in (classifier.mean, classifier.std))
-    return normalized * std + mean
 
 
 @cache

@@ -179,6 +179,7 @@ class SaliencyMetric(
         else:
             crops = [_enlarged(image, box) for image, found in zip(case.images, boxes, strict=True) for box in found]
             logits = case.run(torch.cat(crops))
+        case.classifier.must_have_probabilities()
         logs = logsigmoid(logits) if case.classifier.multilabel else logits.log_softmax(1)
         sure = logs.gather(1, case.scored[each, None])[:, 0]
         sides = torch.cat(boxes)[:, 2:] - torch.cat(boxes)[:, :2]

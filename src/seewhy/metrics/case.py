@@ -138,6 +138,7 @@ class Case:
 
     def complement(self, logits: Logits) -> Scores:
         """(n,) 1 - probability of the class scored, exact where the probability rounds to 1."""
+        self.classifier.must_have_probabilities()
         z = logits.gather(1, self.scored[:, None])
         if self.classifier.multilabel:
             return (-z).sigmoid().squeeze(1)

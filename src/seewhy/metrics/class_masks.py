@@ -87,6 +87,7 @@ def class_mask_table(scores: Float[Tensor, "n m"], scored: Targets, map_classes:
 
 def softmax(case: Case, logits: Logits) -> Scores:
     """Probability of the class scored among all classes, also of a multi-label network."""
+    case.classifier.must_have_probabilities()
     return logits.softmax(1).gather(1, case.scored[:, None]).squeeze(1)
 
 

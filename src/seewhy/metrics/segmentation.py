@@ -136,6 +136,7 @@ class SaliencyScore(
 
     def score(self, case: Case) -> Scores:
         masks = masks_of(case, self.use, self.scale)
+        case.classifier.must_have_probabilities()
         logs = case.run(case.faded(masks, self.baseline)).log_softmax(1)
         present = case.present_classes()
         alone = torch.arange(logs.shape[1], device=logs.device) == case.scored[:, None]

@@ -13,10 +13,11 @@ from matplotlib.colors import to_hex
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.run import Run, open_run
 from seewhy.explanation import overlay
-from seewhy.files import staged
+from seewhy.files import staged, write_text
 from seewhy.report import prose, tables
 from seewhy.report.digits import place, printed, seconds
 from seewhy.report.section import Section, section
+from seewhy.text import printable
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:
@@ -49,7 +50,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> l
     }
     with staged(out.parent) as folder:
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_text(folder / name, text)
     return [out.with_name(name) for name in texts]
 
 
@@ -89,6 +90,7 @@ def templates(package: str) -> Environment:
     environment = Environment(
         loader=PackageLoader(package),
         autoescape=True,
+        finalize=_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -100,4 +102,9 @@ def templates(package: str) -> Environment:
 
 def breakable(name: str) -> Markup:
     """A name in which a line may break after an underscore."""
-    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+    return Markup(str(escape(printable(name))).replace("_", "_<wbr>"))
+
+
+def _printable(value: object) -> object:
+    """A value of a template: of text, nothing but the ends of lines steers."""
+    return printable(value, keep="\n\t") if type(value) is str else value

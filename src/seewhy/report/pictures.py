@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import torch
-from PIL import Image
 
 from seewhy.data.pictures import to_tensor
 from seewhy.errors import SeewhyError
@@ -27,14 +26,17 @@ MAX_EXTREMES = 3
 
 
 class SampleImage(NamedTuple):
-    """An image of the sample: the class it stands for, all its classes, and the row whose maps are shown."""
+    """An image of the sample: the class it stands for, all its classes, and the row whose maps are shown.
+
+    A network that returns values has no ``probability``.
+    """
 
     key: Key
     image_id: str
     label: int
     labels: list[int]
     predicted: int
-    probability: float
+    probability: float | None
 
 
 class Sample(NamedTuple):
@@ -64,8 +66,12 @@ class Gallery:
 
     @cached_property
     def maps(self) -> dict[str, Maps]:
-        """The maps of each explainer."""
-        return {name: self.run.maps(name) for name in self.run.manifest.explainers}
+        """The maps of each explainer, of the images that were classified."""
+        known, read = set(self.run.images["index"]), {name: self.run.maps(name) for name in self.run.manifest.explainers}
+        found: dict[str, Maps] = {e: {key: m for key, m in maps.items() if key[0] in known} for e, maps in read.items()}
+        if len({values.shape for maps in found.values() for values in maps.values()}) > 1:
+            raise SeewhyError(f"{self.run.folder / 'pictures'} has maps of several sizes: delete it, and evaluate again")
+        return found
 
     @cached_property
     def keys(self) -> list[Key]:
@@ -75,21 +81,15 @@ class Gallery:
 
     def picture(self, index: int) -> str:
         """An image as the network saw it, as a data URI."""
-        return overlay.data_uri(overlay.enlarge(self._read(index), TILE_SIDE), QUALITY)
+        return overlay.data_uri(overlay.enlarge(self.run.picture(index), TILE_SIDE), QUALITY)
 
     def overlay(self, key: Key, explainer: str) -> str | None:
         """An image with a map over it, as a data URI; None if the map was not kept."""
         values = self.maps[explainer].get(key)
         if values is None:
             return None
-        shown = overlay.overlay(to_tensor(self._read(key.image)), torch.from_numpy(values), TILE_SIDE)
+        shown = overlay.overlay(to_tensor(self.run.picture(key.image)), torch.from_numpy(values), TILE_SIDE)
         return overlay.data_uri(shown, QUALITY)
-
-    def _read(self, index: int) -> Image.Image:
-        try:
-            return self.run.picture(index)
-        except OSError as error:
-            raise SeewhyError(f"a picture of {self.run.folder} cannot be read ({error}): delete it from pictures/") from None
 
 
 def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:

@@ -43,7 +43,7 @@ def facts(run: Run) -> dict[str, str]:
     dataset, kind, model = dict(asked.dataset), asked.classifier.get("module"), m.details.get("model")
     named = " ".join(str(part) for part in (model, f"({kind})" if kind and model else kind) if part)
     size = asked.classifier.get("input_size")
-    pixels = f"images of {' × '.join(map(str, size))} pixels" if size else ""
+    pixels = f"images of {' × '.join(map(str, size))} pixels" if isinstance(size, list) else ""
     network = [named, f"{len(m.classes)} classes" if m.classes else "", pixels]
     name = dataset.pop("name", None) or m.details.get("data")
     found = {
@@ -91,9 +91,10 @@ def failures(run: Run) -> list[tuple[str, str, list[str]]]:
 
 
 def class_name(run: Run, index: int) -> str:
-    """The name of a class, or its number if the name is not known."""
+    """The name of a class, or its number if the name is not known; values are outputs, not classes."""
     names = run.manifest.classes
-    return str(names[index]) if 0 <= index < len(names) else f"class {index}"
+    what = "output" if run.manifest.asked.classifier.get("outputs") == "values" else "class"
+    return str(names[index]) if 0 <= index < len(names) else f"{what} {index}"
 
 
 def and_list(names: Sequence[str], most: int = 6) -> str:

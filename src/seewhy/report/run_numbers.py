@@ -16,6 +16,8 @@ from seewhy.metrics import metric
 from seewhy.metrics.base import Reduces
 
 Reduce = Callable[[Array], float]
+MAX_NUMBER = 1e100
+"""Of a score. No metric gives a larger one."""
 COST = "cost"
 """The family whose rows are no sample: one measurement stands in every row of a batch. Its figures have no interval."""
 
@@ -130,10 +132,13 @@ def _read_values(frame: pl.DataFrame) -> MetricValues:
 
 
 def finite_rows(frame: pl.DataFrame, column: str, width: int) -> tuple[pl.DataFrame, Array]:
-    """The r rows that have ``width`` finite numbers in ``column``, and these numbers (r, width)."""
+    """The r rows that have ``width`` finite numbers in ``column``, and these numbers (r, width).
+
+    A number above MAX_NUMBER counts as infinite: sums and squares of such numbers are.
+    """
     whole = frame.filter(pl.col(column).list.len() == width)
     numbers = np.array(whole[column].to_list(), dtype=np.float64).reshape(-1, width)
-    finite = np.isfinite(numbers).all(1)
+    finite = (np.abs(numbers) <= MAX_NUMBER).all(1)  # NaN is not
     return whole.filter(pl.Series(finite)), numbers[finite]
 
 

@@ -67,7 +67,7 @@ def section(run: Run, title: str, number: int) -> Section:
         title=title,
         number=number,
         run=run,
-        image_ids=dict(run.scores.select("index", "image_id").unique().iter_rows()),
+        image_ids=dict(run.images.select("index", "image_id").iter_rows()),
         rankings=rankings,
         unread=unread,
         headlines=headlines,

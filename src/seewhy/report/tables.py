@@ -13,6 +13,7 @@ from seewhy.evaluation.statistics import Estimate
 from seewhy.report.digits import decimals, number
 from seewhy.report.leaderboard import Ranking, RankingEntry
 from seewhy.report.run_numbers import COST
+from seewhy.text import csv_of, defused, printable
 
 ARROWS = {True: "↑", False: "↓", None: ""}
 MARKS = {"best": "★", "level": "≈", "": ""}
@@ -42,7 +43,10 @@ def places(ranking: Ranking) -> int | None:
 
 
 def as_csv(runs: Iterable[Titled]) -> str:
-    """A line for each run, explainer and metric, in full precision; a cell is empty where there is no such number."""
+    """A line for each run, explainer and metric, in full precision; a cell is empty where there is no such number.
+
+    A text that a spreadsheet would compute begins with an apostrophe.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -51,8 +55,8 @@ def as_csv(runs: Iterable[Titled]) -> str:
             m = ranking.metric
             for name, entry in ranking.entries.items():
                 figure, median = entry.figure[:3], entry.median[:3] if entry.median else (None,) * 3
-                line = [title, name, m.name, m.family, BETTER[m.higher_is_better], *map(_filled, figure), entry.figure.n]
-                line += [entry.rows, entry.left_out, *map(_filled, median), entry.standing]
+                line = [*map(defused, (title, name, m.name, m.family)), BETTER[m.higher_is_better], *map(_filled, figure)]
+                line += [entry.figure.n, entry.rows, entry.left_out, *map(_filled, median), entry.standing]
                 writer.writerow([*line, *map(_filled, entry.rank or (None,) * 5)])
     return text.getvalue()
 
@@ -60,7 +64,7 @@ def as_csv(runs: Iterable[Titled]) -> str:
 def scores_csv(runs: Iterable[tuple[str, Run]]) -> str:
     """All rows of all runs."""
     frames = [run.scores.select(pl.lit(title).alias("run"), pl.all()) for title, run in runs]
-    return pl.concat(frames).write_csv()
+    return csv_of(pl.concat(frames))
 
 
 def as_markdown(runs: Iterable[Titled]) -> str:
@@ -128,8 +132,8 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", printable(" ".join(text.split())))
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    return "".join(LATEX.get(letter, letter) for letter in printable(" ".join(text.split())))

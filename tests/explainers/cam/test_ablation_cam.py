@@ -2,53 +2,19 @@
 
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support import oracles
+from support.slow_cams import LAYER, PREFIX, double, logit, same, weighed
 from support.tiny_models import TINY, TinyViT, cnn, tiny
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.suffix import suffix_of
 from seewhy.explainers import AblationCAM, explainer
-
-PREFIX = {"vit": 1, "vit_registers": 5}
-
-
-LAYER = {"vit": "blocks.1.norm1", "vit_registers": "blocks.1.norm1", "functional": "last"}  # the others: "6"
-
-
-@cache
-def double(model: str) -> Classifier:
-    classifier = TINY[model]()
-    return replace(classifier, module=deepcopy(classifier.module).double())
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
-
-def same(actual: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
-    """Up to a part ``tolerance`` of the largest entry; and it is not all about zeros."""
-    scale = expected.abs().max().item()
-    assert scale > 1e-5
-    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * scale)
-
-
-def weighed(a: oracles.Grid, weights: list[float]) -> list[list[float]]:
-    """ReLU(sum_k w_k A_k)"""
-    h, w = len(a[0]), len(a[0][0])
-    sums = [[sum(wk * ak[i][j] for wk, ak in zip(weights, a, strict=True)) for j in range(w)] for i in range(h)]
-    return [[max(v, 0.0) for v in row] for row in sums]
-
-
-def logit(classifier: Classifier, image: Tensor, c: int) -> float:
-    return classifier.logits(image[None])[0, c].item()
 
 
 def logit_without(classifier: Classifier, image: Tensor, c: int, layer: str, k: int, prefix: int) -> float:

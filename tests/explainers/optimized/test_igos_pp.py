@@ -1,74 +1,17 @@
 """iGOS++: the loss and the first steps written again, slowly and literally, in float64; and its line search."""
 
 from collections import Counter
-from copy import deepcopy
-from dataclasses import replace
-from itertools import product
 from math import exp
 
 import pytest
 import torch
-from support.tiny_models import TINY
+from support.slow_masks import same, slow_blur, slow_upsample
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.explainers.optimized.igos_pp import IGOSPlusPlus, _Search
 from seewhy.explainers.optimized.smooth_masks import blur
 from seewhy.explainers.selectors import Selector
-
-
-@pytest.fixture
-def double() -> Classifier:
-    """A tiny network in float64."""
-    classifier = TINY["cnn"]()
-    return replace(classifier, module=deepcopy(classifier.module).double(), mean=(0.4, 0.5, 0.3), std=(0.2, 0.3, 0.25))
-
-
-@pytest.fixture
-def image() -> Tensor:
-    """Not square, and smaller than the network's own size."""
-    return torch.rand(1, 3, 10, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-def slow_blur(plane: Tensor, sigma: float, reach: int) -> Tensor:
-    """(h, w), by a sum over the window; the border mirrors."""
-    h, w = plane.shape
-    up, across = min(reach, h - 1), min(reach, w - 1)
-
-    def mirrored(i: int, side: int) -> int:
-        return -i if i < 0 else 2 * (side - 1) - i if i >= side else i
-
-    def at(i: int, j: int) -> Tensor:
-        total, sum_of_weights = torch.zeros((), dtype=plane.dtype), 0.0
-        for dy, dx in product(range(-up, up + 1), range(-across, across + 1)):
-            weight = exp(-(dy**2 + dx**2) / (2 * sigma**2))
-            total = total + weight * plane[mirrored(i + dy, h), mirrored(j + dx, w)]
-            sum_of_weights += weight
-        return total / sum_of_weights
-
-    return torch.stack([torch.stack([at(i, j) for j in range(w)]) for i in range(h)])
-
-
-def slow_upsample(m: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, corners not aligned."""
-
-    def taps(i: int, old: int, new: int) -> list[tuple[int, float]]:
-        place = max((i + 0.5) * old / new - 0.5, 0.0)
-        low = min(int(place), old - 1)
-        return [(low, 1 - (place - low)), (min(low + 1, old - 1), place - low)]
-
-    rows = []
-    for i in range(size[0]):
-        row = []
-        for j in range(size[1]):
-            pairs = product(taps(i, m.shape[0], size[0]), taps(j, m.shape[1], size[1]))
-            row.append(torch.stack([m[y, x] * a * b for (y, a), (x, b) in pairs]).sum())
-        rows.append(torch.stack(row))
-    return torch.stack(rows)
-
-
-def same(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize(("selector", "sparsity"), [("logit", 0.1), ("probability", 1e-4)])

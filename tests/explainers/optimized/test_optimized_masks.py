@@ -1,56 +1,15 @@
 """What all masks found by descent keep to: planted evidence, wrong options, trained networks."""
 
-from copy import deepcopy
-from dataclasses import replace
-
 import pytest
 import torch
-from support.tiny_models import TINY
-from torch import Tensor, nn
+from support.slow_masks import planted
+from torch import Tensor
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.data.shapes.shapes import Shapes
 from seewhy.errors import SeewhyError
 from seewhy.explainers import explainer
-from seewhy.explainers.optimized.smooth_masks import blur
-
-
-@pytest.fixture
-def double() -> Classifier:
-    """A tiny network in float64."""
-    classifier = TINY["cnn"]()
-    return replace(classifier, module=deepcopy(classifier.module).double(), mean=(0.4, 0.5, 0.3), std=(0.2, 0.3, 0.25))
-
-
-@pytest.fixture
-def image() -> Tensor:
-    """Not square, and smaller than the network's own size."""
-    return torch.rand(1, 3, 10, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-class Reads(nn.Module):
-    """Logit 1 is the agreement with a pattern in a patch, which any blur destroys; logit 0 is 0."""
-
-    def __init__(self, pattern: Tensor) -> None:
-        super().__init__()
-        self.pattern = nn.Parameter(pattern)
-
-    def forward(self, x: Tensor) -> Tensor:
-        score = (x * self.pattern).flatten(1).sum(1)
-        return torch.stack([torch.zeros_like(score), score], 1)
-
-
-def planted(size: tuple[int, int] = (32, 32), strength: float = 1.0) -> tuple[Classifier, Tensor, Tensor]:
-    """A network, an image, and the patch that alone it reads."""
-    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(2))
-    region = torch.zeros(size, dtype=torch.bool)
-    region[5:15, 16:26] = True
-    pattern = (image - blur(image, 3.0))[0].sign() * region
-    pattern = pattern - region * pattern[:, region].mean(1)[:, None, None]
-    classifier = Classifier(Reads(strength * pattern), mean=(0.0,) * 3, std=(1.0,) * 3, input_size=size)
-    return classifier, image, region
-
 
 PLANTED: dict[str, tuple[float, dict[str, object]]] = {
     "extremal_perturbation": (0.3, {"steps": 60, "learning_rate": 0.05, "areas": (0.1,), "flip": False}),

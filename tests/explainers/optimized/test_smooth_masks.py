@@ -1,61 +1,14 @@
 """Blurs, pyramids and smooth maxima, written again pixel by pixel."""
 
 from itertools import product
-from math import ceil, exp, sqrt
+from math import ceil, exp
 
 import pytest
 import torch
+from support.slow_masks import same, slow_blur, slow_smooth_maximum
 from torch import Tensor
 
 from seewhy.explainers.optimized.smooth_masks import blend_levels, blur, pyramid, smooth_maximum
-
-
-@pytest.fixture
-def image() -> Tensor:
-    """Not square, and smaller than the network's own size."""
-    return torch.rand(1, 3, 10, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-def slow_blur(plane: Tensor, sigma: float, reach: int) -> Tensor:
-    """(h, w), by a sum over the window; the border mirrors."""
-    h, w = plane.shape
-    up, across = min(reach, h - 1), min(reach, w - 1)
-
-    def mirrored(i: int, side: int) -> int:
-        return -i if i < 0 else 2 * (side - 1) - i if i >= side else i
-
-    def at(i: int, j: int) -> Tensor:
-        total, sum_of_weights = torch.zeros((), dtype=plane.dtype), 0.0
-        for dy, dx in product(range(-up, up + 1), range(-across, across + 1)):
-            weight = exp(-(dy**2 + dx**2) / (2 * sigma**2))
-            total = total + weight * plane[mirrored(i + dy, h), mirrored(j + dx, w)]
-            sum_of_weights += weight
-        return total / sum_of_weights
-
-    return torch.stack([torch.stack([at(i, j) for j in range(w)]) for i in range(h)])
-
-
-def slow_smooth_maximum(points: Tensor, size: tuple[int, int], step: int, sigma: float, coldness: float) -> Tensor:
-    """(h, w) of points (gh, gw): at each pixel the soft maximum of K(u - v) points(v); the border's go on beyond."""
-    (h, w), (gh, gw), radius = size, points.shape, 1 + ceil(sigma / step)
-    top, left = (gh * step - h) // 2, (gw * step - w) // 2
-
-    def at(i: int, j: int) -> Tensor:
-        y, x = i + top, j + left
-        f = []
-        for oy, ox in product(range(-radius, radius + 1), repeat=2):
-            gy, gx = y // step + oy, x // step + ox
-            distance = sqrt((y - (gy * step + (step - 1) / 2)) ** 2 + (x - (gx * step + (step - 1) / 2)) ** 2)
-            bump = exp(-2 * max(0.0, distance / sigma - 0.5) ** 2)
-            f.append(bump * points[min(max(gy, 0), gh - 1), min(max(gx, 0), gw - 1)])
-        values = torch.stack(f)
-        return (values * (coldness * values).exp()).sum() / (coldness * values).exp().sum()
-
-    return torch.stack([torch.stack([at(i, j) for j in range(w)]) for i in range(h)])
-
-
-def same(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize(("sigma", "reach"), [(0.7, None), (1.4, None), (3.0, 2), (9.0, 4)])

@@ -7,6 +7,7 @@ import typer
 
 from seewhy.app.cli.arguments import Quiet
 from seewhy.app.cli.progress import progress_bar
+from seewhy.app.cli.terminal import say
 
 
 def demo(
@@ -20,4 +21,4 @@ def demo(
         files = [*page.write_page(out, progress), *page.write_measurements(out, progress)]
     if not quiet:
         for path in files:
-            typer.echo(path)
+            say(path)

@@ -1,6 +1,7 @@
 """``seewhy evaluate``: explainers and metrics on a dataset, a table and a run folder out."""
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 
 from seewhy.app.choose import choose, choose_metrics
 from seewhy.errors import SeewhyError
-from seewhy.options import pairs
+from seewhy.options import LARGEST, pairs, whole_number
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
+from seewhy.app.cli.stop import Stopped, going_on_in
+from seewhy.app.cli.terminal import say
+from seewhy.app.cli.workers import OTHER_ENDED, are_started_from_outside, is_worker, work
 
 
 def evaluate(
@@ -50,13 +54,17 @@ def evaluate(
     limit: Annotated[
         list[str] | None, typer.Option(help="N images; NAME=N or EXPLAINER/METRIC=N: for slow ones only so many of them.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random draw of the metrics.")] = 0,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images and forward passes at a time.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST, help="Of every random draw of the metrics.")] = 0,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, max=LARGEST, help="Images and forward passes at a time.")
+    ] = 32,
     out: Annotated[Path | None, typer.Option(help="Run folder; the same command goes on in it, or adds to it.")] = None,
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep all maps in the run folder, for other metrics.")
     ] = False,
-    pictures: Annotated[int, typer.Option(min=0, help="Images whose pictures the run folder gets, for the report.")] = 200,
+    pictures: Annotated[
+        int, typer.Option(min=0, max=LARGEST, help="Images whose pictures the run folder gets, for the report.")
+    ] = 200,
     devices: Annotated[int, typer.Option(min=1, help="Processes, each with a device of its own; the results are one.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of each process on a CPU; more change numbers by rounding.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command on each, as Lightning Fabric says.")] = 1,
@@ -69,18 +77,25 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure explainers on a dataset: prints a table, and with --out writes a run folder for seewhy report."""
+    from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.load import load, on_device, parse_options
+    from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
     from seewhy.evaluation import scoreboard
-    from seewhy.evaluation.devices import processes
+    from seewhy.evaluation.devices import check_processes, processes
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
+    from seewhy.explainers.describe import layer_of
 
+    warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     images, limits = _limits(limit or [])
     share = _shard(shard)
+    check_processes(devices, nodes, device, out)
+    if devices > 1 and not are_started_from_outside() and out is not None:
+        work(devices, out)
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
-    with _one_voice(fabric, out):
+    with going_on_in(out), _one_voice(fabric, out):
         classifier = on_device(
             load(model, weights=weights, classes=classes, options=parse_options(model_option or [])),
             str(fabric.device) if fabric else device,
@@ -90,11 +105,9 @@ def evaluate(
         given = offers(dataset, classifier, bool(map_class), target)
         metrics, more = choose_metrics(metric, pairs(metric_option or []), given, classifier)
         for reason in (*left_out, *more) if first else ():
-            typer.echo(f"left out: {reason}", err=True)
+            say(f"left out: {reason}", err=True)
         if first and devices * nodes > -(-len(dataset) // batch_size):
-            typer.echo(
-                f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True
-            )
+            say(f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True)
         details = {
             **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
             **{"device": device, "left out": [*left_out, *more]},
@@ -127,13 +140,15 @@ def evaluate(
         return
     if share:
         if not quiet:
-            typer.echo(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
+            say(f"{len(result.frame)} numbers of shard {shard} in {out}; the command with --join writes the tables")
         return
     print_table(scoreboard.figures_table(result))
+    for line in () if quiet else in_lines(about_classifier(classifier, layer_of(classifier, methods))):
+        say(line)
     for line in scoreboard.failed(result):
-        typer.echo(line, err=True)
+        say(line, err=True)
     if out and not quiet:
-        typer.echo(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
+        say(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
 
 
 @contextmanager
@@ -145,15 +160,17 @@ def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
     first = fabric is None or fabric.local_rank == 0
     try:
         yield
-    except KeyboardInterrupt:
+    except Stopped as stop:
         if first:
-            typer.echo(f"seewhy: stopped{f'; the same command goes on in {out}' if out else ''}", err=True)
-        raise typer.Exit(130) from None
+            raise
+        raise typer.Exit(stop.status) from None
     except ExchangeError:
+        if is_worker():
+            raise typer.Exit(OTHER_ENDED) from None
         raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
     except SeewhyError as error:
         leave_group()
-        if first or isinstance(error, ShareError):
+        if first or is_worker() or isinstance(error, ShareError):
             raise
         raise typer.Exit(2) from None
     leave_group()
@@ -163,17 +180,19 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     """``"2/8"``: the second of eight shares."""
     if text is None:
         return None
-    i, _, n = text.partition("/")
-    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+    i, n = map(whole_number, text.partition("/")[::2])
+    if i is None or n is None or not 1 <= i <= n:
         raise SeewhyError(f"--shard takes I/N with I from 1 to N, such as 2/8; not {text}")
-    return int(i), int(n)
+    return i, n
 
 
 def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
     """``["200", "r_srg=5"]``: how many images, and how many for the slow ones."""
-    numbers = {name: number for name, _, number in (text.rpartition("=") for text in texts)}
-    for name, number in numbers.items():
-        if not number.isdecimal() or int(number) < (0 if "/" in name else 1):
-            raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {name}{'=' * bool(name)}{number}")
-    images = numbers.pop("", None)
-    return None if images is None else int(images), {name: int(number) for name, number in numbers.items()}
+    numbers: dict[str, int] = {}
+    for text in texts:
+        name, given, digits = text.rpartition("=")
+        number = whole_number(digits)
+        if number is None or number < (0 if "/" in name else 1):
+            raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {text}")
+        numbers[name] = number
+    return numbers.pop("", None), numbers

@@ -1,6 +1,7 @@
 """``seewhy explain``: pictures in, overlays and maps out."""
 
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,8 @@ import typer
 from seewhy.app.choose import choose
 from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
 from seewhy.app.cli.progress import progress_bar
+from seewhy.app.cli.stop import going_on_in
+from seewhy.app.cli.terminal import say
 from seewhy.options import pairs
 
 if TYPE_CHECKING:
@@ -28,41 +31,50 @@ def explain(
     target: Annotated[
         str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
     ] = "predicted",
+    white: Annotated[
+        float | None, typer.Option(help="Value that is white in pictures of more than 8 bits, such as 4095; not of DICOM.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures, maps and manifest.")] = Path("explanations"),
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Explain pictures: writes NAME.EXPLAINER.CLASS.png and .npy, a sheet of several, and manifest.json."""
+    from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.load import load, on_device, parse_options
-    from seewhy.explainers.describe import about_explainers
+    from seewhy.classifier.outputs import OutputsWarning
+    from seewhy.explainers.describe import about_explainers, layer_of
     from seewhy.explanation.files import explain_seen, find_pictures, read_pictures, write
     from seewhy.explanation.resume import resumable
 
+    warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     files = find_pictures(images)
     classifier = on_device(load(model, weights=weights, classes=classes, options=parse_options(model_option or [])), device)
-    pictures = read_pictures(files, classifier)
+    pictures = read_pictures(files, classifier, white)
     methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
     for reason in left_out:
-        typer.echo(f"left out: {reason}", err=True)
-    details = {
+        say(f"left out: {reason}", err=True)
+    details: dict[str, object] = {
         **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
+        "white": white,
         "explainers": about_explainers(methods),
+        "classifier": {},
     }
 
     def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation]]":
         with progress_bar(quiet) as progress:
             for seen in progress.track(pictures, description="explaining"):
                 done = explain_seen(seen, classifier, kept, target)
+                if not details["classifier"]:  # a network that fails has failed with its own message by now
+                    about = about_classifier(classifier, layer_of(classifier, methods))
+                    details["classifier"] = about
+                    for line in () if quiet else in_lines(about):
+                        say(line)
                 if not quiet:
                     for e in done:
-                        typer.echo(f"{seen.file}: {e.caption}, {e.explainer}")
+                        say(f"{seen.file}: {e.caption}, {e.explainer}")
                 yield done
 
-    try:
-        with resumable(out, classifier, methods) as kept:
-            written = write(out, explained(kept), details)
-    except KeyboardInterrupt:
-        typer.echo(f"seewhy: stopped; the same command goes on in {out}", err=True)
-        raise typer.Exit(130) from None
+    with going_on_in(out), resumable(out, classifier, methods) as kept:
+        written = write(out, explained(kept), details)
     if not quiet:
-        typer.echo(f"{len(written)} files in {out}")
+        say(f"{len(written)} files in {out}")

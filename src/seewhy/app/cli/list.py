@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from seewhy.app.cli.progress import print_table
+from seewhy.app.cli.terminal import say
 
 Kind = StrEnum("Kind", ["explainers", "metrics", "models", "datasets"])
 
@@ -21,7 +22,7 @@ def list_(
     kinds = [k.value for k in ([kind] if kind else Kind)]
     entries = {k: catalog.entries(k) for k in kinds}
     for line in (line for k in kinds for line in catalog.REGISTRIES[k].problems()):
-        typer.echo(f"left out: {line}", err=True)
+        say(f"left out: {line}", err=True)
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
         return

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from seewhy.app.cli.arguments import Quiet
+from seewhy.app.cli.terminal import say
 
 
 def report(
@@ -20,4 +21,4 @@ def report(
 
     for file in write_report(runs, out):
         if not quiet:
-            typer.echo(file)
+            say(file)

@@ -4,9 +4,9 @@ import inspect
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from math import isnan
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import get_args
 
@@ -40,7 +40,7 @@ from seewhy.explainers import EXPLAINERS, Family
 from seewhy.explanation import overlay
 from seewhy.explanation.explain import percent
 from seewhy.explanation.sheet import Panel, sheet
-from seewhy.files import staged
+from seewhy.files import scratch, staged, write_atomically, write_text
 from seewhy.metrics import metric
 from seewhy.report.page import templates, write_report
 
@@ -72,9 +72,10 @@ def write_page(out: Path, progress: Progress, plan: DemoPlan = DEFAULT) -> list[
         progress.advance(task)
         several = multilabel(plan)
         progress.advance(task)
-        _sheet(runs, pictures, shown, cheat).save(folder / "demo.png", optimize=True)
+        sheet = _sheet(runs, pictures, shown, cheat)
+        write_atomically(folder / "demo.png", partial(sheet.save, format="PNG", optimize=True))
         page = _page(runs, pictures, shown, cheat, several, plan, started)
-        (folder / "demo.html").write_text(page, encoding="utf-8")
+        write_text(folder / "demo.html", page)
         progress.advance(task)
     return [out / "demo.png", out / "demo.html"]
 
@@ -93,8 +94,8 @@ def write_measurements(out: Path, progress: Progress) -> list[Path]:
     def tell(done: float, total: int, _failed: int) -> None:
         progress.update(task, completed=int(done), total=total)
 
-    with TemporaryDirectory() as folder:
-        run_folder = Path(folder) / "shapes"
+    with scratch(out) as folder:
+        run_folder = folder / "shapes"
         metrics = {name: metric(name, **({"steps": 28} if name == "deletion" else {})) for name in MEASURED["metrics"]}
         said = {"model": "shapes", "data": "shapes"}
         evaluate(

@@ -20,7 +20,7 @@ from seewhy.data.shapes.drawing import OUTLINES
 from seewhy.data.shapes.scene import Scene, add_tag, draw_scene
 from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
-from seewhy.options import AtLeast, checking
+from seewhy.options import AtLeast, AtMost, checking
 
 Shortcut = Literal["none", "correlated", "random"]
 Split = Literal["train", "test"]
@@ -52,7 +52,7 @@ class Shapes:
     """``n`` pictures of ``size`` x ``size`` pixels. A picture depends on its index and the options alone.
 
     Args:
-        n: how many pictures.
+        n: how many pictures, fewer than a million.
         size: their side in pixels, at least 32; the same picture at every size.
         multilabel: one to four objects of different classes, instead of exactly one object.
         shortcut: a tag near the border: none, the tag of the (or a) true class, or that of a class drawn at random.
@@ -63,8 +63,8 @@ class Shapes:
     takes: ClassVar[tuple[str, ...]] = ("n", "size", "multilabel")
     classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
 
-    n: Annotated[int, AtLeast(1)] = 200
-    size: Annotated[int, AtLeast(MIN_SIZE)] = 96
+    n: Annotated[int, AtLeast(1), AtMost(10_000_000)] = 200
+    size: Annotated[int, AtLeast(MIN_SIZE), AtMost(4_096)] = 96
     multilabel: bool = False
     shortcut: Shortcut = "none"
     split: Split = "test"

@@ -40,7 +40,7 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
         with frozen(self.classifier.module), torch.no_grad(), self.classifier.capture(layer) as outputs:
             for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):
                 self.classifier.logits(some)
-                features = self.classifier.as_grid(outputs[layer], some)
+                features = self.classifier.as_grid(outputs[layer], some, layer)
                 has, weighs = features.shape[1], weights.shape[1]
                 if has != weighs:
                     raise SeewhyError(f"layer {layer!r} has {has} channels, cam weighs {weighs}: name another layer")

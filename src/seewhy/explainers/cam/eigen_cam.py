@@ -29,7 +29,7 @@ class EigenCAM(Method, name="eigen_cam", family="cam", paper="muhammad2020eigenc
         with frozen(self.classifier.module), torch.no_grad(), self.classifier.capture(layer) as outputs:
             for some in images.split(self.batch_size):
                 self.classifier.logits(some)
-                maps.append(eigen_cam(self.classifier.as_grid(outputs[layer], some), self.center))
+                maps.append(eigen_cam(self.classifier.as_grid(outputs[layer], some, layer), self.center))
         return upsample(torch.cat(maps), images.shape[-2:])
 
 

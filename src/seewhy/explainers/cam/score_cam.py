@@ -60,7 +60,7 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
         layer = self.layer or self.classifier.layer
         with self.classifier.capture(layer) as outputs:
             self.classifier.logits(self.classifier.fast_layout(images))
-        return self.classifier.as_grid(outputs[layer], images).to(images.dtype)
+        return self.classifier.as_grid(outputs[layer], images, layer).to(images.dtype)
 
     def _weights(
         self, images: Images, removed: Images, features: FeatureMap, classes: Int[Tensor, "n k"]

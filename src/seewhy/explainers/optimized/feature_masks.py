@@ -109,7 +109,7 @@ class FeatureMask(ClassMaps):
         with self.classifier.capture(*names) as outputs:
             self.classifier.logits(images)
         dtype = torch.promote_types(images.dtype, torch.float32)  # Adam's own numbers vanish in float16
-        grids = [self.classifier.as_grid(outputs[name], images).to(dtype) for name in names]
+        grids = [self.classifier.as_grid(outputs[name], images, name).to(dtype) for name in names]
         size = max((grid.shape[-2:] for grid in grids), key=lambda s: s[0] * s[1])
         fine = [grid if grid.shape[-2:] == size else interpolate(grid, size, mode="bilinear") for grid in grids]
         features = torch.cat(fine, 1)

@@ -1,10 +1,11 @@
 """Smooth pixel mask: extremal perturbation (Fong, Patrick & Vedaldi, 2019) of one small area."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from seewhy.explainers.base import Method
 from seewhy.explainers.optimized.extremal_perturbation import ExtremalPerturbation
 from seewhy.explainers.options import BatchSize, Flip, PrecisionOption, Steps
+from seewhy.explainers.selectors import Selector
 from seewhy.options import Above, Below
 from seewhy.types import Attribution, Images, Targets
 
@@ -19,6 +20,8 @@ class SmoothPixelMask(Method, name="smooth_pixel_mask", family="optimized", pape
         area: part of the image that is kept, between 0 and 1.
     """
 
+    selector: ClassVar[Selector] = "contrast"
+
     area: Annotated[float, Above(0), Below(1)] = 0.05
     flip: Flip = True
     steps: Steps = 800
@@ -29,7 +32,7 @@ class SmoothPixelMask(Method, name="smooth_pixel_mask", family="optimized", pape
         search = ExtremalPerturbation(
             self.classifier,
             areas=(self.area,),
-            selector="contrast",
+            selector=self.selector,
             flip=self.flip,
             steps=self.steps,
             precision=self.precision,

@@ -1,0 +1,141 @@
+"""A network of Hugging Face with the preprocessing of its own image processor. Code in its folder is never run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from seewhy.classifier.checkpoint import COUNTS, must_hold_numbers
+from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.hub_names import quiet
+from seewhy.classifier.preprocessing import Pixels, Preprocessing, measure
+from seewhy.errors import SeewhyError, cause
+
+REFUSED = ("trust_remote_code", "weights_only", "use_kernels", "allow_all_kernels", "quantization_config", "state_dict")
+"""Options of Transformers that let a folder run code, or exchange its weights."""
+OF_THE_HUB = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "force_download", "proxies")
+"""Options that say where the files are; the processor, the configuration and the weights are there together."""
+RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+"""Pillow's numbers for the interpolation, as processors have them."""
+
+
+def read_config(name: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The configuration of a folder or of a network on the hub, with ``options``; and the options that it does not have.
+
+    SeewhyError where it needs code of its own, or where an option is not allowed.
+    """
+    try:
+        from transformers import AutoConfig, PretrainedConfig
+    except ImportError:
+        raise SeewhyError("models of Hugging Face need transformers: pip install 'seewhy[hf]'") from None
+    for key in REFUSED:
+        if key in options:
+            raise SeewhyError(f"seewhy does not take the option {key} of Transformers: no code of {name} is run")
+    where = {key: value for key, value in options.items() if key in OF_THE_HUB}
+    written, _ = PretrainedConfig.get_config_dict(name, **where)
+    _must_need_no_code(name, written, ("AutoConfig", "AutoModelForImageClassification"))
+    config, rest = AutoConfig.from_pretrained(name, trust_remote_code=False, return_unused_kwargs=True, **options)
+    kernel = str(getattr(config, "_attn_implementation", ""))
+    if "/" in kernel:
+        raise SeewhyError(f"{name} asks for code of the hub ({kernel}), which is never run: remove attn_implementation")
+    if getattr(config, "quantization_config", None) is not None:
+        raise SeewhyError(
+            f"{name} has quantized weights, which have no gradients: explain the network before it is quantized"
+        )
+    return config, {**rest, **where}
+
+
+def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) -> Classifier:
+    """The classifier of a folder or of a network on the hub. SeewhyError where its weights or its processor do not fit."""
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+    from transformers.image_processing_utils import ImageProcessingMixin
+
+    where = {key: value for key, value in options.items() if key in OF_THE_HUB}
+    rest = {key: value for key, value in options.items() if key not in where}
+    with quiet():
+        written, _ = ImageProcessingMixin.get_image_processor_dict(name, **where)
+        _must_need_no_code(name, written, ("AutoImageProcessor", "AutoFeatureExtractor"))
+        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False, **where)
+        if not pretrained and rest:
+            raise TypeError(f"no option of this network is called {', '.join(rest)}")
+        if pretrained:
+            module = _trained(AutoModelForImageClassification, name, config, options)
+        else:
+            module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+        found = measured(processor, name, getattr(config, "num_channels", 3))
+    names = [config.id2label[i] for i in range(config.num_labels)]
+    view = found.view
+    return Classifier(
+        module,
+        mean=found.mean,
+        std=found.std,
+        input_size=view.size,
+        classes=() if all(n.startswith("LABEL_") for n in names) else tuple(names),
+        multilabel=config.problem_type == "multi_label_classification",
+        crop=view.crop,
+        crop_mode=view.crop_mode,  # type: ignore[arg-type]
+        interpolation=view.interpolation,  # type: ignore[arg-type]
+        channel_order=found.channel_order,  # type: ignore[arg-type]
+        resize=view.resize,
+        recipe=view.recipe,  # type: ignore[arg-type]
+    )
+
+
+def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any]) -> Any:
+    """The network with the weights of its folder; SeewhyError where Transformers would fill it with random numbers."""
+    from transformers.utils import cached_file
+
+    if Path(name).is_dir():
+        must_hold_numbers(Path(name))  # first, since it says of a pickle with code what it is
+    module, loaded = kind.from_pretrained(
+        name,
+        config=config,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **{**options, "ignore_mismatched_sizes": True},
+    )
+    faults = {
+        "missing": [key for key in sorted(loaded["missing_keys"]) if not key.endswith(COUNTS)],
+        "of another shape": [
+            f"{key} is {tuple(file)}, the network has {tuple(own)}" for key, file, own in sorted(loaded["mismatched_keys"])
+        ],
+    }
+    said = "; ".join(f"{len(keys)} {what}: {', '.join(keys[:4])}" for what, keys in faults.items() if keys)
+    if said:
+        raise SeewhyError(f"{name} has not all weights of {type(module).__name__}, which would be random: {said}")
+    if not Path(name).is_dir():
+        must_hold_numbers(Path(str(cached_file(name, "config.json", local_files_only=True))).parent)
+    return module
+
+
+def measured(processor: Any, name: str, channels: int = 3) -> Preprocessing:
+    """The steps of an image processor (see ``preprocessing.measure``); ``name`` begins the error."""
+
+    def process(picture: Image.Image) -> Pixels:
+        try:
+            output = processor(images=picture, return_tensors="np")
+        except Exception as error:  # a processor may have any keys, and fail in any way
+            raise SeewhyError(f"it cannot prepare a picture ({cause(error)})") from None
+        if "pixel_values" not in output:
+            raise SeewhyError(f"it makes {' and '.join(output)} of a picture, not pixel_values")
+        return np.asarray(output["pixel_values"][0], np.float64)
+
+    declared = RESAMPLE.get(getattr(processor, "resample", None) or 0, "bilinear")
+    try:
+        return measure(process, 1 if channels == 1 else 3, declared)
+    except SeewhyError as error:
+        what = f"the image processor of {name} ({type(processor).__name__}) has steps that seewhy does not know"
+        raise SeewhyError(f"{what}: {error}. Prepare the pictures yourself, with seewhy.Classifier(network, ...)") from None
+
+
+def _must_need_no_code(name: str, written: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    """SeewhyError where a folder's file says that its network or its processor is code of its own."""
+    auto_map = written.get("auto_map") or {}
+    own = [str(auto_map[key]) for key in keys if key in auto_map]
+    if own:
+        raise SeewhyError(
+            f"{name} needs code of its own ({own[0]}), which is never run: build the network yourself, "
+            "and give seewhy.Classifier(network, ...)"
+        )

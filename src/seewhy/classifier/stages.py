@@ -1,0 +1,455 @@
+"""The feature stages of a network, and how the output of each is read as a grid. They are found by trials on pictures.
+
+No name of a class decides anything. Four trials do: one picture alone, five pictures together, halves of a picture that
+change, and the gradient of the logits by the features.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from math import log
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.classifier.borrow import Call, first_tensor, frozen, logits_in, perturbable, with_first_tensor
+from seewhy.classifier.probe import is_class_map
+from seewhy.classifier.replay import tensors_in
+from seewhy.errors import SeewhyError
+
+MAX_PREFIX_TOKENS = 16
+"""Up to this many tokens before the patches are tried."""
+MOST = 0.5
+"""The output depends on more than this share of a feature layer's cells."""
+FOLLOWS = 0.6
+"""Correlation of cells and places from which a grid is believed. Columns that are taken for a grid reach 0.58 at most."""
+CHANGE = 0.03
+"""How much half of a picture changes. With larger changes, cells that see the whole picture change as much with any half."""
+MIXED = 1e-2
+"""A row of a layer may differ by this part when other pictures are beside it: kernels round otherwise for other batches."""
+SOURCES = 4
+"""So many stages before a layer are tried, to see whether the layer follows one of them."""
+ROUNDS = 8
+"""So many times the places of the last stage that follows the picture are changed in place of the picture's."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a layer's output is read as a grid: maps (n, d, gh, gw) or (n, gh, gw, d), or tokens (n, prefix + gh*gw, d).
+
+    grid  rows and columns in a picture of ``size`` pixels (height, width)
+    """
+
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    channels_last: bool = False
+    prefix: int = 0
+
+    def __call__(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """The features (n, d, gh, gw) of pictures of ``size``; SeewhyError if their tokens form no grid."""
+        if features.ndim == 4:
+            return features.permute(0, 3, 1, 2) if self.channels_last else features
+        if features.ndim == 3 and (grid := self._cells(features.shape[1] - self.prefix, size)):
+            return features[:, self.prefix :].transpose(1, 2).unflatten(2, grid)
+        raise no_grid(features, size, self.prefix)
+
+    def _cells(self, tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Rows and columns of so many tokens: cells have as many pixels as in the picture of the trial, up to a rest."""
+        rows, columns = (cells * new / old for cells, new, old in zip(self.grid, size, self.size, strict=True))
+        pairs = [(gh, tokens // gh) for gh in range(1, tokens + 1) if tokens % gh == 0]
+        nearest = min(pairs, key=lambda pair: abs(pair[0] - rows) + abs(pair[1] - columns), default=None)
+        if nearest and abs(nearest[0] - rows) < 1 and abs(nearest[1] - columns) < 1:
+            return nearest
+        return self.grid if self.grid[0] * self.grid[1] == tokens else None  # the network resizes its pictures itself
+
+
+def by_shape(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None) -> Reading | None:
+    """The reading where the shape of the features leaves no choice, or the user says the number of prefix tokens.
+
+    Else None: for tokens, and for maps of which neither or both layouts have the picture's aspect ratio.
+    """
+    if features.ndim == 3 and n_prefix_tokens is not None:
+        tokens = features.shape[1] - n_prefix_tokens
+        grids = [*_patches(tokens, size, whole=True), *_patches(tokens, size, whole=False)]
+        return Reading(grids[0], size, prefix=n_prefix_tokens) if grids else None
+    if features.ndim == 4:
+        first, last = (_fits(shape, size) for shape in (features.shape[2:], features.shape[1:3]))
+        return None if first == last else Reading(_two(features.shape[2 - last :]), size, channels_last=last)
+    return None
+
+
+def _fits(shape: torch.Size, size: tuple[int, int]) -> bool:
+    """Has a grid the aspect ratio of the picture, up to the rounding to whole cells?"""
+    return abs(log(shape[0] / shape[1]) - log(size[0] / size[1])) <= 1 / min(shape)
+
+
+def no_grid(features: Tensor, size: tuple[int, int], prefix: int) -> SeewhyError:
+    """What is wrong with features that cannot be read as a grid, in one line."""
+    if features.ndim != 3:
+        return SeewhyError(f"a layer of shape {tuple(features.shape)} has no grid; choose one with (n, c, h, w) or tokens")
+    after = f" after {prefix} prefix tokens" if prefix else ""
+    return SeewhyError(
+        f"{features.shape[1]} tokens{after} form no grid for an image of {size[0]} x {size[1]}; set n_prefix_tokens"
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer whose cells follow the places of the picture.
+
+    living  share of its cells on which the output depends, in [0, 1]
+    """
+
+    name: str
+    channels: int
+    reading: Reading
+    living: float
+
+
+class _Seen(NamedTuple):
+    """The latest call of a module: how many calls had ended when it began and when it ended, and what it does."""
+
+    call: Call
+    begun: int
+    ended: int
+    does: Literal["nothing", "resizes", "works"]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the trials on a network found: see ``survey``."""
+
+    stages: list[Stage]
+    trials: "_Trials" = field(repr=False)
+    others: dict[str, Stage | None] = field(default_factory=dict, repr=False)
+
+    def layer(self) -> str | None:
+        """The feature layer: the last stage of which most cells reach the output, and which is no branch of a block.
+
+        If there is no such stage, because a maximum over the places leaves few cells, the one with the most. None if no
+        cell of any stage reaches the output.
+        """
+        living = [stage for stage in self.stages if stage.living > MOST]
+        found = next((stage.name for stage in reversed(living) if self._carries_all(stage, living)), None)
+        best = max(self.stages, key=lambda stage: stage.living, default=None)
+        return found or (best.name if best is not None and best.living else None)
+
+    def _carries_all(self, stage: Stage, living: list[Stage]) -> bool:
+        """Does all that the block around a stage reads go on through the stage? Else the stage is a branch of the block.
+
+        What a block reads is the last stage that had ended before the block began, and that is no branch either.
+        """
+        begun, ended = self.trials.begun, self.trials.ended
+        parents = [stage.name[:end] for end, letter in enumerate(stage.name) if letter == "."]
+        block = next((parent for parent in reversed(parents) if parent in begun), None)
+        before = [s for s in living if block is not None and ended[s.name] < begun[block]]
+        if not before:
+            return True
+        return not self.trials.share(before[-1], around=stage.name) and self._carries_all(before[-1], living)
+
+    def stage(self, name: str) -> Stage | None:
+        """Any layer as a stage, also one that is never chosen: a projection, or a pooling. None if it has no grid."""
+        if found := next((stage for stage in self.stages if stage.name == name), None):
+            return found
+        if name not in self.others:
+            self.others[name] = self.trials.stage(name, self.stages)
+        return self.others[name]
+
+
+@torch.no_grad()
+def survey(module: nn.Module, image: Tensor, n_prefix_tokens: int | None) -> Survey:
+    """The stages of a network, in the order of the pass, found with a normalized picture (1, c, h, w).
+
+    A stage has one row for each picture, which does not depend on the other pictures. Each of its cells, at least 2 x 2,
+    depends on its own place more than on others. It has parameters, or it changes the numbers and keeps the grid, as an
+    activation does. It is no linear layer, as the projections inside an attention are, and no map of class scores. Of
+    modules that return the same tensor, one stands for all: the outermost whose tensor the network goes on with. (A
+    Hugging Face backbone returns its features beside their pooled values, and the network goes on with these.)
+    """
+    with frozen(module):
+        seen, logits = _watch(module, image)
+        alone = {s.call.name: s.call.output for s in seen if _may_have_grid(s.call.output)}
+        candidates = _candidates(seen, logits.shape[-1], alone)
+        trials = _Trials(
+            module,
+            image,
+            n_prefix_tokens,
+            logits,
+            {s.call.name: s.begun for s in seen},
+            {s.call.name: s.ended for s in seen},
+        )
+        names = [s.call.name for same in candidates for s in same]
+        readings = trials.readings(alone, names)
+        shares = trials.shares({name: readings[name] for name in names if name in readings})
+    stages = []
+    for same in candidates:
+        calls = [s.call for s in same if s.call.name in shares]
+        order = [(shares[c.name] > 0, -c.name.count("."), trials.ended[c.name]) for c in calls]
+        if calls:
+            call = calls[order.index(max(order))]
+            stages.append(trials.described(call.name, call.output, readings[call.name], shares[call.name]))
+    return Survey(sorted(stages, key=lambda stage: trials.ended[stage.name]), trials)
+
+
+# -- one picture alone ------------------------------------------------------------------------------------------------
+
+
+def _watch(module: nn.Module, image: Tensor) -> tuple[list[_Seen], Tensor]:
+    """The latest call of each module that returns floats, in the order in which they ended; and the logits."""
+    names = {m: name for name, m in module.named_modules() if name}
+    simple = {m for m in names if next(m.parameters(), None) is None}
+    starts: dict[nn.Module, list[tuple[int, Tensor | None, int]]] = {}
+    seen: dict[str, _Seen] = {}
+    ended = 0
+
+    def before(m: nn.Module, args: tuple[object, ...]) -> None:
+        given = next(tensors_in(args), None)
+        starts.setdefault(m, []).append((ended, given, -1 if given is None else given._version))
+
+    def after(m: nn.Module, _args: object, output: object) -> None:
+        nonlocal ended
+        begun, given, version = starts[m].pop()
+        tensor = first_tensor(output)
+        seen.pop(names[m], None)
+        if tensor is not None and tensor.is_floating_point():
+            does = _does(given, version, tensor) if m in simple and given is not None else "works"
+            seen[names[m]] = _Seen(Call(names[m], m, tensor), begun, ended, does)
+        ended += 1
+
+    with ExitStack() as stack:
+        for m in names:
+            stack.enter_context(m.register_forward_pre_hook(before))
+            stack.enter_context(m.register_forward_hook(after))
+        output = module(image)
+    return list(seen.values()), logits_in(output)
+
+
+def _does(given: Tensor, version: int, output: Tensor) -> Literal["nothing", "resizes", "works"]:
+    """What a module without parameters does: nothing, as dropout; another grid, as pooling; other numbers."""
+    if output is given:
+        return "nothing" if given._version == version else "works"  # in place
+    kept = output.numel() == given.numel() or given.shape[2:] == output.shape[2:] or given.shape[1:-1] == output.shape[1:-1]
+    if not kept:
+        return "resizes"
+    return "nothing" if given._version == version and torch.equal(given, output) else "works"
+
+
+def _candidates(seen: list[_Seen], k: int, alone: Mapping[str, Tensor]) -> list[list[_Seen]]:
+    """The calls that may be stages, of those in ``alone``; those that returned the same tensor are together."""
+    groups: dict[int, list[_Seen]] = {}
+    resized: set[int] = set()
+    for place, s in enumerate(seen):
+        key = id(s.call.output)
+        if s.does == "resizes":
+            resized.add(key)
+        elif s.does == "nothing" or isinstance(s.call.module, nn.Linear) or s.call.name not in alone:
+            continue
+        elif not is_class_map([other.call for other in seen[place:]], k):
+            groups.setdefault(key, []).append(s)
+    return [same for key, same in groups.items() if key not in resized]
+
+
+# -- five pictures together, and the gradient -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Trials on a network with a picture.
+
+    logits        of the picture alone
+    begun, ended  for each module that returns floats, how many calls had ended when its latest call began, and ended
+    """
+
+    module: nn.Module
+    image: Tensor
+    n_prefix_tokens: int | None
+    logits: Tensor
+    begun: Mapping[str, int]
+    ended: Mapping[str, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[-2], self.image.shape[-1]
+
+    def readings(self, alone: Mapping[str, Tensor], stages: list[str]) -> dict[str, Reading]:
+        """How each layer is read whose cells follow the places of the picture; a layer without such cells is left out.
+
+        The picture is run with each of its halves changed a little: the upper, the lower, the left and the right. After
+        many convolutions each cell may see the whole picture. Then halves of the last stage that follows the picture are
+        changed, and what follows that stage follows the picture.
+        """
+        found = self.followers(alone, None)
+        for _ in range(ROUNDS):
+            last = max((place for place, name in enumerate(stages) if name in found), default=len(stages))
+            later = {name: alone[name] for name in stages[last + 1 :]}
+            if not later or not (more := self.followers(later, (stages[last], found[stages[last]]))):
+                break
+            found |= more
+        return found
+
+    def followers(self, alone: Mapping[str, Tensor], source: tuple[str, Reading] | None) -> dict[str, Reading]:
+        """The layers whose cells follow the places of the picture, or of another layer, which is read as given."""
+        ratios = _which_halves(self, alone, source)
+        found = {name: _read(ratio, self.size, self.n_prefix_tokens) for name, ratio in ratios.items()}
+        return {name: reading for name, reading in found.items() if reading is not None}
+
+    def stage(self, name: str, stages: list[Stage]) -> Stage | None:
+        """Any layer, tried with the picture and with a few stages that end before it; None if it follows none of them."""
+        before = [(s.name, s.reading) for s in stages if self.ended[s.name] < self.ended.get(name, 0)]
+        with frozen(self.module), torch.no_grad():
+            seen, _ = _watch(self.module, self.image)
+            alone = {n: s.call.output for s in seen if (n := s.call.name) == name and _may_have_grid(s.call.output)}
+            for source in (None, *before[: -SOURCES - 1 : -1]):
+                if reading := self.followers(alone, source).get(name):
+                    share = self.shares({name: reading})[name]
+                    return self.described(name, alone[name], reading, share)
+        return None
+
+    def described(self, name: str, output: Tensor, reading: Reading, share: float) -> Stage:
+        return Stage(name, reading(output, self.size).shape[1], reading, share)
+
+    def shares(self, readings: Mapping[str, Reading]) -> dict[str, float]:
+        """The share of each layer's cells by which the logits have a gradient."""
+        with frozen(self.module), torch.enable_grad():
+            zeros, logits = perturbable(self.module, list(readings), self.image)
+            if not readings or not logits.requires_grad:
+                return dict.fromkeys(readings, 0.0)
+            weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype, device=logits.device).view_as(logits)
+            slopes = torch.autograd.grad((logits * weights).sum(), [zeros[name] for name in readings], allow_unused=True)
+        return {
+            name: 0.0 if slope is None else float((reading(slope, self.size) != 0).any(1).double().mean())
+            for (name, reading), slope in zip(readings.items(), slopes, strict=True)
+        }
+
+    def share(self, stage: Stage, around: str) -> float:
+        """The share of a stage's cells that reach the logits by another way than through the layer ``around``."""
+
+        def cut(_module: nn.Module, _args: object, output: object) -> object:
+            tensor = first_tensor(output)
+            return output if tensor is None else with_first_tensor(output, tensor.detach())
+
+        with self.module.get_submodule(around).register_forward_hook(cut):
+            return self.shares({stage.name: stage.reading})[stage.name]
+
+
+def _may_have_grid(output: Tensor) -> bool:
+    """One row for one picture, and 2 x 2 cells or more in some layout."""
+    if len(output) != 1 or output.ndim not in (3, 4):
+        return False
+    return output.shape[1] >= 4 if output.ndim == 3 else max(min(output.shape[2:]), min(output.shape[1:3])) >= 2
+
+
+def _which_halves(
+    trials: _Trials, alone: Mapping[str, Tensor], source: tuple[str, Reading] | None
+) -> dict[str, list[Tensor]]:
+    """How the cells of each layer answer to the halves of the picture, or of the layer ``source``: see ``_answers``.
+
+    Layers are left out whose rows are not the five pictures. ``alone`` has what they return for the picture alone.
+    """
+    answers: dict[str, list[Tensor]] = {}
+    differ: dict[str, float] = {}
+    pictures = trials.image.repeat(5, 1, 1, 1)
+
+    def change(reading: Reading, _module: nn.Module, _args: object, output: object) -> object:
+        if (tensor := first_tensor(output)) is None or len(tensor) != 5:
+            return output
+        changed = tensor.clone()
+        _change_halves(reading(changed, trials.size))
+        return with_first_tensor(output, changed)
+
+    def note(name: str, _module: nn.Module, _args: object, output: object) -> None:
+        answers.pop(name, None)
+        tensor = first_tensor(output)
+        if tensor is not None and len(tensor) == 5 and tensor.shape[1:] == alone[name].shape[1:]:
+            answers[name], differ[name] = _answers(tensor), _difference(tensor[:1], alone[name])
+
+    with ExitStack() as stack:
+        if source is None:
+            _change_halves(pictures)
+        else:
+            stack.enter_context(trials.module.get_submodule(source[0]).register_forward_hook(partial(change, source[1])))
+        for name in alone:
+            stack.enter_context(trials.module.get_submodule(name).register_forward_hook(partial(note, name)))
+        together = logits_in(trials.module(pictures))
+    # where the whole network mixes pictures, as with batch statistics, no layer can be blamed for it
+    allowed = max(MIXED, 10 * _difference(together[:1], trials.logits))
+    return {name: answer for name, answer in answers.items() if differ[name] <= allowed}
+
+
+def _change_halves(five: Tensor) -> None:
+    """In maps (5, d, gh, gw) of the same picture, change the upper, lower, left and right half of all but the first."""
+    h, w = five.shape[-2:]
+    change = max(CHANGE, 30 * torch.finfo(five.dtype).eps) * five[0].flip(1, 2)
+    upper, left = (slice(h // 2), slice(None)), (slice(None), slice(w // 2))
+    lower, right = (slice(h // 2, None), slice(None)), (slice(None), slice(w // 2, None))
+    for row, (ys, xs) in zip(five[1:], (upper, lower, left, right), strict=True):
+        row[:, ys, xs] += change[:, ys, xs]
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    scale = b.abs().amax()
+    return float((a - b).abs().amax() / scale) if scale > 0 else 0.0
+
+
+def _answers(output: Tensor) -> list[Tensor]:
+    """Logarithm of how much more a cell changes with the upper half than with the lower, and with the left than the right.
+
+    (2, gh, gw) for maps, once with channels first and once with channels last; (2, tokens) for tokens.
+    """
+    whole = output.double() if output.dtype == torch.float64 else output.float()
+    change = (whole[1:] - whole[:1]).square()
+    rounding = (10 * torch.finfo(output.dtype).eps) ** 2 * whole[0].square().mean() + torch.finfo(whole.dtype).tiny
+    cells = [(change.mean(axis) + rounding).log() for axis in ((1, 3) if output.ndim == 4 else (2,))]
+    return [c[::2] - c[1::2] for c in cells]
+
+
+def _read(ratios: list[Tensor], size: tuple[int, int], n_prefix_tokens: int | None) -> Reading | None:
+    """The reading whose cells follow the places of the picture best; None if no reading does."""
+    if ratios[0].ndim == 3:
+        return _best([(Reading(_two(r.shape[1:]), size, channels_last=last == 1), r) for last, r in enumerate(ratios)])
+    tokens = ratios[0].shape[1]
+    prefixes = range(min(MAX_PREFIX_TOKENS + 1, tokens)) if n_prefix_tokens is None else [n_prefix_tokens]
+    # square patches that divide the picture come first: nearly every number of tokens is some grid
+    for shapes in (partial(_patches, size=size, whole=True), partial(_patches, size=size, whole=False), _rectangles):
+        if readings := [Reading(grid, size, prefix=p) for p in prefixes for grid in shapes(tokens - p) if min(grid) >= 2]:
+            return _best([(r, ratios[0][:, r.prefix :].unflatten(1, r.grid)) for r in readings])
+    return None
+
+
+def _best(readings: list[tuple[Reading, Tensor]]) -> Reading | None:
+    scores = [follows(ratios) if min(reading.grid) >= 2 else 0.0 for reading, ratios in readings]
+    best = max(range(len(scores)), key=lambda i: scores[i], default=None)
+    return None if best is None or scores[best] < FOLLOWS else readings[best][0]
+
+
+def follows(ratios: Tensor) -> float:
+    """How well cells follow the places, in [-1, 1]: upper cells change with the upper half, left cells with the left.
+
+    The lower of two correlations. ``ratios`` (2, gh, gw) are those of ``_answers``.
+    """
+    scores = []
+    for ratio in (ratios[0], ratios[1].T):
+        cells = len(ratio)
+        half = torch.arange(cells - 1, -cells, -2, dtype=ratio.dtype, device=ratio.device).sign()
+        centered, wanted = ratio - ratio.mean(), half[:, None].expand_as(ratio)
+        length = centered.norm() * wanted.norm()
+        scores.append(float((centered * wanted).sum() / length) if length > 0 else 0.0)
+    return min(scores)
+
+
+def _patches(tokens: int, size: tuple[int, int], whole: bool) -> Iterator[tuple[int, int]]:
+    """Grids (gh, gw) of ``tokens`` square patches in a picture of ``size``; without a rest if ``whole``."""
+    for side in range(1, max(size) + 1):
+        for gh, gw in {(size[0] // side, size[1] // side), (-(-size[0] // side), -(-size[1] // side))}:
+            if gh * gw == tokens > 0 and (not whole or (gh * side, gw * side) == size):
+                yield gh, gw
+
+
+def _rectangles(tokens: int) -> Iterator[tuple[int, int]]:
+    return ((gh, tokens // gh) for gh in range(2, tokens // 2 + 1) if tokens % gh == 0)
+
+
+def _two(shape: torch.Size) -> tuple[int, int]:
+    return shape[0], shape[1]
