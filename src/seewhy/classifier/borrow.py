@@ -123,12 +123,12 @@ def _eval_mode(module: nn.Module) -> Generator[None]:
 
 
 _writes_buffers: WeakKeyDictionary[nn.Module, bool | None] = WeakKeyDictionary()
-"""Does a pass change the network's buffers, although it is in eval mode? None after a pass of which this is not known yet."""
+"""Does a pass change the network's buffers, although it is in eval mode? None after a pass that nobody has watched yet."""
 
 
 @contextmanager
 def _own_buffers(module: nn.Module) -> Generator[None]:
-    """The buffers have their old values after the block; they are copied until a pass has shown that it leaves them alone."""
+    """The buffers have their old values after the block; they are copied until a pass has left them alone."""
     if _writes_buffers.get(module) is False:
         yield
         return

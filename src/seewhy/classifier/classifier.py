@@ -30,7 +30,7 @@ from seewhy.classifier.outputs import (
 )
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
-from seewhy.classifier.turns import found_once, turn
+from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError, cause
@@ -135,7 +135,7 @@ class Classifier:
         found = torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
         return found.detach() if self._is_quantized else found
 
-    @found_once
+    @FoundOnce
     def _is_quantized(self) -> bool:
         """Has the network layers without gradients, whose graph is an empty promise?"""
         return checks.is_quantized(self.module)
@@ -193,7 +193,7 @@ class Classifier:
         """
         return images.contiguous(memory_format=self._fastest_layout)
 
-    @found_once
+    @FoundOnce
     def _fastest_layout(self) -> torch.memory_format:
         """Channels last, unless the module needs contiguous tensors, because it calls ``view`` or counts strides."""
         image = self._probe_image
@@ -273,7 +273,7 @@ class Classifier:
         """What the network returns, and what is explained."""
         return self._ending[1]
 
-    @found_once
+    @FoundOnce
     def _ending(self) -> tuple[Ending | None, str, str]:
         """How the network ends, that in words, and why it fails on the probe image, if it does.
 
@@ -299,7 +299,7 @@ class Classifier:
             warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
         return ending, said, ""
 
-    @found_once
+    @FoundOnce
     def _sizes(self) -> set[tuple[int, int]]:
         """The sizes of images on which the network has worked."""
         return set() if self._failure else {self.input_size}
@@ -416,7 +416,7 @@ class Classifier:
             raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
         return reading(features, size, layer)
 
-    @found_once
+    @FoundOnce
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
@@ -447,12 +447,12 @@ class Classifier:
             )
         return name
 
-    @found_once
+    @FoundOnce
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
         return () if self._ends_in_function else probe.find_heads(self.module, self._probe_image)
 
-    @found_once
+    @FoundOnce
     def _ends_in_function(self) -> bool:
         """Is a softmax or a sigmoid at the network's end a part of what is explained, by the word of ``outputs``?"""
         if self.outputs != "logits" and not self.returns_values:
@@ -471,12 +471,12 @@ class Classifier:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
 
-    @found_once
+    @FoundOnce
     def _last_layers(self) -> tuple[str, ...]:
         """The layers that make the logits, or what becomes the logits; they stay exact in bfloat16."""
         return probe.find_last_layers(self.module, self._probe_image)
 
-    @found_once
+    @FoundOnce
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
         return None if self._ends_in_function else probe.find_class_maps(self.module, self._probe_image)
@@ -486,7 +486,7 @@ class Classifier:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
         return [(stage.name, stage.channels, stage.living > 0) for stage in self._survey.stages]
 
-    @found_once
+    @FoundOnce
     def _survey(self) -> stages.Survey:
         """The stages of the network: eight forward passes of a picture and one backward pass, once."""
         self._must_have_gradients()
@@ -504,12 +504,12 @@ class Classifier:
         if found[0] is None:
             raise SeewhyError(checks.NO_GRADIENTS)
 
-    @found_once
+    @FoundOnce
     def _image_axes(self) -> replay.Axes:
         """Where the images are in what each module returns, found with one picture and with two."""
         return replay.image_axes(self.module, self._probe_image)
 
-    @found_once
+    @FoundOnce
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:
