@@ -86,7 +86,8 @@ class FileDataset(ABC):
     @cached_property
     def _list(self) -> PictureList:
         classes, entries = self.read()
-        entries = self.chosen(entries)
+        # the name of a file need not be UTF-8, and that of a picture is: tables and digests are made of it
+        entries = [e._replace(id=e.id.encode(errors="backslashreplace").decode()) for e in self.chosen(entries)]
         if not entries:
             raise SeewhyError(f"{self.path} lists no picture")
         known: dict[str, Entry] = {}

@@ -155,7 +155,7 @@ def as_seen(picture: Image.Image, view: View) -> Image.Image:
     left, top = cut_off(resized.size, view)
     if not view.fill or (resized.width >= width and resized.height >= height):
         return resized.crop((left, top, left + width, top + height))  # black where the picture does not reach
-    color = tuple(round(255 * c) for c in view.fill) if resized.mode != "F" else 255 * view.fill[0]
+    color = tuple(round(255 * c) for c in view.fill) if resized.mode == "RGB" else 255 * sum(view.fill) / len(view.fill)
     seen = Image.new(resized.mode, (width, height), color)
     seen.paste(resized, (-left, -top))
     return seen

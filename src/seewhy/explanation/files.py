@@ -24,6 +24,9 @@ from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
 from seewhy.files import staged, write_atomically, write_text
 
+MAX_SLUG = 72
+"""Bytes of one of the three parts of a file's name; file systems take 255 in all."""
+
 
 class Seen(NamedTuple):
     """A file of the command line, and (c, h, w) what the network sees of it: bytes, or floats in [0, 1] of a deep one."""
@@ -137,5 +140,5 @@ def comparison(explanations: Sequence[Explanation]) -> Image.Image:
 
 
 def slug(name: str) -> str:
-    """``name`` with underscores for all that a file system may refuse."""
-    return re.sub(r"[^\w\-]+", "_", name).strip("_") or "_"
+    """``name`` with underscores for all that a file system may refuse, and no longer than it takes."""
+    return re.sub(r"[^\w\-]+", "_", name).strip("_").encode()[:MAX_SLUG].decode(errors="ignore") or "_"
