@@ -33,8 +33,8 @@ MIXED = 1e-2
 """A row of a layer may differ by this part when other pictures are beside it: kernels round otherwise for other batches."""
 SOURCES = 4
 """So many stages before a layer are tried, to see whether the layer follows one of them."""
-ROUNDS = 8
-"""So many times the places of the last stage that follows the picture are changed in place of the picture's."""
+ROUNDS = 4
+"""So many times later stages are looked for that follow a stage."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ class _Trials:
         The picture is run with each of its halves changed a little: the upper, the lower, the left and the right. Where
         kernels are as large as the grid, each cell sees the whole picture. So maps of the same layout and grid as maps
         that follow the picture, or of half the grid, are read in the same way, unless the trial speaks against it. And
-        what follows such a stage, whose halves are then changed, follows the picture.
+        what follows one of the last such stages, whose halves are then changed, follows the picture.
         """
         ratios = _which_halves(self, alone, None)
         found = self.followers(ratios)
@@ -291,7 +291,9 @@ class _Trials:
         for _ in range(ROUNDS):
             last = max((place for place, name in enumerate(stages) if name in found), default=len(stages))
             later = {name: alone[name] for name in stages[last + 1 :]}
-            if not later or not (more := self.followers(_which_halves(self, later, (stages[last], found[stages[last]])))):
+            sources = [name for name in reversed(stages[: last + 1]) if name in found][: SOURCES if later else 0]
+            trials = (self.followers(_which_halves(self, later, (name, found[name]))) for name in sources)
+            if not (more := next(filter(None, trials), None)):
                 break
             found |= more
         return found
