@@ -215,8 +215,8 @@ def network_input(picture: Image.Image, view: View, gray: bool) -> Tensor:
     """(c, h, w) what the network sees of a picture, in three channels or one gray one."""
     seen = as_seen(picture, view)
     if seen.mode == "F":  # more than 8 bits, which were kept until now
-        bands = [as_seen(picture, view._replace(fill=(c,))) for c in view.fill[1:]] if not gray else []
-        levels = torch.from_numpy(np.stack([np.array(band) for band in (seen, *bands)])).div(255).clamp(0, 1)
+        bands = [seen] if gray or not view.fill else [as_seen(picture, view._replace(fill=(c,))) for c in view.fill]
+        levels = torch.from_numpy(np.stack([np.array(band) for band in bands])).div(255).clamp(0, 1)
         return levels.expand(1 if gray else 3, -1, -1).contiguous()
     return to_tensor(seen.convert("L").convert("RGB"))[:1] if gray else to_tensor(seen)
 
