@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import Call, first_tensor, frozen, logits_in, perturbable, with_first_tensor
+from seewhy.classifier.borrow import Call, first_tensor, frozen, perturbable, scores_of_pass, with_first_tensor
 from seewhy.classifier.probe import is_class_map
 from seewhy.classifier.replay import tensors_in
 from seewhy.errors import SeewhyError
@@ -24,7 +24,9 @@ MAX_PREFIX_TOKENS = 16
 MOST = 0.5
 """The output depends on more than this share of a feature layer's cells."""
 FOLLOWS = 0.6
-"""Correlation of cells and places from which a grid is believed. Columns that are taken for a grid reach 0.58 at most."""
+"""From this agreement of cells and places on (see ``follows``), a grid is believed. A sequence taken for one has less."""
+FOLLOWS_BY_ITSELF = 0.8
+"""The same for tokens whose number is not that of square patches."""
 CHANGE = 0.03
 """How much half of a picture changes. With larger changes, cells that see the whole picture change as much with any half."""
 MIXED = 1e-2
@@ -47,13 +49,13 @@ class Reading:
     channels_last: bool = False
     prefix: int = 0
 
-    def __call__(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """The features (n, d, gh, gw) of pictures of ``size``; SeewhyError if their tokens form no grid."""
+    def __call__(self, features: Tensor, size: tuple[int, int], layer: str | None = None) -> Tensor:
+        """The features (n, d, gh, gw) of pictures of ``size``; SeewhyError, which names ``layer``, if they form no grid."""
         if features.ndim == 4:
             return features.permute(0, 3, 1, 2) if self.channels_last else features
         if features.ndim == 3 and (grid := self._cells(features.shape[1] - self.prefix, size)):
             return features[:, self.prefix :].transpose(1, 2).unflatten(2, grid)
-        raise no_grid(features, size, self.prefix)
+        raise no_grid(features, size, self.prefix, layer)
 
     def _cells(self, tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
         """Rows and columns of so many tokens: cells have as many pixels as in the picture of the trial, up to a rest."""
@@ -85,13 +87,15 @@ def _fits(shape: torch.Size, size: tuple[int, int]) -> bool:
     return abs(log(shape[0] / shape[1]) - log(size[0] / size[1])) <= 1 / min(shape)
 
 
-def no_grid(features: Tensor, size: tuple[int, int], prefix: int) -> SeewhyError:
+def no_grid(features: Tensor, size: tuple[int, int], prefix: int | None, layer: str | None = None) -> SeewhyError:
     """What is wrong with features that cannot be read as a grid, in one line."""
+    whose = "a layer" if layer is None else f"layer {layer!r}"
     if features.ndim != 3:
-        return SeewhyError(f"a layer of shape {tuple(features.shape)} has no grid; choose one with (n, c, h, w) or tokens")
+        return SeewhyError(f"{whose} of shape {tuple(features.shape)} has no grid; choose one with (n, c, h, w) or tokens")
     after = f" after {prefix} prefix tokens" if prefix else ""
     return SeewhyError(
-        f"{features.shape[1]} tokens{after} form no grid for an image of {size[0]} x {size[1]}; set n_prefix_tokens"
+        f"{whose} has {features.shape[1]} tokens, which{after} form no grid for an image of {size[0]} x {size[1]}: "
+        "name another layer, or set n_prefix_tokens"
     )
 
 
@@ -222,8 +226,8 @@ def _watch(module: nn.Module, image: Tensor) -> tuple[list[_Seen], Tensor]:
         for m in names:
             stack.enter_context(m.register_forward_pre_hook(before))
             stack.enter_context(m.register_forward_hook(after))
-        output = module(image)
-    return list(seen.values()), logits_in(output)
+        logits = scores_of_pass(module, image)
+    return list(seen.values()), logits
 
 
 def _does(given: Tensor, version: int, output: Tensor) -> Literal["nothing", "resizes", "works"]:
@@ -276,22 +280,24 @@ class _Trials:
     def readings(self, alone: Mapping[str, Tensor], stages: list[str]) -> dict[str, Reading]:
         """How each layer is read whose cells follow the places of the picture; a layer without such cells is left out.
 
-        The picture is run with each of its halves changed a little: the upper, the lower, the left and the right. After
-        many convolutions each cell may see the whole picture. Then halves of the last stage that follows the picture are
-        changed, and what follows that stage follows the picture.
+        The picture is run with each of its halves changed a little: the upper, the lower, the left and the right. Where
+        kernels are as large as the grid, each cell sees the whole picture. So maps of the same layout and grid as maps
+        that follow the picture, or of half the grid, are read in the same way, unless the trial speaks against it. And
+        what follows such a stage, whose halves are then changed, follows the picture.
         """
-        found = self.followers(alone, None)
+        ratios = _which_halves(self, alone, None)
+        found = self.followers(ratios)
+        found |= {name: r for name, r in _alike(ratios, found, self.size).items() if name in stages}
         for _ in range(ROUNDS):
             last = max((place for place, name in enumerate(stages) if name in found), default=len(stages))
             later = {name: alone[name] for name in stages[last + 1 :]}
-            if not later or not (more := self.followers(later, (stages[last], found[stages[last]]))):
+            if not later or not (more := self.followers(_which_halves(self, later, (stages[last], found[stages[last]])))):
                 break
             found |= more
         return found
 
-    def followers(self, alone: Mapping[str, Tensor], source: tuple[str, Reading] | None) -> dict[str, Reading]:
-        """The layers whose cells follow the places of the picture, or of another layer, which is read as given."""
-        ratios = _which_halves(self, alone, source)
+    def followers(self, ratios: Mapping[str, list[Tensor]]) -> dict[str, Reading]:
+        """The layers whose cells follow the places, by how they answered to the halves."""
         found = {name: _read(ratio, self.size, self.n_prefix_tokens) for name, ratio in ratios.items()}
         return {name: reading for name, reading in found.items() if reading is not None}
 
@@ -302,7 +308,7 @@ class _Trials:
             seen, _ = _watch(self.module, self.image)
             alone = {n: s.call.output for s in seen if (n := s.call.name) == name and _may_have_grid(s.call.output)}
             for source in (None, *before[: -SOURCES - 1 : -1]):
-                if reading := self.followers(alone, source).get(name):
+                if reading := self.followers(_which_halves(self, alone, source)).get(name):
                     share = self.shares({name: reading})[name]
                     return self.described(name, alone[name], reading, share)
         return None
@@ -330,7 +336,7 @@ class _Trials:
             tensor = first_tensor(output)
             return output if tensor is None else with_first_tensor(output, tensor.detach())
 
-        with self.module.get_submodule(around).register_forward_hook(cut):
+        with frozen(self.module), self.module.get_submodule(around).register_forward_hook(cut):
             return self.shares({stage.name: stage.reading})[stage.name]
 
 
@@ -372,18 +378,21 @@ def _which_halves(
             stack.enter_context(trials.module.get_submodule(source[0]).register_forward_hook(partial(change, source[1])))
         for name in alone:
             stack.enter_context(trials.module.get_submodule(name).register_forward_hook(partial(note, name)))
-        together = logits_in(trials.module(pictures))
+        together = scores_of_pass(trials.module, pictures)
     # where the whole network mixes pictures, as with batch statistics, no layer can be blamed for it
     allowed = max(MIXED, 10 * _difference(together[:1], trials.logits))
     return {name: answer for name, answer in answers.items() if differ[name] <= allowed}
 
 
 def _change_halves(five: Tensor) -> None:
-    """In maps (5, d, gh, gw) of the same picture, change the upper, lower, left and right half of all but the first."""
+    """In maps (5, d, gh, gw) of the same picture, change the upper, lower, left and right half of all but the first.
+
+    A row or a column in the middle belongs to no half.
+    """
     h, w = five.shape[-2:]
     change = max(CHANGE, 30 * torch.finfo(five.dtype).eps) * five[0].flip(1, 2)
     upper, left = (slice(h // 2), slice(None)), (slice(None), slice(w // 2))
-    lower, right = (slice(h // 2, None), slice(None)), (slice(None), slice(w // 2, None))
+    lower, right = (slice(h - h // 2, None), slice(None)), (slice(None), slice(w - w // 2, None))
     for row, (ys, xs) in zip(five[1:], (upper, lower, left, right), strict=True):
         row[:, ys, xs] += change[:, ys, xs]
 
@@ -408,35 +417,52 @@ def _answers(output: Tensor) -> list[Tensor]:
 def _read(ratios: list[Tensor], size: tuple[int, int], n_prefix_tokens: int | None) -> Reading | None:
     """The reading whose cells follow the places of the picture best; None if no reading does."""
     if ratios[0].ndim == 3:
-        return _best([(Reading(_two(r.shape[1:]), size, channels_last=last == 1), r) for last, r in enumerate(ratios)])
+        layouts = [(Reading(_two(r.shape[1:]), size, channels_last=last == 1), r) for last, r in enumerate(ratios)]
+        return _best(layouts, FOLLOWS)
     tokens = ratios[0].shape[1]
     prefixes = range(min(MAX_PREFIX_TOKENS + 1, tokens)) if n_prefix_tokens is None else [n_prefix_tokens]
-    # square patches that divide the picture come first: nearly every number of tokens is some grid
-    for shapes in (partial(_patches, size=size, whole=True), partial(_patches, size=size, whole=False), _rectangles):
-        if readings := [Reading(grid, size, prefix=p) for p in prefixes for grid in shapes(tokens - p) if min(grid) >= 2]:
-            return _best([(r, ratios[0][:, r.prefix :].unflatten(1, r.grid)) for r in readings])
+    squares = [Reading(grid, size, prefix=p) for p in prefixes for grid in _patches(tokens - p, size, whole=True)]
+    others = [Reading(grid, size, prefix=p) for p in prefixes[:2] for grid in _rectangles(tokens - p)]
+    # nearly every number of tokens is some grid: one that does not divide the picture into squares has more to show
+    for readings, least in ((squares, FOLLOWS), (others, FOLLOWS_BY_ITSELF)):
+        if found := _best([(r, ratios[0][:, r.prefix :].unflatten(1, r.grid)) for r in readings], least):
+            return found
     return None
 
 
-def _best(readings: list[tuple[Reading, Tensor]]) -> Reading | None:
+def _best(readings: list[tuple[Reading, Tensor]], least: float) -> Reading | None:
     scores = [follows(ratios) if min(reading.grid) >= 2 else 0.0 for reading, ratios in readings]
     best = max(range(len(scores)), key=lambda i: scores[i], default=None)
-    return None if best is None or scores[best] < FOLLOWS else readings[best][0]
+    return None if best is None or scores[best] < least else readings[best][0]
 
 
 def follows(ratios: Tensor) -> float:
     """How well cells follow the places, in [-1, 1]: upper cells change with the upper half, left cells with the left.
 
-    The lower of two correlations. ``ratios`` (2, gh, gw) are those of ``_answers``.
+    The lower of two cosines. ``ratios`` (2, gh, gw) are those of ``_answers``.
     """
     scores = []
     for ratio in (ratios[0], ratios[1].T):
         cells = len(ratio)
         half = torch.arange(cells - 1, -cells, -2, dtype=ratio.dtype, device=ratio.device).sign()
-        centered, wanted = ratio - ratio.mean(), half[:, None].expand_as(ratio)
-        length = centered.norm() * wanted.norm()
-        scores.append(float((centered * wanted).sum() / length) if length > 0 else 0.0)
+        wanted = half[:, None].expand_as(ratio)
+        length = ratio.norm() * wanted.norm()
+        scores.append(float((ratio * wanted).sum() / length) if length > 0 else 0.0)
     return min(scores)
+
+
+def _alike(ratios: Mapping[str, list[Tensor]], found: Mapping[str, Reading], size: tuple[int, int]) -> dict[str, Reading]:
+    """Readings of maps with a grid that maps in ``found`` have, or half of it; without those that the trial contradicts."""
+    grids = {(r.channels_last, r.grid) for name, r in found.items() if ratios[name][0].ndim == 3}
+    halves = {(last, ((gh + odd) // 2, (gw + odd) // 2)) for last, (gh, gw) in grids for odd in (0, 1)}
+    alike: dict[str, Reading] = {}
+    for name, layouts in ratios.items():
+        for last, ratio in enumerate(layouts if layouts[0].ndim == 3 and name not in found else ()):
+            grid = _two(ratio.shape[1:])
+            upside_down, mirrored = follows(-ratio), follows(ratio.flip(0))
+            if (last == 1, grid) in grids | halves and min(grid) >= 2 and max(upside_down, mirrored) < FOLLOWS:
+                alike.setdefault(name, Reading(grid, size, channels_last=last == 1))
+    return alike
 
 
 def _patches(tokens: int, size: tuple[int, int], whole: bool) -> Iterator[tuple[int, int]]:

@@ -191,7 +191,7 @@ def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
     """``["200", "r_srg=5"]``: how many images, and how many for the slow ones."""
     numbers: dict[str, int] = {}
     for text in texts:
-        name, given, digits = text.rpartition("=")
+        name, _, digits = text.rpartition("=")
         number = whole_number(digits)
         if number is None or number < (0 if "/" in name else 1):
             raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {text}")
