@@ -104,7 +104,8 @@ def main() -> int:
         print(f"| {method} | {counts[method, 'equal']} | {counts[method, 'differs']} | {counts[method, 'refused']} |")
     wrong = sum(n for (_, what), n in counts.items() if what in ("differs", "not refused"))
     print(
-        f"\n{given.calls} calls from {given.threads} threads in {seconds:.0f} s; wrong: {wrong}; changed: {changed or 'none'}"
+        f"\n{given.calls} calls from {given.threads} threads in {seconds:.0f} s; "
+        f"wrong: {wrong}; changed: {changed or 'none'}"
     )
     return int(bool(wrong or changed))
 
