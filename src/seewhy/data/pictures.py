@@ -1,6 +1,5 @@
 """A picture from a file: read safely, and seen as a classifier sees it."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from seewhy.data import depth
 from seewhy.errors import SeewhyError
+from seewhy.process import without_warnings
 
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 25
@@ -128,8 +128,7 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     Pillow gets no path. It would map the file into memory, and then it confuses the sides of a turned gray TIFF.
     """
     with path.open("rb") as content:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size has a clearer message
+        with without_warnings(Image.DecompressionBombWarning):  # check_size has a clearer message
             picture = Image.open(content, formats=FORMATS)
         with picture:
             yield picture
