@@ -1,8 +1,8 @@
 """A borrowed network: its layers are read, its state is set for a moment, and it comes back as it was.
 
-Only this module and ``replay`` touch hooks, train and eval flags, ``requires_grad`` and ``forward``. A layer is named as in
-``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: the layer's output is then the
-first tensor in it, and a replacement is put back into the same structure.
+Only this module, ``replay`` and ``stages`` touch hooks, train and eval flags, ``requires_grad`` and ``forward``. A layer is
+named as in ``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: the layer's output
+is then the first tensor in it, and a replacement is put back into the same structure.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping
@@ -123,12 +123,12 @@ def _eval_mode(module: nn.Module) -> Generator[None]:
 
 
 _writes_buffers: WeakKeyDictionary[nn.Module, bool | None] = WeakKeyDictionary()
-"""Does a pass change the network's buffers, although it is in eval mode? None after a pass of which this is not known yet."""
+"""Does a pass change the network's buffers, although it is in eval mode? None after a pass that nobody has watched yet."""
 
 
 @contextmanager
 def _own_buffers(module: nn.Module) -> Generator[None]:
-    """The buffers have their old values after the block; they are copied until a pass has shown that it leaves them alone."""
+    """The buffers have their old values after the block; they are copied until a pass has left them alone."""
     if _writes_buffers.get(module) is False:
         yield
         return

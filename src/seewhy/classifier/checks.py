@@ -8,6 +8,7 @@ from typing import get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError, cause
@@ -36,6 +37,8 @@ def must_be_network(module: nn.Module) -> None:
     """SeewhyError for a module that cannot be explained: its layers are hidden, or it can have no gradients."""
     if isinstance(module, torch.jit.ScriptModule):
         raise SeewhyError("a TorchScript module hides its layers: give the module that it was made from")
+    if any(is_lazy(t) for t in module.parameters()):
+        raise SeewhyError("the network has lazy layers, which have no weights yet: run it once on an image")
     if any(t.is_meta for t in module.parameters()):
         raise SeewhyError("the network is on the meta device, where weights have no numbers: load its weights first")
     if any(t.is_inference() for t in [*module.parameters(), *module.buffers()]):

@@ -30,7 +30,7 @@ from seewhy.classifier.outputs import (
 )
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
-from seewhy.classifier.turns import found_once, turn
+from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError, cause
@@ -135,7 +135,7 @@ class Classifier:
         found = torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
         return found.detach() if self._is_quantized else found
 
-    @found_once
+    @FoundOnce
     def _is_quantized(self) -> bool:
         """Has the network layers without gradients, whose graph is an empty promise?"""
         return checks.is_quantized(self.module)
@@ -193,7 +193,7 @@ class Classifier:
         """
         return images.contiguous(memory_format=self._fastest_layout)
 
-    @found_once
+    @FoundOnce
     def _fastest_layout(self) -> torch.memory_format:
         """Channels last, unless the module needs contiguous tensors, because it calls ``view`` or counts strides."""
         image = self._probe_image
@@ -273,7 +273,7 @@ class Classifier:
         """What the network returns, and what is explained."""
         return self._ending[1]
 
-    @found_once
+    @FoundOnce
     def _ending(self) -> tuple[Ending | None, str, str]:
         """How the network ends, that in words, and why it fails on the probe image, if it does.
 
@@ -299,7 +299,7 @@ class Classifier:
             warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
         return ending, said, ""
 
-    @found_once
+    @FoundOnce
     def _sizes(self) -> set[tuple[int, int]]:
         """The sizes of images on which the network has worked."""
         return set() if self._failure else {self.input_size}
@@ -411,12 +411,12 @@ class Classifier:
         reading = stages.by_shape(features, size, self.n_prefix_tokens)
         if reading is None and features.ndim in (3, 4):
             stage = self._survey.stage(self.layer if layer is None else layer)
-            reading = None if stage is None else stage.reading
-        if reading is None:
-            raise stages.no_grid(features, size, self.n_prefix_tokens or 0)
-        return reading(features, size)
+            reading = stage.reading if stage else stages.channels_first(features, size)
+        if reading is None or (features.ndim == 3 and self.n_prefix_tokens not in (None, reading.prefix)):
+            raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
+        return reading(features, size, layer)
 
-    @found_once
+    @FoundOnce
     def layer(self) -> str:
         """``feature_layer``, or the layer that the probe finds."""
         if self.feature_layer is not None:
@@ -429,23 +429,30 @@ class Classifier:
     def live_layer(self, name: str | None) -> str:
         """``name``, or the feature layer if None; SeewhyError for a layer on whose grid the output does not depend.
 
-        A class-token transformer reads the class token alone after its last attention: a map made there is black.
+        A class-token transformer reads the class token alone after its last attention: a map made there is black. A layer
+        whose cells do not follow the places of the picture (a sequence, a matrix of attention) has no grid at all.
         """
-        if name is None:
+        if name is None or name == self.feature_layer:
             return self.layer
+        borrow.find_layer(self.module, name)
         stage = self._survey.stage(name)
+        if stage is None and self.n_prefix_tokens is None:
+            raise SeewhyError(
+                f"layer {name!r} has no grid that follows the places of the image: try {self.layer!r}, or say what you know "
+                f"with feature_layer={name}"
+            )
         if stage is not None and not stage.living:
             raise SeewhyError(
                 f"the output does not depend on the grid of layer {name!r}, whose map is black: try {self.layer!r}"
             )
         return name
 
-    @found_once
+    @FoundOnce
     def heads(self) -> tuple[str, ...]:
         """Names of the linear layers that make the logits: one, or several that are averaged, or none."""
         return () if self._ends_in_function else probe.find_heads(self.module, self._probe_image)
 
-    @found_once
+    @FoundOnce
     def _ends_in_function(self) -> bool:
         """Is a softmax or a sigmoid at the network's end a part of what is explained, by the word of ``outputs``?"""
         if self.outputs != "logits" and not self.returns_values:
@@ -464,12 +471,12 @@ class Classifier:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
 
-    @found_once
+    @FoundOnce
     def _last_layers(self) -> tuple[str, ...]:
         """The layers that make the logits, or what becomes the logits; they stay exact in bfloat16."""
         return probe.find_last_layers(self.module, self._probe_image)
 
-    @found_once
+    @FoundOnce
     def class_map_layer(self) -> str | None:
         """The convolution that makes one map per class, if the logits are the means of these maps (SqueezeNet)."""
         return None if self._ends_in_function else probe.find_class_maps(self.module, self._probe_image)
@@ -479,7 +486,7 @@ class Classifier:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
         return [(stage.name, stage.channels, stage.living > 0) for stage in self._survey.stages]
 
-    @found_once
+    @FoundOnce
     def _survey(self) -> stages.Survey:
         """The stages of the network: eight forward passes of a picture and one backward pass, once."""
         self._must_have_gradients()
@@ -497,12 +504,12 @@ class Classifier:
         if found[0] is None:
             raise SeewhyError(checks.NO_GRADIENTS)
 
-    @found_once
+    @FoundOnce
     def _image_axes(self) -> replay.Axes:
         """Where the images are in what each module returns, found with one picture and with two."""
         return replay.image_axes(self.module, self._probe_image)
 
-    @found_once
+    @FoundOnce
     def n_classes(self) -> int:
         """Number of classes k."""
         if self.classes:

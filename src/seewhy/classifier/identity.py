@@ -54,12 +54,15 @@ def about_classifier(classifier: Classifier, layer: str | None = None) -> dict[s
     """
     about = {name: {"value": as_json(getattr(classifier, name)), "from": origin_of(classifier, name)} for name in PREPARING}
     counted = "n_outputs" if classifier.returns_values else "classes"
-    names_from = origin_of(classifier, "classes") if classifier.classes else "without names"
+    unnamed = ", ".join(filter(None, ("without names", classifier.origins.get("n_classes"))))
+    names_from = origin_of(classifier, "classes") if classifier.classes else unnamed
     about[counted] = {"value": classifier.n_classes, "from": names_from}
     about["outputs"] = {
         "value": classifier.ending_in_words,
         "from": classifier.origins.get("outputs") or ("given" if classifier.outputs else "found by a probe"),
     }
+    if "weights" in classifier.origins:
+        about["weights"] = {"value": classifier.origins["weights"], "from": "given"}
     if layer is not None:
         found = "found by a probe" if classifier.feature_layer is None else ""
         about["feature_layer"] = {"value": layer, "from": found or origin_of(classifier, "feature_layer")}
@@ -67,7 +70,7 @@ def about_classifier(classifier: Classifier, layer: str | None = None) -> dict[s
 
 
 def in_lines(about: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Two lines for a person: how a picture becomes the input, and what is known of the network."""
+    """Lines for a person: how a picture becomes the input, what is known of the network, and which weights were taken."""
 
     def said(*pairs: tuple[str, object]) -> str:
         groups = groupby(((text, str(origin)) for text, origin in pairs), key=lambda pair: pair[1])
@@ -91,7 +94,8 @@ def in_lines(about: Mapping[str, Mapping[str, Any]]) -> list[str]:
     parts.append((str(value["outputs"]), origin["outputs"]))
     if "feature_layer" in value:
         parts.append((f"feature layer {value['feature_layer']}", origin["feature_layer"]))
-    return [f"input: {picture}", f"network: {said(*parts)}"]
+    weights = [f"weights: {value['weights']}"] if "weights" in value else []
+    return [f"input: {picture}", f"network: {said(*parts)}", *weights]
 
 
 def numbers(values: object) -> str:

@@ -82,7 +82,9 @@ def _with_weights(
         with suppress(SeewhyError):  # a factory may take no such option: then the shapes are an error
             classifier = MODELS[source](replace(request, options={**request.options, option: k}))
     put_weights(classifier.module, found)
-    return classifier
+    said = {"weights": f"{Path(path).name}, {found.said}"} if found.said else {}
+    said |= {} if k is None else {"n_classes": f"as in the head of {Path(path).name}"}
+    return replace(classifier, origins={**classifier.origins, **said})
 
 
 def with_view(classifier: Classifier, view: Mapping[str, Any]) -> Classifier:

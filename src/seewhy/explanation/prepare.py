@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seewhy.classifier.checks import must_be_images
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.depth import check_white, on_scale, say_if_dim
+from seewhy.data.depth import check_white, on_scale, say_note
 from seewhy.data.pictures import check_size, network_input, read_picture
 from seewhy.errors import SeewhyError, cause
 
@@ -42,7 +42,7 @@ def prepare(picture: Picture, classifier: Classifier, white: float | None = None
         raise SeewhyError(f"a picture is a file, a Pillow image, an array or a tensor, not {type(picture).__name__}")
     check_size(f"the {name}", opened.size)
     shown = opened if isinstance(picture, str | Path) else on_scale(opened, f"the {name}", white)
-    say_if_dim(shown, f"picture {picture}" if isinstance(picture, str | Path) else f"the {name}")
+    say_note(shown, f"picture {picture}" if isinstance(picture, str | Path) else f"the {name}")
     image = network_input(shown, classifier.view, gray=len(classifier.mean) == 1)
     return classifier.to_device(image[None])[0], name
 

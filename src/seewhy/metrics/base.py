@@ -78,7 +78,9 @@ _prepared_methods: set[tuple[type, str]] = set()
 
 def _prepared(name: str, kind: type[T]) -> type[T]:
     """``kind`` with options that are checked, whose scores have no -0.0, in a turn with the networks of the case."""
-    for key, change in {"score": _without_negative_zero, "curve": _in_turn}.items():
+    changes: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]
+    changes = {"score": _without_negative_zero, "curve": _in_turn}
+    for key, change in changes.items():
         for writer in kind.__mro__:
             method = vars(writer).get(key)
             if isfunction(method):
