@@ -139,7 +139,7 @@ class Survey:
     others: dict[str, Stage | None] = field(default_factory=dict, repr=False)
 
     def layer(self) -> str | None:
-        """The feature layer: the last stage of which most cells reach the output; of a branch, what the block around it reads.
+        """The last stage of which most cells reach the output; where that is a branch, what the block around it reads.
 
         In a network of parallel branches no stage carries all, and the last one stays. If no stage has most of its cells
         alive, because a maximum over the places leaves few, the one with the most is taken. None if no cell reaches the
