@@ -116,7 +116,7 @@ def test_a_map_that_fails_between_two_classes_gives_the_network_back(batch: tupl
     assert found.shape == (3, 16, 16)
 
 
-def test_a_property_that_is_found_once_in_two_threads(batch: tuple[Tensor, Tensor]) -> None:
+def test_a_property_that_is_FoundOnce_in_two_threads(batch: tuple[Tensor, Tensor]) -> None:
     """``functools.cached_property`` has a lock too, up to Python 3.11: each thread would wait for that of the other."""
     images, targets = batch
     for _ in range(5):

@@ -38,3 +38,17 @@ def test_deletion_of_pixels_in_steps() -> None:
         division, order = oracle.pixels(SIZE, SIZE), oracle.order_of(list(a.flatten()))
         values = [oracle.probability(f, oracle.without(x, b, division, order[:k]), c) for k in ks]
         assert float(got[i]) == pytest.approx(oracle.trapezoid(values, [k / 256 for k in ks]), abs=1e-9)
+
+
+@pytest.mark.parametrize(("p", "width", "sizes"), [(9, 3, [0, 3, 6, 9]), (10, 4, [0, 4, 8, 10]), (3, 8, [0, 3])])
+def test_a_step_of_a_fixed_width(p: int, width: int, sizes: list[int]) -> None:
+    """The last step takes the rest."""
+    assert metric("deletion", width=width).sizes(p) == sizes  # type: ignore[attr-defined]
+    assert metric("insertion", width=width).sizes(p) == sizes  # type: ignore[attr-defined]
+
+
+def test_a_width_of_one_pixel_is_every_size_and_no_width_goes_by_steps() -> None:
+    case = doubled("cnn")
+    every = metric("deletion", width=1).score(case)
+    assert every.tolist() == pytest.approx(metric("deletion", steps=SIZE * SIZE).score(case).tolist())
+    assert metric("deletion").sizes(224 * 224) == list(range(0, 224 * 224 + 1, 224))  # type: ignore[attr-defined]

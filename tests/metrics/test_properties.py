@@ -87,3 +87,15 @@ SCALED = [
 def test_the_scale_of_a_map_says_nothing(name: str, maps: Tensor, power: int) -> None:
     """Powers of two: what is rounded stays so."""
     torch.testing.assert_close(measured(name, maps * 2.0**power), measured(name, maps), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", MAPS_ALONE)
+def test_no_score_is_minus_zero(name: str) -> None:
+    """A table would show the sign. On black images nothing changes what is removed."""
+    base = CASES.setdefault("black", replace(case_of("cnn"), images=torch.zeros(3, 3, SIZE, SIZE)))
+    shape = base.attributions.shape
+    ramp = torch.linspace(-1, 1, SIZE * SIZE).view(1, SIZE, SIZE).expand(shape)
+    for attributions in (torch.zeros(shape), -torch.ones(shape), torch.ones(shape), ramp, -ramp):
+        case = replace(base, attributions=attributions, class_maps=torch.stack([attributions] * 3, 1))
+        scores = metric(name, **SMALL.get(name, {})).score(case)
+        assert not (torch.signbit(scores) & (scores == 0)).any()

@@ -7,9 +7,12 @@ import torch
 from support import metric_oracles as oracle
 from support.metric_cases import SIZE
 from support.metric_games import NETWORKS, additive_case, doubled, parts
+from torch import Tensor
 
 from seewhy import load
 from seewhy.data import Shapes, batches
+from seewhy.masking.players import Players
+from seewhy.masking.values import Game
 from seewhy.metrics import Case, metric
 
 
@@ -67,3 +70,20 @@ def test_maps_of_zeros_gain_nothing_from_their_order() -> None:
         scores = metric("srg", size=24).score(case).double()
         missed += bool(abs(scores.mean()) > 2 * scores.std() / 40**0.5)
     assert missed <= 2
+
+
+def test_pixel_flipping_asks_for_the_sizes_of_the_papers_code() -> None:
+    """np.geomspace(1, 25, 15, dtype=int), with none: the sizes are cut to whole numbers, not rounded."""
+    classifier, asked = load("shapes/cnn"), set[int]()
+
+    def value(images: Tensor, players: Players) -> Game:
+        def game(rows: Tensor, kept: Tensor) -> Tensor:
+            asked.update(kept.sum(1).tolist())
+            return classifier.logits(images[rows])
+
+        return game
+
+    images = torch.rand(1, 3, 50, 50, generator=torch.Generator().manual_seed(0))
+    case = Case(classifier, images, torch.tensor([0]), torch.tensor([0]), torch.rand(1, 50, 50), value=value)
+    metric("pixel_flipping", players="patches", size=10).score(case)
+    assert {25 - kept for kept in asked} == {0, 1, 2, 3, 5, 6, 7, 9, 12, 15, 19, 25}

@@ -123,7 +123,7 @@ def _wait_for(me: int, parts: set[int]) -> bool:
     return me in found
 
 
-class found_once(Generic[T]):
+class FoundOnce(Generic[T]):
     """Decorator: a property of a classifier that its network is asked for once; a failure is not kept.
 
     The property is found in a turn with the network. The lock of ``functools.cached_property`` (up to Python 3.11) would be
@@ -138,7 +138,7 @@ class found_once(Generic[T]):
         self.name = name
 
     @overload
-    def __get__(self, classifier: None, owner: type) -> "found_once[T]": ...
+    def __get__(self, classifier: None, owner: type) -> "FoundOnce[T]": ...
 
     @overload
     def __get__(self, classifier: object, owner: type) -> T: ...

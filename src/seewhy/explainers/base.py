@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seewhy.classifier.borrow import outside_inference
+from seewhy.classifier.borrow import on_cpu_by_default, outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.turns import in_turn
 from seewhy.errors import SeewhyError, UnsuitedError
@@ -77,8 +77,20 @@ def _prepared(name: str, kind: type[T]) -> type[T]:
     """
     for key, method in getmembers(kind, isfunction):
         if key.startswith("explain"):
-            setattr(kind, key, outside_inference(in_turn(_image_by_image(method))))
+            setattr(kind, key, outside_inference(in_turn(_in_type_of_images(_image_by_image(method)))))
     return checking(name, kind)
+
+
+def _in_type_of_images(method: Callable[..., Any]) -> Callable[..., Any]:
+    """``method`` whose maps have the images' type, whatever the network computes in; no default device is in force."""
+
+    @wraps(method)
+    def run(self: object, images: Tensor, *given: object, **named: object) -> Any:
+        with on_cpu_by_default():
+            maps = method(self, images, *given, **named)
+        return maps.to(images.dtype) if isinstance(maps, Tensor) else maps
+
+    return run
 
 
 def _image_by_image(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,16 +100,11 @@ def _image_by_image(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def run(self: Any, *given: Any, **named: Any) -> Any:
         images, classes, *_ = (*given, *named.values(), None, None)
-        classifier, n = (
-            getattr(self, "classifier", None),
-            len(images) if isinstance(images, Tensor) and images.ndim == 4 else 0,
-        )
-        sound = (
-            isinstance(classes, Tensor) and classes.ndim == 1 and (shared or len(classes) == n)
-        )  # the method says what is not
-        runs = isinstance(classifier, Classifier) and self.family != "reference"
-        if not (n > 1 and sound and runs and cast(Classifier, classifier).mixes_images(cast(Tensor, images))):
+        n = len(images) if isinstance(images, Tensor) and images.ndim == 4 else 0
+        if n < 2 or not _runs_and_mixes(self, images):
             return method(self, *given, **named)
+        if not (isinstance(classes, Tensor) and classes.ndim == 1 and (shared or len(classes) == n)):
+            return method(self, *given, **named)  # which says what is wrong
 
         def explained(rows: slice) -> Any:
             some = [x[rows] if x is images or (x is classes and not shared) else x for x in (*given, *named.values())]
@@ -107,6 +114,12 @@ def _image_by_image(method: Callable[..., Any]) -> Callable[..., Any]:
         return torch.cat(alone) if isinstance(alone[0], Tensor) else tuple(map(torch.cat, zip(*alone, strict=True)))
 
     return run
+
+
+def _runs_and_mixes(method: Any, images: Images) -> bool:
+    """Does the method run a network, and does the network mix the images of a batch?"""
+    classifier = getattr(method, "classifier", None)
+    return isinstance(classifier, Classifier) and method.family != "reference" and classifier.mixes_images(images)
 
 
 EXPLAINERS: Registry[type[Explainer]] = Registry(

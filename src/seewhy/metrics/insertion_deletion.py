@@ -1,6 +1,7 @@
 """Insertion and deletion (RISE: Petsiuk et al., 2018)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
@@ -8,7 +9,10 @@ from torch import Tensor
 
 from seewhy.metrics.curves import Curves, OneCurve, subset_sizes
 from seewhy.metrics.options import GameBaselineOption, PlayersOption, StepsOption
+from seewhy.options import AtLeast, Doc
 from seewhy.types import Scores
+
+WidthOption = Annotated[int, AtLeast(0), Doc("Players that go, or come, at a time; 0 makes ``steps`` steps.")]
 
 
 class AreaUnderCurve(OneCurve, range=(0.0, 1.0), explains="predicted", paper="petsiuk2018rise"):
@@ -16,9 +20,10 @@ class AreaUnderCurve(OneCurve, range=(0.0, 1.0), explains="predicted", paper="pe
 
     players: PlayersOption = "pixels"
     steps: StepsOption = 224
+    width: WidthOption = 0
 
     def sizes(self, p: int) -> list[int]:
-        return subset_sizes(p, self.steps)
+        return sorted({*range(0, p, self.width), p}) if self.width else subset_sizes(p, self.steps)
 
     def figure(self, ks: Sequence[int], values: Float[Tensor, "n m"]) -> Scores:
         return torch.trapezoid(values, values.new_tensor(ks) / max(ks), dim=1)
@@ -41,7 +46,10 @@ class Deletion(
     Defined: a map of equal values is a random order, which depends on the image and the seed alone.
 
     Args:
-        steps: number of removals; RISE and Opti-CAM take as many pixels at a time as the image is wide.
+        steps: number of removals, all of about the same width: 224 steps of 224 x 224 pixels take 224 pixels each, as in the
+            code of RISE and Opti-CAM. A larger image has wider steps, and a smaller one narrower steps.
+        width: players that are removed at a time, whatever the size of the image, in place of ``steps``; the last step takes
+            the rest. 0 goes by ``steps``. RISE's code has such a width, called step, but weighs the last step as all others.
         baseline: what stands for removed. RISE's code zeroes the normalized image, which is "mean_color"; black,
             white, blur and others give other numbers. A value function of the case's own takes its place.
 
@@ -69,6 +77,7 @@ class Insertion(
     Defined: a map of equal values is a random order, which depends on the image and the seed alone.
 
     Args:
+        steps, width: as in `deletion`.
         baseline: what the image grows from; "rise_blur" is RISE's own blur, whose kernel is nearly flat. A value function
             of the case's own takes its place.
 

@@ -89,8 +89,13 @@ class ROAD(
     Args:
         noise: standard deviation of the noise, in units of the normalized image; drawn from the image's own seed.
 
-    Source: Rong et al. (2022), section 4.2 and its code for the weights. Quantus 0.6 computes it on the first batch only and
-    fails on color images.
+    Others call other numbers ROAD. grad-cam 1.5 has how much the score changes, not how often the class stays. Its shares
+    are percentiles of the map, so that a map with ties loses more or fewer pixels. Its combined figure is half the
+    difference of both ends. Quantus 0.6 has 50 shares, 1 % to 99 %, cut to whole pixels, and compares with the label.
+    It computes the figure on the first batch only and fails on color images. In both, noise may leave [0, 1].
+    Here there are nine shares, rounded to whole pixels, and filled images are clamped to [0, 1].
+
+    Source: Rong et al. (2022), section 4.2 and its code for the weights.
     """
 
     def worth(self, maps: Attribution) -> Attribution:

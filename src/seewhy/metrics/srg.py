@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -131,15 +132,18 @@ class PixelFlipping(
 
     Args:
         players: superpixels (SLICO), patches or pixels; each is ranked by its mean attribution.
-        points: how many sizes are evaluated beside none and all; geometrically spaced, dense where little is removed.
+        points: how many sizes from 1 to all are evaluated, beside none. They are geometrically spaced, dense where little is
+            removed, and cut to whole numbers as in the released code. 15 sizes of 25 players are 1, 2, 3, 5, 6, 7, 9, 12,
+            15, 19 and 25, since equal ones are one.
 
-    Source: Bluecher et al. (2024), section 3; 25 superpixels and 15 points are its code's, whose SLIC with
-    compactness 1 leaves far fewer of them on photographs: here its compactness adapts.
+    Source: Bluecher et al. (2024), section 3; 25 superpixels and 15 points are those of its released code. That code spaces
+    the sizes for the number of superpixels that was asked for, here for the number that an image has. Its SLIC with
+    compactness 1 leaves far fewer on photographs: here the compactness adapts.
     """
 
     players: PlayersOption = "superpixels"
     size: SizeOption = 25
-    points: Annotated[int, AtLeast(2), Doc("How many sizes are evaluated beside none and all.")] = 15
+    points: Annotated[int, AtLeast(2), Doc("How many sizes from 1 to all are evaluated.")] = 15
     ties: TiesOption = "random"
 
     def score(self, case: Case) -> Scores:
@@ -148,7 +152,7 @@ class PixelFlipping(
     def _score(self, case: Case) -> Scores:
         pair = curves(case, self.players, self.size, self.baseline, self.ties)
         p = pair.players.p
-        ks = [0, *sorted({round(p ** (i / (self.points - 1))) for i in range(self.points)})]
+        ks = sorted({0, p, *np.geomspace(1, p, self.points, dtype=int).tolist()})  # cut to whole numbers, not rounded
         owned = pair.players.sizes().gather(1, pair.order).cumsum(1)  # pixels of the best k
         owned = torch.cat([owned.new_zeros(len(owned), 1), owned], 1)
         left = [p - k for k in ks]  # removing the worst k leaves the best p - k

@@ -92,7 +92,8 @@ def evaluate(
     share = _shard(shard)
     check_processes(devices, nodes, device, out)
     if devices > 1 and not are_started_from_outside() and out is not None:
-        work(devices, out)
+        with going_on_in(out):
+            work(devices, out)
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
     with going_on_in(out), _one_voice(fabric, out):

@@ -11,6 +11,11 @@ class GradCAMPlusPlus(FeatureCAM, name="grad_cam_pp", family="cam", paper="chatt
 
     As in the paper's own derivation the score is exp(logit). Its higher derivatives are powers of the logit's gradient
     times exp(logit). That last factor is the same for all pixels of an image and is left out.
+
+    Others compute equation 19 otherwise. grad-cam adds 1e-6 to the denominator, so that gradients below about 1e-3 hardly
+    count. torchcam sums the product of the features and the cubed gradients over the grid, in place of the features alone,
+    and adds 1e-8. The authors' released code divides the alphas of a channel by their sum. Where gradients are about 1e-3
+    or more the maps agree; where they are far smaller, as in most transformers, the maps need not resemble each other.
     """
 
     def combine(self, features: FeatureMap, gradients: FeatureMap) -> CoarseMap:
