@@ -10,10 +10,11 @@ from support.command import as_users_run_it
 from support.tiny_models import CHEAP, TINY
 from torch import Tensor
 
+from seewhy import options
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, OptiCAM, explainer
 from seewhy.metrics import METRICS
-from seewhy.options import from_text, whole_number
+from seewhy.options import from_text
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 TARGETS = torch.tensor([1, 3])
@@ -161,4 +162,4 @@ def test_a_value_beyond_reason_is_refused_in_python_too(value: object) -> None:
     ("text", "number"), [("7", 7), ("0", 0), ("", None), ("-1", None), ("²", None), ("1_0", None), ("9" * 5_000, None)]
 )
 def test_a_whole_number_as_people_write_it(text: str, number: int | None) -> None:
-    assert whole_number(text) == number
+    assert options.whole_number(text) == number

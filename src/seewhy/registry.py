@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from seewhy.errors import SeewhyError, cause
@@ -48,6 +49,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
         self._imported: set[str] = set()
         self._broken: dict[str, str] = {}
+        self._adding = Lock()
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: prepare what it decorates, store the result under ``name`` and return it.
@@ -122,8 +124,9 @@ class Registry(Generic[T]):
                 lacks = [member for member in self._members if not hasattr(entry, member)]
                 if lacks:
                     raise AttributeError(f"{point.value} has no {' and no '.join(lacks)}")
-                if name not in self._entries:  # the package may have registered it while it was imported
-                    self.register(name)(entry)
+                with self._adding:  # two threads may ask for it at the same time
+                    if name not in self._entries:  # the package may have registered it while it was imported
+                        self.register(name)(entry)
                 self._imported.add(name)
                 return
             except Exception as error:  # foreign code may fail in any way

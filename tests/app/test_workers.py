@@ -152,7 +152,8 @@ def test_no_worker_survives_its_parent(work: Path) -> None:
         (f"--threads {10**9}", "threads is 1000000000; give at most"),
     ],
 )
-def test_numbers_beyond_reason(options: str, says: str, work: Path, capfd: Capture) -> None:
+def test_numbers_beyond_reason(options: str, says: str, work: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **options: pytest.fail("a process is started"))
     base = ["evaluate", "--model", "shapes", "--data", "shapes", "--metric", "complexity", "--out", "run"]
     base += [] if "--limit" in options else ["--limit", "2"]
     result = run(capfd, *base, *options.split())

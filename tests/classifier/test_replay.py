@@ -136,7 +136,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "sequence_first": (SequenceFirst, 16),
     "table_of_images": (TableOfImages, 16),
     "computed_table": (ComputedTable, 16),
-    "srelpos": (from_timm("vit_srelpos_small_patch16_224", img_size=32, depth=2, embed_dim=16, num_heads=2), 32),
+    "srelpos": (from_timm("vit_srelpos_small_patch16_224", img_size=32, depth=3, embed_dim=16, num_heads=2), 32),
 }
 
 

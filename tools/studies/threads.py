@@ -96,13 +96,17 @@ def main() -> int:
         for future in as_completed([pool.submit(call, *one) for one in plan], timeout=PATIENCE * max(1, given.calls / 1000)):
             counts[future.result()] += 1
     seconds = perf_counter() - start
-    changed = [name for name in before if before[name] != snapshot(methods[name, "grad_cam"].classifier.module)]  # type: ignore[attr-defined]
+    modules = {name: methods[name, "grad_cam"].classifier.module for name in before}  # type: ignore[attr-defined]
+    changed = [name for name in before if before[name] != snapshot(modules[name])]
 
     print("| call | equal | differs | refused, as it should be |\n|---|---|---|---|")
     for method in [*METHODS, "probabilities"]:
         print(f"| {method} | {counts[method, 'equal']} | {counts[method, 'differs']} | {counts[method, 'refused']} |")
     wrong = sum(n for (_, what), n in counts.items() if what in ("differs", "not refused"))
-    print(f"\n{given.calls} calls from {given.threads} threads in {seconds:.0f} s; wrong: {wrong}; changed: {changed or 'none'}")
+    print(
+        f"\n{given.calls} calls from {given.threads} threads in {seconds:.0f} s; "
+        f"wrong: {wrong}; changed: {changed or 'none'}"
+    )
     return int(bool(wrong or changed))
 
 

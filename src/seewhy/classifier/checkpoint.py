@@ -6,7 +6,6 @@ file is searched for the one place, and the one prefix, under which all names of
 
 import pickle
 import re
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.hub_names import from_hub, hub_tensors
 from seewhy.errors import SeewhyError, cause
+from seewhy.process import without_warnings
 
 DEEPEST = 50
 """Mappings within mappings that are searched for weights."""
@@ -284,8 +284,8 @@ def _read(path: Path, mapped: bool = False) -> list[TensorTable]:
         else:
             unknown = _classes_in(path)
             stand_ins: list[Any] = [(_Placeholder, name) for name in unknown]
-            with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins) if unknown else nullcontext():
-                warnings.simplefilter("ignore", UserWarning)  # old pickles cause warnings that the user can do nothing about
+            # old pickles cause warnings that the user can do nothing about
+            with without_warnings(UserWarning), torch.serialization.safe_globals(stand_ins) if unknown else nullcontext():
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
     except SafetensorError as error:
         raise SeewhyError(f"{path} is no safetensors file, or is cut off ({error})") from None

@@ -411,7 +411,7 @@ class Classifier:
         reading = stages.by_shape(features, size, self.n_prefix_tokens)
         if reading is None and features.ndim in (3, 4):
             stage = self._survey.stage(self.layer if layer is None else layer)
-            reading = None if stage is None else stage.reading
+            reading = stage.reading if stage else stages.channels_first(features, size)
         if reading is None or (features.ndim == 3 and self.n_prefix_tokens not in (None, reading.prefix)):
             raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
         return reading(features, size, layer)

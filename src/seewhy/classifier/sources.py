@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from functools import wraps
 from importlib.resources import as_file, files
 from pathlib import Path
+from threading import RLock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -199,7 +201,21 @@ def _call(factory: Callable[..., object], request: Request) -> object:
         raise SeewhyError(f"model {request.name!r} cannot be made ({cause(error)})") from error
 
 
+_settings = RLock()
+"""Held while a source changes what all threads share: the paths of imports, the settings of a hub."""
+
+
+def _one_thread_at_a_time(block: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
+    @wraps(block)
+    def run() -> Iterator[None]:
+        with _settings:
+            yield from block()
+
+    return run
+
+
 @contextmanager
+@_one_thread_at_a_time
 def _working_folder_importable() -> Iterator[None]:
     """Inside the block a module in the working folder can be imported, as with ``python -m``."""
     added = "" not in sys.path
@@ -240,6 +256,7 @@ def _shapes(request: Request) -> Classifier:
 
 
 @contextmanager
+@_one_thread_at_a_time
 def _hub_in_one_try() -> Iterator[None]:
     """Inside the block the hub's client prints nothing and, where the hub has no address, does not retry for a minute.
 

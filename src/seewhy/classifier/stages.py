@@ -31,14 +31,14 @@ CHANGE = 0.03
 """How much half of a picture changes. With larger changes, cells that see the whole picture change as much with any half."""
 MIXED = 1e-2
 """A row of a layer may differ by this part when other pictures are beside it: kernels round otherwise for other batches."""
-SOURCES = 4
+SOURCES_TRIED = 4
 """So many stages before a layer are tried, to see whether the layer follows one of them."""
-ROUNDS = 8
-"""So many times the places of the last stage that follows the picture are changed in place of the picture's."""
+ROUNDS = 4
+"""So many times later stages are looked for that follow a stage."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class GridReading:
     """How a layer's output is read as a grid: maps (n, d, gh, gw) or (n, gh, gw, d), or tokens (n, prefix + gh*gw, d).
 
     grid  rows and columns in a picture of ``size`` pixels (height, width)
@@ -67,7 +67,7 @@ class Reading:
         return self.grid if self.grid[0] * self.grid[1] == tokens else None  # the network resizes its pictures itself
 
 
-def by_shape(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None) -> Reading | None:
+def by_shape(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None) -> GridReading | None:
     """The reading where the shape of the features leaves no choice, or the user says the number of prefix tokens.
 
     Else None: for tokens, and for maps of which neither or both layouts have the picture's aspect ratio.
@@ -75,11 +75,16 @@ def by_shape(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | Non
     if features.ndim == 3 and n_prefix_tokens is not None:
         tokens = features.shape[1] - n_prefix_tokens
         grids = [*_patches(tokens, size, whole=True), *_patches(tokens, size, whole=False)]
-        return Reading(grids[0], size, prefix=n_prefix_tokens) if grids else None
+        return GridReading(grids[0], size, prefix=n_prefix_tokens) if grids else None
     if features.ndim == 4:
         first, last = (_fits(shape, size) for shape in (features.shape[2:], features.shape[1:3]))
-        return None if first == last else Reading(_two(features.shape[2 - last :]), size, channels_last=last)
+        return None if first == last else GridReading(_two(features.shape[2 - last :]), size, channels_last=last)
     return None
+
+
+def channels_first(features: Tensor, size: tuple[int, int]) -> GridReading | None:
+    """The usual reading of maps of which no trial knows better; None for tokens."""
+    return GridReading(_two(features.shape[2:]), size) if features.ndim == 4 else None
 
 
 def _fits(shape: torch.Size, size: tuple[int, int]) -> bool:
@@ -108,16 +113,20 @@ class Stage:
 
     name: str
     channels: int
-    reading: Reading
+    reading: GridReading
     living: float
 
 
 class _Seen(NamedTuple):
-    """The latest call of a module: how many calls had ended when it began and when it ended, and what it does."""
+    """The latest call of a module: how many calls had ended when it began and when it ended, and what it does.
+
+    sample  some of the numbers in its output, as they were: an operation in place may follow
+    """
 
     call: Call
     begun: int
     ended: int
+    sample: Tensor
     does: Literal["nothing", "resizes", "works"]
 
 
@@ -174,7 +183,7 @@ def survey(module: nn.Module, image: Tensor, n_prefix_tokens: int | None) -> Sur
     """
     with frozen(module):
         seen, logits = _watch(module, image)
-        alone = {s.call.name: s.call.output for s in seen if _may_have_grid(s.call.output)}
+        alone = {s.call.name: s for s in seen if _may_have_grid(s.call.output)}
         candidates = _candidates(seen, logits.shape[-1], alone)
         trials = _Trials(
             module,
@@ -219,7 +228,7 @@ def _watch(module: nn.Module, image: Tensor) -> tuple[list[_Seen], Tensor]:
         seen.pop(names[m], None)
         if tensor is not None and tensor.is_floating_point():
             does = _does(given, version, tensor) if m in simple and given is not None else "works"
-            seen[names[m]] = _Seen(Call(names[m], m, tensor), begun, ended, does)
+            seen[names[m]] = _Seen(Call(names[m], m, tensor), begun, ended, _sample(tensor), does)
         ended += 1
 
     with ExitStack() as stack:
@@ -240,7 +249,7 @@ def _does(given: Tensor, version: int, output: Tensor) -> Literal["nothing", "re
     return "nothing" if given._version == version and torch.equal(given, output) else "works"
 
 
-def _candidates(seen: list[_Seen], k: int, alone: Mapping[str, Tensor]) -> list[list[_Seen]]:
+def _candidates(seen: list[_Seen], k: int, alone: Mapping[str, _Seen]) -> list[list[_Seen]]:
     """The calls that may be stages, of those in ``alone``; those that returned the same tensor are together."""
     groups: dict[int, list[_Seen]] = {}
     resized: set[int] = set()
@@ -277,13 +286,13 @@ class _Trials:
     def size(self) -> tuple[int, int]:
         return self.image.shape[-2], self.image.shape[-1]
 
-    def readings(self, alone: Mapping[str, Tensor], stages: list[str]) -> dict[str, Reading]:
+    def readings(self, alone: Mapping[str, _Seen], stages: list[str]) -> dict[str, GridReading]:
         """How each layer is read whose cells follow the places of the picture; a layer without such cells is left out.
 
         The picture is run with each of its halves changed a little: the upper, the lower, the left and the right. Where
         kernels are as large as the grid, each cell sees the whole picture. So maps of the same layout and grid as maps
         that follow the picture, or of half the grid, are read in the same way, unless the trial speaks against it. And
-        what follows such a stage, whose halves are then changed, follows the picture.
+        what follows one of the last such stages, whose halves are then changed, follows the picture.
         """
         ratios = _which_halves(self, alone, None)
         found = self.followers(ratios)
@@ -291,12 +300,14 @@ class _Trials:
         for _ in range(ROUNDS):
             last = max((place for place, name in enumerate(stages) if name in found), default=len(stages))
             later = {name: alone[name] for name in stages[last + 1 :]}
-            if not later or not (more := self.followers(_which_halves(self, later, (stages[last], found[stages[last]])))):
+            sources = [name for name in reversed(stages[: last + 1]) if name in found][: SOURCES_TRIED if later else 0]
+            trials = (self.followers(_which_halves(self, later, (name, found[name]))) for name in sources)
+            if not (more := next(filter(None, trials), None)):
                 break
             found |= more
         return found
 
-    def followers(self, ratios: Mapping[str, list[Tensor]]) -> dict[str, Reading]:
+    def followers(self, ratios: Mapping[str, list[Tensor]]) -> dict[str, GridReading]:
         """The layers whose cells follow the places, by how they answered to the halves."""
         found = {name: _read(ratio, self.size, self.n_prefix_tokens) for name, ratio in ratios.items()}
         return {name: reading for name, reading in found.items() if reading is not None}
@@ -306,17 +317,17 @@ class _Trials:
         before = [(s.name, s.reading) for s in stages if self.ended[s.name] < self.ended.get(name, 0)]
         with frozen(self.module), torch.no_grad():
             seen, _ = _watch(self.module, self.image)
-            alone = {n: s.call.output for s in seen if (n := s.call.name) == name and _may_have_grid(s.call.output)}
-            for source in (None, *before[: -SOURCES - 1 : -1]):
+            alone = {n: s for s in seen if (n := s.call.name) == name and _may_have_grid(s.call.output)}
+            for source in (None, *before[: -SOURCES_TRIED - 1 : -1]):
                 if reading := self.followers(_which_halves(self, alone, source)).get(name):
                     share = self.shares({name: reading})[name]
-                    return self.described(name, alone[name], reading, share)
+                    return self.described(name, alone[name].call.output, reading, share)
         return None
 
-    def described(self, name: str, output: Tensor, reading: Reading, share: float) -> Stage:
+    def described(self, name: str, output: Tensor, reading: GridReading, share: float) -> Stage:
         return Stage(name, reading(output, self.size).shape[1], reading, share)
 
-    def shares(self, readings: Mapping[str, Reading]) -> dict[str, float]:
+    def shares(self, readings: Mapping[str, GridReading]) -> dict[str, float]:
         """The share of each layer's cells by which the logits have a gradient."""
         with frozen(self.module), torch.enable_grad():
             zeros, logits = perturbable(self.module, list(readings), self.image)
@@ -348,17 +359,17 @@ def _may_have_grid(output: Tensor) -> bool:
 
 
 def _which_halves(
-    trials: _Trials, alone: Mapping[str, Tensor], source: tuple[str, Reading] | None
+    trials: _Trials, alone: Mapping[str, _Seen], source: tuple[str, GridReading] | None
 ) -> dict[str, list[Tensor]]:
     """How the cells of each layer answer to the halves of the picture, or of the layer ``source``: see ``_answers``.
 
-    Layers are left out whose rows are not the five pictures. ``alone`` has what they return for the picture alone.
+    Layers are left out whose rows are not the five pictures. ``alone`` has the calls for the picture alone.
     """
     answers: dict[str, list[Tensor]] = {}
     differ: dict[str, float] = {}
     pictures = trials.image.repeat(5, 1, 1, 1)
 
-    def change(reading: Reading, _module: nn.Module, _args: object, output: object) -> object:
+    def change(reading: GridReading, _module: nn.Module, _args: object, output: object) -> object:
         if (tensor := first_tensor(output)) is None or len(tensor) != 5:
             return output
         changed = tensor.clone()
@@ -368,8 +379,8 @@ def _which_halves(
     def note(name: str, _module: nn.Module, _args: object, output: object) -> None:
         answers.pop(name, None)
         tensor = first_tensor(output)
-        if tensor is not None and len(tensor) == 5 and tensor.shape[1:] == alone[name].shape[1:]:
-            answers[name], differ[name] = _answers(tensor), _difference(tensor[:1], alone[name])
+        if tensor is not None and len(tensor) == 5 and tensor.shape[1:] == alone[name].call.output.shape[1:]:
+            answers[name], differ[name] = _answers(tensor), _difference(_sample(tensor[:1]), alone[name].sample)
 
     with ExitStack() as stack:
         if source is None:
@@ -397,6 +408,12 @@ def _change_halves(five: Tensor) -> None:
         row[:, ys, xs] += change[:, ys, xs]
 
 
+def _sample(output: Tensor) -> Tensor:
+    """Up to some thousand of the numbers."""
+    flat = output.reshape(-1)
+    return flat[:: max(1, len(flat) // 4096)].clone()
+
+
 def _difference(a: Tensor, b: Tensor) -> float:
     scale = b.abs().amax()
     return float((a - b).abs().amax() / scale) if scale > 0 else 0.0
@@ -414,15 +431,15 @@ def _answers(output: Tensor) -> list[Tensor]:
     return [c[::2] - c[1::2] for c in cells]
 
 
-def _read(ratios: list[Tensor], size: tuple[int, int], n_prefix_tokens: int | None) -> Reading | None:
+def _read(ratios: list[Tensor], size: tuple[int, int], n_prefix_tokens: int | None) -> GridReading | None:
     """The reading whose cells follow the places of the picture best; None if no reading does."""
     if ratios[0].ndim == 3:
-        layouts = [(Reading(_two(r.shape[1:]), size, channels_last=last == 1), r) for last, r in enumerate(ratios)]
+        layouts = [(GridReading(_two(r.shape[1:]), size, channels_last=last == 1), r) for last, r in enumerate(ratios)]
         return _best(layouts, FOLLOWS)
     tokens = ratios[0].shape[1]
     prefixes = range(min(MAX_PREFIX_TOKENS + 1, tokens)) if n_prefix_tokens is None else [n_prefix_tokens]
-    squares = [Reading(grid, size, prefix=p) for p in prefixes for grid in _patches(tokens - p, size, whole=True)]
-    others = [Reading(grid, size, prefix=p) for p in prefixes[:2] for grid in _rectangles(tokens - p)]
+    squares = [GridReading(grid, size, prefix=p) for p in prefixes for grid in _patches(tokens - p, size, whole=True)]
+    others = [GridReading(grid, size, prefix=p) for p in prefixes[:2] for grid in _rectangles(tokens - p)]
     # nearly every number of tokens is some grid: one that does not divide the picture into squares has more to show
     for readings, least in ((squares, FOLLOWS), (others, FOLLOWS_BY_ITSELF)):
         if found := _best([(r, ratios[0][:, r.prefix :].unflatten(1, r.grid)) for r in readings], least):
@@ -430,7 +447,7 @@ def _read(ratios: list[Tensor], size: tuple[int, int], n_prefix_tokens: int | No
     return None
 
 
-def _best(readings: list[tuple[Reading, Tensor]], least: float) -> Reading | None:
+def _best(readings: list[tuple[GridReading, Tensor]], least: float) -> GridReading | None:
     scores = [follows(ratios) if min(reading.grid) >= 2 else 0.0 for reading, ratios in readings]
     best = max(range(len(scores)), key=lambda i: scores[i], default=None)
     return None if best is None or scores[best] < least else readings[best][0]
@@ -451,17 +468,19 @@ def follows(ratios: Tensor) -> float:
     return min(scores)
 
 
-def _alike(ratios: Mapping[str, list[Tensor]], found: Mapping[str, Reading], size: tuple[int, int]) -> dict[str, Reading]:
+def _alike(
+    ratios: Mapping[str, list[Tensor]], found: Mapping[str, GridReading], size: tuple[int, int]
+) -> dict[str, GridReading]:
     """Readings of maps with a grid that maps in ``found`` have, or half of it; without those that the trial contradicts."""
     grids = {(r.channels_last, r.grid) for name, r in found.items() if ratios[name][0].ndim == 3}
     halves = {(last, ((gh + odd) // 2, (gw + odd) // 2)) for last, (gh, gw) in grids for odd in (0, 1)}
-    alike: dict[str, Reading] = {}
+    alike: dict[str, GridReading] = {}
     for name, layouts in ratios.items():
         for last, ratio in enumerate(layouts if layouts[0].ndim == 3 and name not in found else ()):
             grid = _two(ratio.shape[1:])
             upside_down, mirrored = follows(-ratio), follows(ratio.flip(0))
             if (last == 1, grid) in grids | halves and min(grid) >= 2 and max(upside_down, mirrored) < FOLLOWS:
-                alike.setdefault(name, Reading(grid, size, channels_last=last == 1))
+                alike.setdefault(name, GridReading(grid, size, channels_last=last == 1))
     return alike
 
 

@@ -1,6 +1,5 @@
 """A picture from a file: read safely, and seen as a classifier sees it."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from seewhy.data import depth
 from seewhy.errors import SeewhyError
+from seewhy.process import without_warnings
 
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 25
@@ -128,8 +128,7 @@ def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     Pillow gets no path. It would map the file into memory, and then it confuses the sides of a turned gray TIFF.
     """
     with path.open("rb") as content:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size has a clearer message
+        with without_warnings(Image.DecompressionBombWarning):  # check_size has a clearer message
             picture = Image.open(content, formats=FORMATS)
         with picture:
             yield picture
@@ -215,8 +214,8 @@ def network_input(picture: Image.Image, view: View, gray: bool) -> Tensor:
     """(c, h, w) what the network sees of a picture, in three channels or one gray one."""
     seen = as_seen(picture, view)
     if seen.mode == "F":  # more than 8 bits, which were kept until now
-        bands = [as_seen(picture, view._replace(fill=(c,))) for c in view.fill[1:]] if not gray else []
-        levels = torch.from_numpy(np.stack([np.array(band) for band in (seen, *bands)])).div(255).clamp(0, 1)
+        bands = [seen] if gray or not view.fill else [as_seen(picture, view._replace(fill=(c,))) for c in view.fill]
+        levels = torch.from_numpy(np.stack([np.array(band) for band in bands])).div(255).clamp(0, 1)
         return levels.expand(1 if gray else 3, -1, -1).contiguous()
     return to_tensor(seen.convert("L").convert("RGB"))[:1] if gray else to_tensor(seen)
 

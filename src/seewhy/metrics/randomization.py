@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from itertools import pairwise
-from threading import Lock
 from typing import Annotated, Any, Literal, cast
 from zlib import crc32
 
@@ -21,11 +20,10 @@ from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.map_similarity import SIMILARITIES, Similarity
 from seewhy.options import AtLeast, Doc
+from seewhy.process import PROCESS_STATE
 from seewhy.types import Images, Scores
 
 Cascade = Literal["cascading", "independent"]
-_GLOBAL_DRAWS = Lock()
-"""Held while layers draw from PyTorch's global generator, which they share with all threads."""
 
 
 class AgainstAnotherNetwork(
@@ -173,7 +171,7 @@ def reinitialize(module: nn.Module, name: str, seed: int) -> None:
     """New values for what ``module`` itself owns, in place; drawn on the CPU, so that they are the same on any device."""
     fresh = deepcopy(module).cpu()
     reset = getattr(fresh, "reset_parameters", None) or getattr(fresh, "_reset_parameters", None)
-    with _GLOBAL_DRAWS, torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with PROCESS_STATE, torch.no_grad(), torch.random.fork_rng(devices=[]):
         # not the seed itself: with a seed of 0 a network that was made after manual_seed(0) would get its own values again
         torch.default_generator.manual_seed(crc32(f"{name} {seed}".encode()))
         if callable(reset):
