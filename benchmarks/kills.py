@@ -1,164 +1,205 @@
-"""Kills one evaluation at random moments, resumes it, and compares its folder with that of an undisturbed evaluation.
+"""Ends commands at random moments, gives them again, and compares what they write with what an undisturbed command writes.
 
-python benchmarks/kills.py [--kills 40] [--seed 0]
+python benchmarks/kills.py [--kills 50] [--terms 20] [--seed 0] [--kinds explain evaluate report shards devices]
 
-A quarter of the kills each: one process, one process with --keep-maps, two processes (--devices 2), four shards that are
-joined. The tables must be the same to the last byte, and so must maps and pictures.
+Each command runs in a process of its own, which is forked from one that has imported everything: so its life is its work.
+The moments are spread evenly over the CPU time that the command takes, whatever else the machine does. After SIGKILL, or
+SIGTERM, the same command is given again in the same folder. Then all files must be the same to the last byte, but for the
+times in the manifest, and nothing else may be there. "between" counts the moments at which some of the files were there,
+and not all of them.
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-EXPLAINERS = ["grad_cam", "saliency", "lime"]
-METRICS = ["deletion", "average_drop", "relevance_mass", "sparseness"]
-LIMITS = {"deletion": 11, "lime/sparseness": 7}
-PRELOADED = ["seewhy.evaluation.evaluate", "seewhy.classifier.load", "seewhy.explainers", "seewhy.data", "seewhy.metrics"]
-N, SIZE, BATCH = 16, 32, 4
+PRELOADED = ["seewhy.app.cli.main", "seewhy.evaluation.evaluate", "seewhy.evaluation.scoreboard", "seewhy.explanation.files"]
+PRELOADED += ["seewhy.explanation.resume", "seewhy.report", "seewhy.classifier.load", "seewhy.explainers", "seewhy.data"]
+PRELOADED += ["seewhy.metrics", "seewhy.data.named", "seewhy.app.cli.progress", "rich.table", "rich.progress"]
+METHODS = ["--explainer", "grad_cam", "--explainer", "saliency"]
+EVALUATE = ["evaluate", "--model", "shapes", "--data", "shapes", "--data-option", "size=32", "--limit", "8", *METHODS]
+EVALUATE += ["--metric", "deletion:steps=7", "--metric", "sparseness", "--limit", "deletion:steps=7=5"]
+EVALUATE += ["--batch-size", "2", "--pictures", "5", "--quiet", "--out", "run"]
+KINDS = {
+    "explain": [["explain", "pictures", "--model", "shapes", *METHODS, "--quiet", "--out", "run"]],
+    "evaluate": [[*EVALUATE, "--keep-maps"]],
+    "report": [["report", "measured", "--quiet", "--out", "run/page.html"]],
+    "shards": [[*EVALUATE, "--shard", "1/2"], [*EVALUATE, "--shard", "2/2"], [*EVALUATE, "--join"]],
+    "devices": [[*EVALUATE, "--devices", "2"]],
+}
+"""The commands that are given one after the other. ``devices`` starts processes anew, and takes long."""
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(PRELOADED)
+SCRIPT = "from seewhy.app.cli.main import main\nif __name__ == '__main__':\n    main()\n"
 
 
-def evaluation(folder: str, keep_maps: bool, shard: tuple[int, int] | None = None, join: bool = False) -> None:
-    """One process; lime is slow enough to be hit."""
+def give(folder: str, commands: Sequence[Sequence[str]]) -> None:
+    """Commands as a user gives them in ``folder``; what they say goes to ``said``, their CPU time to ``cpu``."""
     import torch
 
-    import seewhy
-    from seewhy.data import Shapes
+    from seewhy.app.cli.main import main
 
+    os.chdir(folder)
     torch.set_num_threads(1)
-    classifier = seewhy.load("shapes")
-    explainers = {name: seewhy.explainer(name, classifier) for name in EXPLAINERS}
-    explainers["lime"] = seewhy.explainer("lime", classifier, samples=16)
-    seewhy.evaluate(
-        classifier,
-        explainers,
-        METRICS,
-        Shapes(n=N, size=SIZE),
-        out=folder,
-        limits=LIMITS,
-        batch_size=BATCH,
-        keep_maps=keep_maps,
-        pictures=12,
-        shard=shard,
-        join=join,
-    )
-
-
-def command(folder: Path, devices: int) -> list[str]:
-    """The same on the command line, in several processes."""
-    script = folder.parent / "command.py"  # Lightning starts it again for the other processes
-    script.write_text("from seewhy.app.cli.main import main\nif __name__ == '__main__':\n    main()\n")
-    options = [f"--explainer={name}" for name in ("grad_cam", "saliency", "lime:samples=16")]
-    options += [f"--metric={name}" for name in METRICS] + [f"--data-option=size={SIZE}", f"--data-option=n={N}"]
-    options += ["--limit=deletion=11", "--limit=lime:samples=16/sparseness=7", f"--batch-size={BATCH}", "--pictures=12"]
-    start = [sys.executable, str(script), "evaluate", "--model=shapes", "--data=shapes", "--quiet"]
-    return [*start, *options, f"--devices={devices}", f"--out={folder}"]
+    with Path("said").open("w") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+    status = 0
+    for command in commands:
+        sys.argv = ["seewhy", *command]
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        if status:
+            break
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    Path("cpu").write_text(str(used.ru_utime + used.ru_stime))
+    raise SystemExit(status)
 
 
 def content(folder: Path) -> dict[str, object]:
-    """Tables and pictures as bytes, maps as arrays."""
-    import numpy as np
-
+    """The bytes of all files of a command but those of units, which have times; the manifest without its times."""
     files: dict[str, object] = {}
-    for file in (f for f in sorted(folder.rglob("*")) if f.is_file() and f.suffix in (".parquet", ".jpg", ".npz")):
+    for file in sorted((folder / "run").rglob("*")):
         name = str(file.relative_to(folder))
-        if file.suffix == ".npz":
-            with np.load(file) as arrays:
-                files[name] = {key: arrays[key].tolist() for key in arrays}
-        elif not name.startswith("units"):  # these have times
+        if name == "run/manifest.json":
+            files[name] = without_times(json.loads(file.read_text()))
+        elif "units" in file.parts or file.is_dir():
+            files[name] = None
+        else:
             files[name] = file.read_bytes()
     return files
 
 
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(of) for key, of in value.items() if key not in ("seconds", "wall_seconds")}
+    return [without_times(of) for of in value] if isinstance(value, list) else value
+
+
 class Trials:
-    """Kills at random moments of one kind of evaluation. Processes are forked from one that has imported everything."""
+    """One kind of command, ended at random moments."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.random = folder, random.Random(seed)
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOADED)
-        self.hit = 0
+    def __init__(self, folder: Path, kind: str, seed: int) -> None:
+        self.folder, self.kind, self.commands, self.random = folder, kind, KINDS[kind], random.Random(f"{kind} {seed}")
+        self.whole = self.case("whole")
+        assert self.ended(self.start(self.whole)) == 0, (self.whole / "said").read_text()
+        self.seconds = float((self.whole / "cpu").read_text()) if kind != "devices" else time.perf_counter() - self.began
 
-    def forked(self, *arguments: object) -> "multiprocessing.process.BaseProcess":
-        process = self.context.Process(target=evaluation, args=arguments)
+    def case(self, name: str) -> Path:
+        """A folder with all that the command reads."""
+        case = self.folder / f"{self.kind} {name}"
+        shutil.copytree(self.folder / "given", case)
+        return case
+
+    def start(self, case: Path) -> Any:
+        self.began = time.perf_counter()
+        if self.kind == "devices":
+            (case / "command.py").write_text(SCRIPT)
+            with (case / "said").open("w") as said:
+                command = [sys.executable, "command.py", *self.commands[0]]
+                return subprocess.Popen(command, cwd=case, stdout=said, stderr=said)
+        process = FORKED.Process(target=give, args=(str(case), self.commands))
         process.start()
         return process
 
-    def run(self, kind: str, kills: int) -> bool:
-        """Is the folder that was killed so often the same as the undisturbed one?"""
-        whole, run = self.folder / f"{kind} whole", self.folder / f"{kind} run"
-        start = time.perf_counter()
-        self.finish(kind, whole)
-        duration = time.perf_counter() - start
-        self.hit, done = 0, 0
-        for i in range(kills):
-            before = len(list(run.glob("units/*/*.parquet")))
-            self.kill(kind, run, duration)
-            after = len(list(run.glob("units/*/*.parquet")))
-            self.hit += before < after < len(list(whole.glob("units/*/*.parquet")))
-            done += after == len(list(whole.glob("units/*/*.parquet")))
-            if done:  # everything is measured: begin again, elsewhere
-                same = self.compared(kind, whole, run)
-                if not same:
-                    return False
-                run, done = self.folder / f"{kind} run {i}", 0
-        return self.compared(kind, whole, run)
+    def ended(self, process: Any) -> int:
+        if self.kind == "devices":
+            return int(process.wait())
+        process.join()
+        return int(process.exitcode)
 
-    def compared(self, kind: str, whole: Path, run: Path) -> bool:
-        self.finish(kind, run)
-        first, second = content(whole), content(run)
-        different = [name for name in {**first, **second} if first.get(name) != second.get(name)]
-        if different:
-            print(f"{kind}: {different[:5]} differ")
-        return not different
+    def used(self, pid: int) -> float:
+        """Seconds of CPU time of a process; of several processes, seconds since the start."""
+        if self.kind == "devices":
+            return time.perf_counter() - self.began
+        try:
+            return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+        except OSError:
+            return float("inf")
 
-    def finish(self, kind: str, folder: Path) -> None:
-        if kind == "two processes":
-            subprocess.run(command(folder, 2), check=True, stdout=subprocess.DEVNULL)
-            return
-        shards = [(i, 4) for i in range(1, 5)] if kind == "four shards" and "whole" not in folder.name else []
-        for process in [self.forked(str(folder), kind == "keep maps", shard) for shard in shards]:
-            process.join()
-        last = self.forked(str(folder), kind == "keep maps", None, bool(shards))
-        last.join()
-        assert last.exitcode == 0
-
-    def kill(self, kind: str, folder: Path, duration: float) -> None:
-        """Start the evaluation and kill it within the time that a whole one takes."""
-        if kind == "two processes":
-            process = subprocess.Popen(
-                command(folder, 2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
-            time.sleep(self.random.uniform(0.4, 1.0) * duration)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return
-        shards: list[tuple[int, int] | None] = [(i, 4) for i in range(1, 5)] if kind == "four shards" else [None]
-        started = [self.forked(str(folder), kind == "keep maps", shard) for shard in shards]
-        time.sleep(self.random.uniform(0.1, 0.6) * duration)
-        for one in started:
-            one.kill()
-            one.join()
+    def end(self, i: int, number: int) -> tuple[str, list[str]]:
+        """End the command once and give it again. When it ended, and what is wrong."""
+        case = self.case(f"{i} {number}")
+        process = self.start(case)
+        moment = self.random.random() * self.seconds
+        while self.used(process.pid) < moment:
+            time.sleep(0.002)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(process.pid, number)
+        status, wrong = self.ended(process), []
+        said = (case / "said").read_text() if (case / "said").exists() else ""
+        if number == signal.SIGTERM and status not in (0, 143, -15):
+            wrong.append(f"status {status}")
+        if number == signal.SIGTERM and status == 143 and not said.startswith("seewhy: stopped"):
+            wrong.append(f"it says {said!r}")
+        if number == signal.SIGTERM and (left := [p.name for p in case.rglob(".seewhy-*")]):
+            wrong.append(f"{left} are left before the command is given again")
+        there, all_of_it = content(case), content(self.whole)
+        when = "before" if not any(there.values()) else "after" if there.keys() == all_of_it.keys() else "between"
+        if self.ended(self.start(case)):
+            wrong.append(f"it does not go on: {(case / 'said').read_text()}")
+        there = content(case)
+        wrong += [f"{name} differs" for name in {**there, **all_of_it} if there.get(name, 0) != all_of_it.get(name, 0)
+                  and not ("units" in name and name in all_of_it and name in there)]  # fmt: skip
+        wrong += [f"{path.name} is left" for path in case.rglob(".*") if path.name != ".lock"]
+        wrong += [f"{path.name} is left" for path in case.iterdir() if not (self.whole / path.name).exists()]
+        shutil.rmtree(case)
+        return when, wrong
 
 
-def main(kills: int, seed: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(Path(folder), seed)
-        for kind in ("one process", "keep maps", "four shards", "two processes"):
-            same = trials.run(kind, kills // 4)
-            verdict = "the same" if same else "DIFFERENT"
-            print(f"{kind}: {kills // 4} kills, {trials.hit} in the middle of the work: {verdict}", flush=True)
+def given(folder: Path) -> None:
+    """What the commands read: pictures, and a run folder."""
+    from torchvision.utils import save_image
+
+    from seewhy.data import Shapes
+
+    (folder / "pictures").mkdir(parents=True)
+    for i, image in enumerate(Shapes(n=2, size=64).batch(range(2)).images):
+        save_image(image, folder / "pictures" / f"{i}.png")
+    process = FORKED.Process(target=give, args=(str(folder), KINDS["evaluate"]))
+    process.start()
+    process.join()
+    (folder / "run").rename(folder / "measured")
+
+
+def main(kinds: Sequence[str], kills: int, terms: int, seed: int) -> bool:
+    good = True
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        given(folder / "given")
+        for kind in kinds:
+            trials = Trials(folder, kind, seed)
+            for number, times in ((signal.SIGKILL, kills), (signal.SIGTERM, terms)):
+                found = [trials.end(i, number) for i in range(times)]
+                wrong = [f"{i}: {what}" for i, (_, several) in enumerate(found) for what in several]
+                moments = [when for when, _ in found]
+                counts = ", ".join(f"{moments.count(when)} {when}" for when in ("before", "between", "after"))
+                verdict = "the same bytes, nothing left" if not wrong else f"{len(wrong)} FAULTS: {wrong[:5]}"
+                print(f"{kind}: {times} x {number.name} ({counts}; {trials.seconds:.1f} s of work): {verdict}", flush=True)
+                good = good and not wrong
+    return good
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=["explain", "evaluate", "report"])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--terms", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    main(asked.kills, asked.seed)
+    sys.exit(not main(asked.kinds, asked.kills, asked.terms, asked.seed))

@@ -10,9 +10,11 @@ from support.command import as_users_run_it
 from support.tiny_models import CHEAP, TINY
 from torch import Tensor
 
+from seewhy import options
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, OptiCAM, explainer
 from seewhy.metrics import METRICS
+from seewhy.options import from_text
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 TARGETS = torch.tensor([1, 3])
@@ -122,3 +124,42 @@ def test_a_word_that_no_option_has_is_refused_by_the_class() -> None:
         with pytest.raises(SeewhyError, match="opti_cam cannot take negative='drop': give keep or cut"):
             OptiCAM(TINY["cnn"](), negative="drop")  # type: ignore[arg-type]
         assert OptiCAM(TINY["cnn"](), layer=["4"]).layer == ("4",)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 5_000,
+        "-" + "9" * 5_000,
+        "9" * 400,
+        "1e999",
+        "[" * 5_000,
+        "{" * 5_000,
+        "[" * 5_000 + "]" * 5_000,
+        "1." + "9" * 5_000,
+    ],
+    ids=lambda text: f"{text[:5]}{len(text)}",
+)
+@pytest.mark.parametrize("option", ["samples", "noise_level", "seed"])
+def test_a_text_beyond_reason_is_no_value(text: str, option: str) -> None:
+    """Python reads no number of 5,000 digits and no brackets of 5,000 levels."""
+    given = from_text(EXPLAINERS["smooth_grad"], {option: text})
+    if text.startswith("1.") and option == "noise_level":
+        assert given[option] == 2.0
+        return
+    with as_users_run_it(), pytest.raises(SeewhyError, match=f"smooth_grad cannot take {option}=.*: give a"):
+        explainer("smooth_grad", TINY["cnn"](), **given)
+
+
+@pytest.mark.parametrize("value", [10**5_000, -(10**5_000), 10**400, 2**63, [10**5_000], [[]]], ids=list("abcdef"))
+def test_a_value_beyond_reason_is_refused_in_python_too(value: object) -> None:
+    for option in ("samples", "noise_level", "seed", "batch_size"):
+        with as_users_run_it(), pytest.raises(SeewhyError, match=f"smooth_grad cannot take {option}="):
+            explainer("smooth_grad", TINY["cnn"](), **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("7", 7), ("0", 0), ("", None), ("-1", None), ("²", None), ("1_0", None), ("9" * 5_000, None)]
+)
+def test_a_whole_number_as_people_write_it(text: str, number: int | None) -> None:
+    assert options.whole_number(text) == number

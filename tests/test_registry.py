@@ -1,5 +1,7 @@
 """Names for things, and an answer for names that nothing has."""
 
+from time import perf_counter
+
 import pytest
 
 from seewhy.errors import SeewhyError, cause
@@ -68,3 +70,12 @@ def test_a_foreign_failure_in_one_line() -> None:
     assert cause(EOFError()) == "EOFError"
     assert cause(KeyError("layer")) == "KeyError: 'layer'"
     assert len(cause(RuntimeError("x" * 10_000))) < 300
+
+
+@pytest.mark.parametrize("known", [["a" * 20_000, "saw"], ["[" * 20_000], ["saw"]])
+def test_a_name_beyond_reason_has_no_neighbors(known: list[str]) -> None:
+    """A comparison takes time that grows with both lengths, so a file of class names could stop a command for minutes."""
+    start = perf_counter()
+    assert did_you_mean("a[" * 10_000, known) == ""
+    assert did_you_mean("sav", known) in ("", " Did you mean 'saw'?")
+    assert perf_counter() - start < 1

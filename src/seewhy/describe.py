@@ -17,8 +17,15 @@ def weights_digest(module: torch.nn.Module) -> str:
     digest = sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor_bytes(tensor))
+        digest.update(_state_bytes(tensor))
     return digest.hexdigest()[:16]
+
+
+def _state_bytes(entry: object) -> bytes:
+    """The bytes of an entry of a state dict: a tensor, or what a quantized layer keeps beside its tensors."""
+    if isinstance(entry, torch.Tensor):
+        return tensor_bytes(entry.dequantize() if entry.is_quantized else entry)
+    return b"".join(map(_state_bytes, entry)) if isinstance(entry, tuple | list) else repr(entry).encode()
 
 
 def fields_as_json(item: object, without: Sequence[str]) -> dict[str, object]:

@@ -3,10 +3,13 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from support.command import run
+from support.run_folders import write_run
 from support.tiny_models import TINY
 from torch import Tensor
 
@@ -16,6 +19,7 @@ from seewhy.app.catalog import REGISTRIES
 from seewhy.app.choose import choose
 from seewhy.metrics import Case
 from seewhy.registry import Registry
+from seewhy.report import write_report
 from seewhy.testing import check_dataset, check_explainer, check_metric
 
 FOLDER = Path(__file__).parents[1] / "support" / "plugin"
@@ -132,6 +136,46 @@ def test_all_leaves_out_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(EXPLAINERS) - set(methods) == {"broken", "careless", "gone"}
     assert TAKEN in left_out
     assert f"seewhy-broken's explainer 'broken' {BROKEN}" in left_out
+
+
+def test_the_list_in_an_error_leaves_out_what_fails() -> None:
+    """The error is about the method that was named, and not about another package."""
+    with pytest.raises(
+        SeewhyError, match=r"^the signs of 'grad_cam' cannot be read: it is no gradient method. Use one of .*saliency"
+    ):
+        seewhy.explainer("active_saliency", TINY["cnn"](), of="grad_cam").explain(
+            torch.rand(1, 3, 16, 16), torch.tensor([0])
+        )
+
+
+def test_a_report_does_without_what_fails(tmp_path: Path) -> None:
+    """The packages that explained and measured are broken by now."""
+    run_folder = write_run(tmp_path / "run", {"broken_metric": {"broken": [1, 2, 3], "careless": [2, 3, 4]}})
+    manifest = json.loads((run_folder / "manifest.json").read_text())
+    manifest["metrics"]["broken_metric"]["metric"] = "broken_metric"
+    (run_folder / "manifest.json").write_text(json.dumps(manifest))
+    assert len(write_report([run_folder])) == 5
+    assert "broken_metric" in (run_folder / "report.md").read_text(encoding="utf-8").replace("\\", "")
+
+
+def test_a_metric_that_needs_an_option_is_listed(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
+    @dataclass(frozen=True)
+    class Strict:
+        """A metric of another package. It needs an option."""
+
+        family = "complexity"
+        higher_is_better = None
+        range = (0.0, 1.0)
+        needs = ()
+        target = "any"
+        paper = ""
+        power: int
+
+    monkeypatch.setitem(METRICS._entries, "strict", Strict)
+    result = run(capfd, "list", "metrics", "--json")
+    assert result.status == 0
+    (entry,) = (entry for entry in json.loads(result.out)["metrics"] if entry["name"] == "strict")
+    assert (entry["reads"], entry["summary"]) == ("", "A metric of another package")
 
 
 def test_it_is_explained_with_and_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:

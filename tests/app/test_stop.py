@@ -163,7 +163,7 @@ def test_what_a_killed_command_has_left_is_removed_by_the_next(work: Path, capfd
     assert unfinished(work) == []
 
 
-def test_parts_of_files_are_removed_from_a_run_folder(work: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_files_are_removed_from_a_run_folder(work: Path, capfd: Capture) -> None:
     """A process is killed in the middle of every kind of file."""
     code = "import os, signal; from pathlib import Path; import seewhy.files\n"
     code += "Path.replace = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)\n"

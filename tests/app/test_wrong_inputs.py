@@ -434,7 +434,9 @@ def test_a_misspelled_command_is_told_how_it_is_used(
     result = run(capfd, *arguments.split())
     assert result.status == 2
     assert says in result.err
-    assert "Usage: seewhy" in result.err
+    assert result.err.startswith("seewhy: ")
+    assert result.err.count("\n") == 1
+    assert result.err.endswith(" --help says how it is used)\n")
     assert result.out == ""
     assert list(work.iterdir()) == []
 

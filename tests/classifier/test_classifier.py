@@ -138,3 +138,15 @@ def test_a_network_that_counts_strides_is_not_run_in_another_layout() -> None:
     classifier = replace(tiny(Strided()), feature_layer="features")
     with torch.no_grad(), classifier.running():
         torch.testing.assert_close(classifier.logits(classifier.fast_layout(IMAGES)), classifier.logits(IMAGES))
+
+
+def test_a_network_that_takes_blue_first_gets_blue_first() -> None:
+    """Images, mean and std stay RGB; only what enters the network is turned around, and it can be turned back."""
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    options = {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.25, 0.2), "input_size": (4, 4)}
+    images = torch.tensor([0.9, 0.7, 0.5])[None, :, None, None].expand(1, 3, 4, 4)
+    rgb, bgr = (Classifier(network, **options, channel_order=order) for order in ("rgb", "bgr"))
+    torch.testing.assert_close(rgb.logits(images), torch.tensor([[1.6, 2.0, 1.0]]))
+    torch.testing.assert_close(bgr.logits(images), torch.tensor([[1.0, 2.0, 1.6]]))
+    for classifier in (rgb, bgr):
+        torch.testing.assert_close(classifier.to_pixels(classifier.normalize(images)), images)

@@ -1,11 +1,14 @@
 """Two classifiers have one identity if, and only if, they treat an image in the same way."""
 
 import json
+from contextlib import chdir
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
+import torch
 from support.tiny_models import TINY, cnn, tiny
 from torch import nn
 
@@ -30,6 +33,9 @@ def test_the_identity_is_json_and_has_no_weights() -> None:
         {"crop": 0.5},
         {"crop_mode": "squash"},
         {"interpolation": "bicubic"},
+        {"resize": (20, 20)},
+        {"recipe": "transformers"},
+        {"channel_order": "bgr"},
         {"feature_layer": "4"},
         {"n_prefix_tokens": 2},
         {"outputs": "values"},
@@ -95,3 +101,17 @@ def test_a_manifest_has_each_value_and_its_origin() -> None:
     assert about["input_size"] == {"value": [16, 16], "from": "given"}
     assert about["interpolation"] == {"value": "bilinear", "from": "default"}
     assert json.loads(json.dumps(about)) == about
+
+
+def test_which_weights_of_a_file_were_taken_is_said(tmp_path: Path) -> None:
+    last = cnn(k=7).state_dict()
+    torch.save({"state_dict": last, "state_dict_ema": last | {"10.bias": last["10.bias"] + 1}}, tmp_path / "a.pth")
+    (tmp_path / "own_seven.py").write_text(
+        "from support.tiny_models import cnn\n\n\ndef make(num_classes=5):\n    return cnn(k=num_classes)\n"
+    )
+    with chdir(tmp_path):
+        classifier = seewhy.load("own_seven:make", weights=tmp_path / "a.pth", options={"size": 16, "channel_order": "bgr"})
+    said = lines(classifier)
+    assert said[0].endswith("(default, ImageNet's); channels in the order BGR (given as an option)")
+    assert said[1].startswith("network: 7 classes (without names, as in the head of a.pth)")
+    assert said[2] == "weights: a.pth, under state_dict_ema; an average of the weights, preferred to the last ones"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import seewhy
 from seewhy.classifier.load import parse_options
+from seewhy.errors import SeewhyError
 
 
 def contiguous(module: nn.Module) -> dict[str, Tensor]:
@@ -95,6 +96,45 @@ def test_options_of_the_preprocessing(options: dict[str, object], expected: dict
     for key, value in vars(seewhy.load("factories:small")).items():
         if key not in (*expected, "module", "origins"):
             assert getattr(classifier, key) == value
+
+
+def seven(name: str) -> nn.Module:
+    return {"test_vit": timm.create_model, "torchvision/shufflenet_v2_x0_5": torchvision.models.get_model}[name](
+        name.removeprefix("torchvision/"), num_classes=7
+    )
+
+
+@pytest.mark.parametrize("name", ["test_vit", "torchvision/shufflenet_v2_x0_5"])
+def test_the_number_of_classes_is_that_of_the_weights(name: str, tmp_path: Path) -> None:
+    module = seven(name).eval()
+    torch.save({"net": module.state_dict()}, tmp_path / "weights.pth")
+    classifier = seewhy.load(name, weights=tmp_path / "weights.pth", classes=list("abcdefg"))
+    assert classifier.n_classes == 7
+    images = torch.rand(1, 3, *classifier.input_size)
+    with torch.no_grad():
+        torch.testing.assert_close(classifier.logits(images), module(classifier.normalize(images)), rtol=0, atol=0)
+    with pytest.raises(SeewhyError, match="7 classes, but 3 class names were given"):
+        seewhy.load(name, weights=tmp_path / "weights.pth", classes=list("abc"))
+    with pytest.raises(SeewhyError, match="of another shape"):
+        seewhy.load(name, weights=tmp_path / "weights.pth", options={"num_classes": 9})
+
+
+def test_a_factory_is_asked_for_the_number_of_classes_if_it_takes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "from support.tiny_models import cnn\n\n\ndef make(num_classes=2):\n    return cnn(k=num_classes)\n"
+    (tmp_path / "own_number.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    save_file(contiguous(cnn(k=7)), tmp_path / "weights.safetensors")
+    assert seewhy.load("own_number:make", weights=tmp_path / "weights.safetensors", options={"size": 16}).n_classes == 7
+    with pytest.raises(SeewhyError, match=r"10\.weight is \(7, 8\), the network has \(5, 8\)"):
+        seewhy.load("factories:bare", weights=tmp_path / "weights.safetensors")
+
+
+def test_weights_that_differ_in_more_than_the_number_of_classes_are_refused(tmp_path: Path) -> None:
+    save_file(contiguous(timm.create_model("test_vit", num_classes=7, img_size=64)), tmp_path / "weights.safetensors")
+    with pytest.raises(SeewhyError, match=r"3 of another shape: .*pos_embed is \(1, 17, 64\)"):
+        seewhy.load("test_vit", weights=tmp_path / "weights.safetensors")
 
 
 @pytest.mark.parametrize(

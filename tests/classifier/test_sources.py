@@ -93,7 +93,7 @@ def test_pictures_are_prepared_as_in_timm(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("size", [(32, 48), (48, 32), (20, 64), (37, 41)], ids=str)
-@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("crop", [1.0, 0.875])
 def test_input_that_is_not_square(size: tuple[int, int], mode: str, crop: float) -> None:
     transform = create_transform((3, *size), interpolation="bicubic", crop_pct=crop, crop_mode=mode)

@@ -18,6 +18,7 @@ from seewhy.explainers.cam.ablation_cam import AblationCAM
 from seewhy.explainers.cam.score_cam import ScoreCAM
 from seewhy.explainers.gradients import feature_gradients
 from seewhy.explainers.optimized.opti_cam import OptiCAM
+from seewhy.maps import upsample
 
 IMAGES, TWO = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
 
@@ -129,15 +130,49 @@ def test_a_network_in_half_precision_is_explained_as_in_single(name: str, dtype:
 
 
 def test_cam_is_refused_where_something_mixes_the_channels_before_the_head() -> None:
-    """A hidden layer may be as wide as the features; and a convolution after the pooling makes maps of one cell."""
+    """A hidden layer may be as wide as the features."""
     features = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
     hidden = nn.Sequential(*features, nn.Flatten(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 5))
     with pytest.raises(UnsuitedError, match=r"^cam needs features that a linear layer reads after pooling"):
         explainer("cam", replace(tiny(hidden), classes=()))
-    pooled = replace(tiny(nn.Sequential(*features, nn.Conv2d(8, 5, 1), nn.Flatten())), classes=())
-    assert pooled.class_map_layer is None
+    mixing = nn.Conv2d(8, 8, 1), nn.Hardswish(), nn.Conv2d(8, 5, 1), nn.Flatten()
     with pytest.raises(UnsuitedError, match=r"^cam needs features"):
-        explainer("cam", pooled)
+        explainer("cam", replace(tiny(nn.Sequential(*features, *mixing)), classes=()))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_pooled_features_is_a_linear_layer(bias: bool) -> None:
+    """Its maps have one cell. timm's dla46_c ends so, and some of its MobileNets."""
+    body = nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+    convolution = replace(tiny(nn.Sequential(*body, nn.Conv2d(8, 5, 1, bias=bias), nn.Flatten())), classes=())
+    linear = replace(convolution, module=nn.Sequential(*body, nn.Flatten(), nn.Linear(8, 5, bias=bias)).eval())
+    linear.module[4].weight.data = convolution.module[3].weight.flatten(1)  # type: ignore[index, union-attr]
+    if bias:
+        linear.module[4].bias.data = convolution.module[3].bias  # type: ignore[index, union-attr]
+    assert convolution.class_map_layer is None
+    assert convolution.heads == ("3",)
+    torch.testing.assert_close(convolution.embed(IMAGES), linear.embed(IMAGES))
+    for name in ("cam", "ablation_cam", "grad_cam"):
+        found, expected = (explainer(name, c).explain(IMAGES, TWO) for c in (convolution, linear))
+        torch.testing.assert_close(found, expected)
+    weights = convolution.module[3].weight[TWO].flatten(1)  # type: ignore[index, union-attr]
+    features = convolution.module[:2](convolution.normalize(IMAGES))  # type: ignore[index]
+    torch.testing.assert_close(
+        explainer("cam", convolution).explain(IMAGES, TWO), torch.einsum("nd,ndhw->nhw", weights, features)
+    )
+
+
+def test_the_compact_aggregation_network_of_timm_has_a_cam() -> None:
+    torch.manual_seed(0)
+    classifier = Classifier(from_timm("dla46_c")().eval(), input_size=(64, 64))
+    images = torch.rand(2, 3, 64, 64)
+    with classifier.capture(classifier.layer) as outputs, torch.no_grad():
+        logits = classifier.logits(images)
+    weights, bias = classifier.module.fc.weight.flatten(1), classifier.module.fc.bias  # type: ignore[union-attr]
+    coarse = torch.einsum("kd,ndhw->nkhw", weights, outputs[classifier.layer])
+    torch.testing.assert_close(coarse.mean((2, 3)) + bias, logits, rtol=1e-4, atol=1e-5)
+    maps = explainer("cam", classifier).explain(images, TWO)
+    torch.testing.assert_close(maps, upsample(coarse[torch.arange(2), TWO], (64, 64)), rtol=1e-4, atol=1e-5)
 
 
 def test_score_cam_runs_no_empty_batch_where_no_channel_varies() -> None:

@@ -233,3 +233,13 @@ def test_white_wherever_a_picture_is_read(tmp_path: Path) -> None:
             seewhy.explain(file, classifier, white=white)
     with pytest.raises(SeewhyError, match="cannot take white=0: give a number above 0"):
         seewhy.dataset(str(tmp_path), classifier, options={"white": "0"})
+
+
+def test_borders_of_a_color_around_a_deep_picture(tmp_path: Path) -> None:
+    """As around the same picture in 8 bits."""
+    gray = np.random.default_rng(0).integers(0, 256, (40, 60)).astype(np.uint8)
+    Image.fromarray(gray).save(tmp_path / "8.png")
+    deep = write_png(tmp_path / "16.png", gray.astype(np.uint16) * 257)
+    view = View((16, 16), 1.0, "border", fill=(0.2, 0.4, 1.0))
+    assert_near(levels(deep, view), levels(tmp_path / "8.png", view), 1.01)
+    assert levels(deep, view)[:, 0, 0].tolist() == pytest.approx([0.2, 0.4, 1.0], abs=0.01)

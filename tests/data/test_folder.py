@@ -49,7 +49,10 @@ def test_without_class_names_folders_are_counted(tmp_path: Path) -> None:
     assert [b.labels.tolist() for b in batches(dataset, 1)] == [[0], [1], [2]]  # type: ignore[union-attr]
     for name in ("10", "2"):
         paint(tmp_path / "numbers" / name / "a.png")
-    dataset = Folder(tmp_path / "numbers", VIEW)
+    with pytest.warns(
+        UserWarning, match="which are read as indices: .* as ImageFolder of torchvision does, give the class names"
+    ):
+        dataset = Folder(tmp_path / "numbers", VIEW)
     assert dataset.classes == ()
     assert [b.labels.tolist() for b in batches(dataset, 1)] == [[10], [2]]  # type: ignore[union-attr]
 

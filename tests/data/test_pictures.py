@@ -211,6 +211,27 @@ def test_a_crop_that_is_a_quotient() -> None:
     assert seen.tobytes() == expected.tobytes()
 
 
+def test_what_is_around_a_picture_has_the_color_that_was_asked_for() -> None:
+    picture = Image.new("RGB", (40, 20), "white")
+    for view, place in (
+        (View((40, 40), 1.0, "border", fill=(0.2, 0.4, 0.6)), (slice(10, 30), slice(0, 40))),
+        (View((40, 40), 1.0, "corner", fill=(0.2, 0.4, 0.6)), (slice(0, 20), slice(0, 40))),
+        (View((40, 40), 1.0, "squash", resize=(21, 31)), (slice(9, 30), slice(4, 35))),
+    ):
+        seen = np.asarray(as_seen(picture, view))
+        expected = np.full((40, 40, 3), [round(255 * c) for c in view.fill] or 0, np.uint8)
+        expected[place] = 255
+        assert (seen == expected).all(), view
+
+
+def test_the_middle_may_be_cut_out_first() -> None:
+    """Half of the shorter side, in whole pixels of the picture, then resized: nothing around it has a share in it."""
+    pixels = np.zeros((21, 30, 3), np.uint8)
+    pixels[5:15, 10:20] = 255
+    seen = np.asarray(as_seen(Image.fromarray(pixels), View((20, 20), 0.5, "first", "bicubic")))
+    assert (seen == 255).all()
+
+
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n"
 
 
@@ -224,10 +245,10 @@ def test_no_picture_starts_a_program(name: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
     (tmp_path / name).write_bytes(POSTSCRIPT)
-    with pytest.raises(
-        SeewhyError, match=r"is not a picture that can be read \(png, jpeg, webp, tiff, bmp, gif, ppm, dicom\)"
-    ):
+    with pytest.raises(SeewhyError, match="picture") as caught:
         read_picture(tmp_path / name)
+    assert not (tmp_path / "started").exists()
+    assert "is not a picture that can be read (png, jpeg, webp, tiff, bmp, gif, ppm, dicom)" in str(caught.value)
     with pytest.raises(SeewhyError, match="is not a picture that can be read"):
         read_mask(tmp_path / name, (20, 20), View((20, 20)))
     (tmp_path / "pictures").mkdir()
@@ -249,4 +270,19 @@ def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
     """A Mac puts "._a.png" beside "a.png"."""
     for name in ("a.png", "._a.png"):
         (tmp_path / name).touch()
+    assert [p.name for p in list_pictures(tmp_path)] == ["a.png"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "a/" * 3000, "a\0b.png", "\udcff.png"])
+def test_a_name_that_no_file_can_have_is_one_line(name: str) -> None:
+    with pytest.raises(SeewhyError, match=r"does not exist|cannot be read"):
+        read_picture(name)
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    """Nobody waits for what its writer may send."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SeewhyError, match="does not exist"):
+        read_picture(tmp_path / "pipe")
+    (tmp_path / "a.png").touch()
     assert [p.name for p in list_pictures(tmp_path)] == ["a.png"]

@@ -61,3 +61,11 @@ def test_another_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(SeewhyError, match=r"manifest.json cannot be read .*: give another folder"):
         measured(tmp_path / "run")
     assert manifest.read_text() == "{"
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run*", "run {a,b}", "run\x1b[2J"])
+def test_a_folder_with_any_name_goes_on_and_is_read(name: str, tmp_path: Path) -> None:
+    """Nothing in the name of a folder is a pattern."""
+    first = measured(tmp_path / name)
+    assert measured(tmp_path / name).frame.equals(first.frame)
+    assert open_run(tmp_path / name).scores.equals(first.frame)

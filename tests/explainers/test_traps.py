@@ -12,7 +12,6 @@ from support.tiny_models import CHEAP, TINY, TinyViT, cnn, tiny
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.probe import to_grid
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, explainer
 from seewhy.masking.baselines import baseline_images
@@ -212,9 +211,9 @@ def test_trap_08_a_map_is_refused_at_a_layer_where_it_would_be_black(batch: tupl
             explainer(method, classifier, layer="blocks.1.norm2").explain(*batch)
 
 
-def test_trap_09_an_undeclared_prefix_is_found_for_an_image_that_is_not_square() -> None:
+def test_trap_09_a_declared_prefix_is_used_for_an_image_that_is_not_square() -> None:
     tokens = torch.arange(14.0).view(1, 14, 1)  # two prefix tokens and patches of 16 pixels
-    grid = to_grid(tokens, (96, 32))
+    grid = Classifier(cnn(), n_prefix_tokens=2).as_grid(tokens, torch.zeros(1, 3, 96, 32))
     assert grid.shape == (1, 1, 6, 2)
     assert grid[0, 0, 0].tolist() == [2, 3]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.full_disk import no_file_above
 from support.tiny_models import TINY
 from torch import Tensor
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
+from seewhy.errors import SeewhyError
 from seewhy.explainers import Saliency
 from seewhy.explanation.prepare import prepare
 
@@ -78,3 +79,14 @@ def test_an_opened_picture_is_turned_by_its_tag_as_its_file_is(small: Classifier
             turned = ImageOps.exif_transpose(opened)
         assert torch.equal(prepare(turned, small)[0], expected), "upright already"
         assert torch.equal(prepare(np.asarray(turned), small)[0], expected), "an array has no tag"
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff"])
+def test_an_opened_picture_whose_file_is_cut_off_is_one_line(small: Classifier, suffix: str, tmp_path: Path) -> None:
+    """Pillow reads the pixels when they are first asked for."""
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
+    whole = (tmp_path / f"a.{suffix}").read_bytes()
+    (tmp_path / f"b.{suffix}").write_bytes(whole[: len(whole) // 2] if suffix != "tiff" else whole[:-4000])
+    with Image.open(tmp_path / f"b.{suffix}") as opened, pytest.raises(SeewhyError, match=r"^the picture is broken \("):
+        prepare(opened, small)

@@ -14,6 +14,12 @@ VIEWS = [
     View((32, 32), 1.0, "squash", "bicubic"),
     View((24, 40), 0.9),
     View((40, 24), 0.8, "center", "lanczos"),
+    View((32, 32), 1.0, "squash", "bicubic", resize=(36, 44), recipe="transformers"),
+    View((33, 31), 1.0, "center", resize=(40, 40), recipe="paddle"),
+    View((40, 40), 1.0, "center", resize=(30, 30), recipe="transformers"),
+    View((32, 32), 0.9, "border"),
+    View((32, 32), 1.0, "corner", recipe="transformers"),
+    View((32, 32), 0.8, "first"),
 ]
 SIZE = (40, 30)
 Thing = tuple[str, tuple[float, ...]] | tuple[str, tuple[float, ...], str]

@@ -8,6 +8,7 @@ Beside each map stands the picture under it, black where the map is 0, with the 
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from seewhy.data.pictures import to_picture
 from seewhy.explanation.explain import percent
 from seewhy.explanation.overlay import colormap_of, enlarge, overlay
 from seewhy.explanation.sheet import Panel, sheet
+from seewhy.files import write_atomically
 from seewhy.maps import min_max
 
 
@@ -69,7 +71,8 @@ def main() -> None:
     options = parse_options(a.model_option)
     classifier = load(a.model, weights=a.weights, classes=a.classes, options=options)
     data = dataset(a.data, classifier, a.n)
-    drawn(classifier, data, a.methods, a.size).save(a.out, quality=90)
+    picture = drawn(classifier, data, a.methods, a.size)
+    write_atomically(a.out, partial(picture.save, format="PNG" if a.out.suffix == ".png" else "JPEG", quality=90))
     print(a.out)
 
 

@@ -1,5 +1,6 @@
 """Draws docs/images/two_networks.jpg: one picture, a network that sees the shape, and one that cheats."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from seewhy.data.shapes.shapes import Shapes
 from seewhy.explanation.explain import percent, predict
 from seewhy.explanation.overlay import enlarge, overlay
 from seewhy.explanation.sheet import Panel, sheet
+from seewhy.files import write_atomically
 
 METHODS = ("grad_cam", "layer_cam", "integrated_gradients", "smooth_grad")
 NETWORKS = {"honest": "shapes/cnn", "cheating": "shapes/cnn_shortcut"}
@@ -29,8 +31,7 @@ def main() -> None:
         rows.append(row)
     image = sheet(rows, columns=[Shapes.classes[sample.label], *METHODS], size=260)
     path = Path(__file__).resolve().parents[2] / "docs" / "images" / "two_networks.jpg"
-    path.parent.mkdir(exist_ok=True)
-    image.save(path, quality=90)
+    write_atomically(path, partial(image.save, format="JPEG", quality=90))
 
 
 if __name__ == "__main__":

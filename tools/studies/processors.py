@@ -155,13 +155,14 @@ def draw(worst: dict[str, float], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 0.24 * len(worst) + 1), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 0.2 * len(worst) + 1), layout="constrained")
     names = sorted(worst, key=lambda name: worst[name])
     axes.barh(names, [100 * worst[name] for name in names], color="#3b6ea5")
     axes.axvline(1, color="#b03a2e", linewidth=1)
-    axes.set_xlabel("largest difference to the processor, % of the range of pixels (refused above 1 %)")
+    axes.set_xlabel("largest difference, % of the range of pixels")
+    axes.margins(y=0.01)
     axes.set_xlim(0, 1.05)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=100)
 
 
 if __name__ == "__main__":

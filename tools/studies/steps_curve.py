@@ -9,6 +9,7 @@ Prints the same numbers, in percent, with half of the 95 % interval over images.
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 
 import seewhy
 from seewhy.errors import SeewhyError
+from seewhy.files import write_atomically
 
 INK, OTHER, SOFT = "#1c1c20", "#2c6fbb", "#6e6e76"
 
@@ -77,7 +79,7 @@ def main() -> None:
             print(title, name, *told, sep="  ")
     axes[0].set_ylabel("average gain, %")
     axes[0].legend(frameon=False, loc="lower right")
-    figure.savefig(given.out, dpi=110)
+    write_atomically(given.out, partial(figure.savefig, format=given.out.suffix[1:] or "png", dpi=110))
 
 
 if __name__ == "__main__":

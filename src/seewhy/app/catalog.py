@@ -51,12 +51,19 @@ def _metric(_: str, kind: Any) -> CatalogEntry:
         "better": {True: "higher", False: "lower", None: "neither"}[kind.higher_is_better],
         "range": [bound if abs(bound) < float("inf") else str(bound) for bound in kind.range],
         "needs": list(kind.needs),
-        "reads": kind().reads,
+        "reads": _reads(kind),
         "explains": kind.target,
         "paper": kind.paper,
         "summary": summary[:1].upper() + summary[1:],
         "options": _options(kind),
     }
+
+
+def _reads(kind: Any) -> str:
+    try:
+        return str(kind().reads)
+    except Exception:  # another package's metric may need options, or fail in any way; a list names it all the same
+        return ""
 
 
 def _model(name: str, source: object) -> CatalogEntry:

@@ -1,8 +1,8 @@
 """A borrowed network: its layers are read, its state is set for a moment, and it comes back as it was.
 
-Only this module and ``replay`` touch hooks, train and eval flags, ``requires_grad`` and ``forward``. A layer is named as in
-``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: the layer's output is then the
-first tensor in it, and a replacement is put back into the same structure.
+Only this module, ``replay`` and ``stages`` touch hooks, train and eval flags, ``requires_grad`` and ``forward``. A layer is
+named as in ``module.named_modules()``. A module may return a tensor, a tuple or a Hugging Face dataclass: the layer's output
+is then the first tensor in it, and a replacement is put back into the same structure.
 """
 
 from collections.abc import Callable, Collection, Generator, Mapping
@@ -37,6 +37,16 @@ def outside_inference(function: Callable[..., T]) -> Callable[..., T]:
             return function(*map(_without_inference, given), **{key: _without_inference(v) for key, v in named.items()})
 
     return run
+
+
+@contextmanager
+def on_cpu_by_default() -> Generator[None]:
+    """Tensors that name no device are made on the CPU inside the block, whatever ``torch.set_default_device`` says."""
+    if torch.get_default_device().type == "cpu":
+        yield
+        return
+    with torch.device("cpu"):
+        yield
 
 
 @contextmanager
@@ -143,6 +153,23 @@ def run(module: nn.Module, images: Tensor) -> object:
         return module(images)
     except StopIteration as error:
         raise RuntimeError(f"{type(module).__name__} raised StopIteration") from error
+
+
+def without_compilation(module: nn.Module) -> nn.Module:
+    """The module with the modules inside those that ``torch.compile`` made, whose layers could not be reached otherwise.
+
+    A module that holds a compiled one is copied without its weights, which the copy shares; all others are the same.
+    """
+    inner = module.__dict__.get("_modules", {}).get("_orig_mod")
+    if isinstance(inner, nn.Module):
+        return without_compilation(inner)
+    children = {name: m if m is None else without_compilation(m) for name, m in module._modules.items()}
+    same = all(children[name] is m for name, m in module._modules.items())
+    if same and getattr(module, "_compiled_call_impl", None) is None:
+        return module
+    plain = copy(module)
+    plain.__dict__["_modules"], plain.__dict__["_compiled_call_impl"] = children, None
+    return plain
 
 
 @contextmanager

@@ -11,19 +11,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from seewhy.classifier.hub_names import from_hub, hub_tensors
 from seewhy.errors import SeewhyError, cause
 from seewhy.process import without_warnings
 
-MAX_DEPTH = 50
+DEEPEST = 50
 """Mappings within mappings that are searched for weights."""
 AVERAGED = re.compile(r"(^|[._])(ema|averaged?|swa)([._]|\d|$)")
 """How trainers name an average of the weights, which they keep beside the last weights."""
@@ -31,7 +30,7 @@ COUNTS = "num_batches_tracked"
 """A count of training steps: old checkpoints lack it, and no layer reads it in eval mode."""
 
 
-class Table(NamedTuple):
+class TensorTable(NamedTuple):
     """The tensors of one mapping in a file; ``place`` are the keys that lead to the mapping."""
 
     place: tuple[str, ...]
@@ -109,14 +108,14 @@ def find_weights(module: nn.Module, path: str | Path, place: str | None = None) 
     return Found(path, weights, said, names is hub)
 
 
-def _whole(tables: list[Table], names: list[str]) -> list[tuple[Table, str]]:
+def _whole(tables: list[TensorTable], names: list[str]) -> list[tuple[TensorTable, str]]:
     """The tables and prefixes under which all ``names`` exist, without those that hold the same tensors as another."""
     return _distinct([(t, prefix) for t in tables for prefix, n in _prefixes(t, names) if n == len(names)])
 
 
 def _chosen(
-    whole: list[tuple[Table, str]], tables: list[Table], path: Path, kind: str, place: str | None
-) -> tuple[tuple[Table, str], bool]:
+    whole: list[tuple[TensorTable, str]], tables: list[TensorTable], path: Path, kind: str, place: str | None
+) -> tuple[tuple[TensorTable, str], bool]:
     """The place that is asked for, or the only one, or the average; and whether it is an average beside other weights."""
     known = [_name(*one) for one in whole]
     if place is not None:
@@ -208,11 +207,7 @@ def _types(file: Path) -> dict[str, str]:
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """The network's parameters and buffers by name; a layer may keep other things beside them."""
-    tensors = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-    lazy = [name for name, value in tensors.items() if is_lazy(value)]
-    if lazy:
-        raise SeewhyError(f"the network has lazy layers without weights ({_listed(lazy)}): run it once on an image")
-    return tensors
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _type_fault(given: Tensor, own: Tensor, name: str) -> str:
@@ -235,7 +230,7 @@ def _is_finite(tensor: Tensor, parameter: bool) -> bool:
     return bool(numbers.isfinite().all() if parameter else not numbers.isnan().any())
 
 
-def _prefixes(table: Table, own: list[str]) -> Iterator[tuple[str, int]]:
+def _prefixes(table: TensorTable, own: list[str]) -> Iterator[tuple[str, int]]:
     """Every prefix in a table, with the number of the network's ``own`` names that follow it."""
     names, counts = set(own), Counter[str]()
     for key in table.tensors:
@@ -244,9 +239,9 @@ def _prefixes(table: Table, own: list[str]) -> Iterator[tuple[str, int]]:
     yield from counts.items()
 
 
-def _distinct(places: list[tuple[Table, str]]) -> list[tuple[Table, str]]:
+def _distinct(places: list[tuple[TensorTable, str]]) -> list[tuple[TensorTable, str]]:
     """The places without those that hold the same tensors as an earlier one."""
-    kept: list[tuple[Table, str]] = []
+    kept: list[tuple[TensorTable, str]] = []
     for table, prefix in places:
         mine = {k.removeprefix(prefix): t for k, t in table.tensors.items() if k.startswith(prefix)}
         if not any(_are_equal(mine, other.tensors, p) for other, p in kept):
@@ -262,19 +257,19 @@ def _are_equal(mine: dict[str, Tensor], others: dict[str, Tensor], prefix: str) 
     )
 
 
-def _is_average(table: Table, prefix: str, tables: list[Table]) -> bool:
+def _is_average(table: TensorTable, prefix: str, tables: list[TensorTable]) -> bool:
     """Does a name say that these are averaged weights? Lightning keeps the last weights in ``current_model_state``."""
     last = ("current_model_state",)
     lightning = table.place == ("state_dict",) and any(other.place == last for other in tables)
     return lightning or bool(AVERAGED.search(_name(table, prefix).lower()))
 
 
-def _name(table: Table, prefix: str) -> str:
+def _name(table: TensorTable, prefix: str) -> str:
     """The place and the prefix in one word, as in "state_dict.teacher"."""
     return ".".join([*table.place, *([prefix.removesuffix(".")] if prefix else [])])
 
 
-def _read(path: Path, mapped: bool = False) -> list[Table]:
+def _read(path: Path, mapped: bool = False) -> list[TensorTable]:
     """The tables of tensors in a file, the outermost first; SeewhyError if there are none.
 
     With ``mapped`` the numbers of the tensors are read only if they are looked at.
@@ -288,7 +283,7 @@ def _read(path: Path, mapped: bool = False) -> list[Table]:
             content: object = load_file(path)
         else:
             unknown = _classes_in(path)
-            stand_ins = [(_Placeholder, name) for name in unknown]
+            stand_ins: list[Any] = [(_Placeholder, name) for name in unknown]
             # old pickles cause warnings that the user can do nothing about
             with without_warnings(UserWarning), torch.serialization.safe_globals(stand_ins) if unknown else nullcontext():
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
@@ -330,17 +325,17 @@ def _more_than_tensors(path: Path, unknown: list[str]) -> str:
     )
 
 
-def _tables(content: Mapping[object, object]) -> list[Table]:
+def _tables(content: Mapping[object, object]) -> list[TensorTable]:
     """The mappings within ``content`` that hold tensors; a mapping that holds itself, or is very deep, is no trouble."""
-    tables: list[Table] = []
+    tables: list[TensorTable] = []
     seen = {id(content)}
     waiting: list[tuple[tuple[str, ...], Mapping[object, object]]] = [((), content)]
     for place, mapping in waiting:
         tensors = {str(key): value for key, value in mapping.items() if isinstance(value, Tensor)}
         if tensors:
-            tables.append(Table(place, tensors))
+            tables.append(TensorTable(place, tensors))
         for key, value in mapping.items():
-            if isinstance(value, Mapping) and id(value) not in seen and len(place) < MAX_DEPTH:
+            if isinstance(value, Mapping) and id(value) not in seen and len(place) < DEEPEST:
                 seen.add(id(value))
                 waiting.append(((*place, str(key)), value))
     return tables

@@ -1,14 +1,17 @@
 """Checks of what a caller gives: a network, its preprocessing, images, and classes."""
 
+import re
 from collections.abc import Sequence
+from inspect import signature
 from math import isnan
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
 
 TENSORS = {
     "images": "floats (n, c, h, w)",
@@ -18,6 +21,14 @@ TENSORS = {
 """What the tensors hold that a caller gives."""
 PIXEL_TOLERANCE = 0.01
 """Images may leave [0, 1] by this much."""
+NO_GRADIENTS = (
+    "the network computes without gradients (no_grad, inference_mode, detach, NumPy or quantized layers inside, or a layer "
+    "after which nothing depends on it): mend it, or choose a method that needs none, such as rise"
+)
+"""Why a method that needs gradients cannot explain a network."""
+NO_INPUTS = ("label", "output_", "return_", "interpolate", "head_mask")
+"""How the options of networks begin that are no inputs."""
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 MAX_NORMALIZED = 30
 """Images with values below 0 and none above this are taken for normalized ones, in the words of the error."""
 
@@ -26,10 +37,55 @@ def must_be_network(module: nn.Module) -> None:
     """SeewhyError for a module that cannot be explained: its layers are hidden, or it can have no gradients."""
     if isinstance(module, torch.jit.ScriptModule):
         raise SeewhyError("a TorchScript module hides its layers: give the module that it was made from")
+    if any(is_lazy(t) for t in module.parameters()):
+        raise SeewhyError("the network has lazy layers, which have no weights yet: run it once on an image")
     if any(t.is_meta for t in module.parameters()):
         raise SeewhyError("the network is on the meta device, where weights have no numbers: load its weights first")
     if any(t.is_inference() for t in [*module.parameters(), *module.buffers()]):
         raise SeewhyError("the network was made in torch.inference_mode, which leaves it no gradients: make it outside")
+    kind = type(module).__name__
+    if (reads := getattr(module, "main_input_name", "pixel_values")) not in ("pixel_values", "x", "images"):  # Hugging Face
+        raise SeewhyError(f"{kind} reads {reads}, not pixels: wrap it in a module that takes images (n, c, h, w)")
+    try:
+        inputs = signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # code without a signature
+        return
+    places = [p for p in inputs if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    lacking = [p.name for p in inputs if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if not places:
+        raise SeewhyError(f"forward of {kind} takes no input: give a network that takes images (n, c, h, w)")
+    if more := [name for name in lacking if name != places[0].name]:
+        raise SeewhyError(
+            f"{kind} takes more than images (its forward needs {', '.join(more)}): wrap it in a module that takes the "
+            "images alone and gives it the rest"
+        )
+
+
+def why_it_fails(module: nn.Module, images: Tensor, error: Exception, name: str = "an image") -> str:
+    """In one line, why the network fails on ``images`` (n, c, h, w), and what to do."""
+    said, convolutions = str(error), [m for m in module.modules() if isinstance(m, CONVOLUTIONS)]
+    others = [p.name for p in list(signature(module.forward).parameters.values())[1:] if p.default is None]
+    others = [name for name in others if not name.startswith(NO_INPUTS)]
+    channels = re.search(r"to have (\d+) channels, but got (\d+) channels", said)
+    if convolutions and not any(isinstance(m, nn.Conv2d) for m in convolutions):
+        kind = type(convolutions[0]).__name__
+        cure = f"it begins with {kind}, which takes no images (n, c, h, w): wrap it in a module that makes its input of them"
+    elif channels is not None:
+        cure = f"it takes {channels[1]} channels: give mean and std one number for each"
+    elif "same device" in said or "device type" in said:
+        cure = "put all of it on one device"
+    elif others:
+        cure = f"its forward also takes {', '.join(others)}: if it needs them, wrap it in a module that gives them"
+    else:
+        cure = "check what it takes, and its input size"
+    size = " x ".join(map(str, images.shape[1:]))
+    return f"{type(module).__name__} fails on {name}, given as {size} ({cause(error)}): {cure}"
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Does the network compute with integers, in layers that have no gradients?"""
+    kinds = (type(part) for part in [*module.modules(), *module.parameters(), *(p.data for p in module.parameters())])
+    return any("quantiz" in kind.__module__ or "torchao" in kind.__module__ for kind in kinds)
 
 
 def must_be_normalization(mean: Sequence[float], std: Sequence[float]) -> None:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import index
 from typing import Annotated, Literal, SupportsIndex
 
@@ -32,7 +33,7 @@ from seewhy.classifier.replay import Recording
 from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
@@ -46,7 +47,8 @@ class Classifier:
     The classifier normalizes the images itself, with ``mean`` and ``std``. So masks, baselines and metrics work on pixels.
     A network with one logit z has two classes: p = sigmoid(z), their probabilities are 1 - p and p, and their logits are
     -z/2 and z/2. The module is never changed: hooks, eval mode and frozen parameters are set for a moment and then undone.
-    From a module that ``torch.compile`` made, the classifier takes the module inside, which has the same weights.
+    Of modules that ``torch.compile`` made, here or further inside, the classifier takes the modules inside, which have the
+    same weights.
 
     Args:
         module: any network that takes (n, c, h, w). Its output may be a tensor (n, k), or a tuple, a mapping or a
@@ -91,10 +93,8 @@ class Classifier:
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        compiled = getattr(self.module, "_orig_mod", None)
-        if isinstance(compiled, nn.Module):  # the layers of a compiled module cannot be reached
-            object.__setattr__(self, "module", compiled)
-            object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.removeprefix("_orig_mod."))
+        object.__setattr__(self, "module", borrow.without_compilation(self.module))
+        object.__setattr__(self, "feature_layer", self.feature_layer and self.feature_layer.replace("_orig_mod.", ""))
         if isinstance(self.input_size, int) and not isinstance(self.input_size, bool):
             object.__setattr__(self, "input_size", (self.input_size, self.input_size))
         checks.must_be_network(self.module)
@@ -115,6 +115,11 @@ class Classifier:
     def check_classes(self, images: Tensor, classes: Tensor) -> None:
         """SeewhyError unless ``images`` are images in [0, 1], and ``classes`` (n, m) has several classes for each."""
         checks.must_be_images(images, len(self.mean))
+        size = (images.shape[-2], images.shape[-1])
+        if size not in self._sizes:
+            with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
+                self._run_on(images[:1])
+            self._sizes.add(size)
         checks.must_be_classes(classes, len(images), self.n_classes)
 
     # -- from images to logits, probabilities and embeddings -------------------------------------------------------
@@ -127,12 +132,23 @@ class Classifier:
         with borrow.evaluating(self.module):
             parts = images.split(1) if self.mixes_images(images) else [images]
             logits = [self._logits_of_pass(part) for part in parts]
-        return torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
+        found = torch.cat(logits).to(images.dtype) if len(logits) > 1 else logits[0].to(images.dtype)
+        return found.detach() if self._is_quantized else found
+
+    @FoundOnce
+    def _is_quantized(self) -> bool:
+        """Has the network layers without gradients, whose graph is an empty promise?"""
+        return checks.is_quantized(self.module)
 
     def _logits_of_pass(self, images: Images) -> Logits:
         """The logits of one forward pass."""
-        with self._watched() as watch:
-            output = borrow.run(self.module, self.normalize(images))
+        try:
+            with self._watched() as watch:
+                output = borrow.run(self.module, self.normalize(images))
+        except RuntimeError as error:
+            if images.requires_grad and "requires grad" in str(error):  # a conversion to NumPy
+                raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
+            raise
         return self._logits_in(output, len(images), watch)
 
     def mixes_images(self, images: Images) -> bool:
@@ -227,10 +243,11 @@ class Classifier:
         return inputs[self.heads[0]].flatten(1)
 
     def normalize(self, images: Images) -> Images:
-        """(images - mean) / std, in the module's order of channels: the input of the module."""
+        """(images - mean) / std, in the module's order of channels and the type of its weights: its input."""
         checks.must_have_channels(images, len(self.mean))
         mean, std = images.new_tensor(self.mean)[:, None, None], images.new_tensor(self.std)[:, None, None]
-        normalized = (images - mean) / std
+        normalized, dtype = (images - mean) / std, self._dtype
+        normalized = normalized if dtype is None else normalized.to(dtype)
         return normalized.flip(1) if self.channel_order == "bgr" else normalized
 
     def to_pixels(self, normalized: Tensor) -> Tensor:
@@ -257,38 +274,62 @@ class Classifier:
         return self._ending[1]
 
     @FoundOnce
-    def _ending(self) -> tuple[Ending | None, str]:
-        """How the network ends, and that in words; a warning, once, where it does not return logits."""
+    def _ending(self) -> tuple[Ending | None, str, str]:
+        """How the network ends, that in words, and why it fails on the probe image, if it does.
+
+        A warning says, once, where it does not return logits.
+        """
         declared = self.outputs if self.outputs in ("logits", "values") else None
         if self.outputs is None and declares_values(self.module):
             declared = "values"
-        if declared is not None:
-            return declared, IN_WORDS[declared]
-        try:
-            ending, said = self._probed_ending()
-        except Exception:  # the network is the user's own, and may take no picture of this size
-            return None, "outputs that no probe could tell"
+        with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
+            try:
+                if declared is not None:
+                    self._run_on(self._random_image)
+                    return declared, IN_WORDS[declared], ""
+                ending, said = self._probed_ending()
+            except Exception:  # the network is the user's own: it may take another size, or one image at a time
+                failure = ""
+                try:
+                    self._run_on(self._random_image)
+                except SeewhyError as error:
+                    failure = str(error)
+                return declared, IN_WORDS[declared] if declared else "outputs that no probe could tell", failure
         if said != IN_WORDS["logits"]:
             warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
-        return ending, said
+        return ending, said, ""
+
+    @FoundOnce
+    def _sizes(self) -> set[tuple[int, int]]:
+        """The sizes of images on which the network has worked."""
+        return set() if self._failure else {self.input_size}
+
+    @property
+    def _failure(self) -> str:
+        """Why the network fails on the probe image; empty if it works."""
+        return self._ending[2]
+
+    def _run_on(self, images: Images) -> object:
+        """What the module returns; SeewhyError if it fails."""
+        try:
+            return borrow.run(self.module, self.normalize(images))
+        except Exception as error:  # the network is the user's own and may fail in any way
+            raise SeewhyError(checks.why_it_fails(self.module, images, error)) from error
 
     def _probed_ending(self) -> tuple[Ending, str]:
         """How the network ends on two images, and that in words."""
-        images = torch.cat([self._probe_image, self._probe_image / 2])
-        with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
-            with Watch() as watch:
-                output = borrow.run(self.module, images)
-            if self.outputs is None and named_as_features(output):
-                return "values", IN_WORDS["values"]
-            answer = self._answer_in(output, len(images))
-            ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
-            if ending != "logits":
-                return ending, IN_WORDS[ending]
-            if not are_within_one(answer):
-                return ending, IN_WORDS[ending]
-            wild = torch.cat(
-                [answer, *(self._answer_in(borrow.run(self.module, images * far), len(images)) for far in (-3, 30))]
-            )
+        image = self.normalize(self._random_image)
+        images = torch.cat([image, image / 2])
+        with Watch() as watch:
+            output = borrow.run(self.module, images)
+        if self.outputs is None and named_as_features(output):
+            return "values", IN_WORDS["values"]
+        answer = self._answer_in(output, len(images))
+        ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
+        if ending != "logits" or not are_within_one(answer):
+            return ending, IN_WORDS[ending]
+        far = [borrow.run(self.module, images * factor) for factor in (-3, 30)]
+        wild = torch.cat([answer, *(self._answer_in(output, len(images)) for output in far)])
         if not are_within_one(wild) or (wild.amax(0) - wild.amin(0)).amax() < LEAST_CHANGE:
             return ending, IN_WORDS[ending]
         said = 'numbers in [0, 1] alone, which are taken for logits: say outputs="logits", "probabilities" or "values"'
@@ -370,10 +411,10 @@ class Classifier:
         reading = stages.by_shape(features, size, self.n_prefix_tokens)
         if reading is None and features.ndim in (3, 4):
             stage = self._survey.stage(self.layer if layer is None else layer)
-            reading = None if stage is None else stage.reading
-        if reading is None:
-            raise stages.no_grid(features, size, self.n_prefix_tokens or 0)
-        return reading(features, size)
+            reading = stage.reading if stage else stages.channels_first(features, size)
+        if reading is None or (features.ndim == 3 and self.n_prefix_tokens not in (None, reading.prefix)):
+            raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
+        return reading(features, size, layer)
 
     @FoundOnce
     def layer(self) -> str:
@@ -388,11 +429,18 @@ class Classifier:
     def live_layer(self, name: str | None) -> str:
         """``name``, or the feature layer if None; SeewhyError for a layer on whose grid the output does not depend.
 
-        A class-token transformer reads the class token alone after its last attention: a map made there is black.
+        A class-token transformer reads the class token alone after its last attention: a map made there is black. A layer
+        whose cells do not follow the places of the picture (a sequence, a matrix of attention) has no grid at all.
         """
-        if name is None:
+        if name is None or name == self.feature_layer:
             return self.layer
+        borrow.find_layer(self.module, name)
         stage = self._survey.stage(name)
+        if stage is None and self.n_prefix_tokens is None:
+            raise SeewhyError(
+                f"layer {name!r} has no grid that follows the places of the image: try {self.layer!r}, or say what you know "
+                f"with feature_layer={name}"
+            )
         if stage is not None and not stage.living:
             raise SeewhyError(
                 f"the output does not depend on the grid of layer {name!r}, whose map is black: try {self.layer!r}"
@@ -441,7 +489,20 @@ class Classifier:
     @FoundOnce
     def _survey(self) -> stages.Survey:
         """The stages of the network: eight forward passes of a picture and one backward pass, once."""
+        self._must_have_gradients()
         return stages.survey(self.module, self._probe_image, self.n_prefix_tokens)
+
+    def _must_have_gradients(self) -> None:
+        """SeewhyError if no gradient of the output reaches an image, with the reason where it can be told."""
+        try:
+            with frozen(self.module), torch.enable_grad():
+                image = self._probe_image.detach().requires_grad_()
+                answer = self._answer_in(borrow.run(self.module, image), 1)
+                found = torch.autograd.grad(answer.sum(), image, allow_unused=True) if answer.requires_grad else (None,)
+        except RuntimeError as error:  # such as a conversion to NumPy
+            raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
+        if found[0] is None:
+            raise SeewhyError(checks.NO_GRADIENTS)
 
     @FoundOnce
     def _image_axes(self) -> replay.Axes:
@@ -453,8 +514,9 @@ class Classifier:
         """Number of classes k."""
         if self.classes:
             return len(self.classes)
+        image = self._probe_image
         with frozen(self.module), torch.no_grad(), self._watched() as watch:
-            return self._logits_in(borrow.run(self.module, self._probe_image), 1, watch).shape[1]
+            return self._logits_in(borrow.run(self.module, image), 1, watch).shape[1]
 
     def to_device(self, images: Tensor) -> Tensor:
         """The images on the network's device, in its floating-point type."""
@@ -463,11 +525,24 @@ class Classifier:
         return images if like is None else images.to(like)
 
     @property
+    def _dtype(self) -> torch.dtype | None:
+        """The floating-point type of the network's weights; None where it has none."""
+        tensors = chain(self.module.parameters(), self.module.buffers())
+        return next((t.dtype for t in tensors if t.is_floating_point()), None)
+
+    @property
+    def _random_image(self) -> Images:
+        """A random image on the network's device; always the same."""
+        generator = torch.Generator("cpu").manual_seed(0)
+        size = (1, len(self.mean), *self.input_size)
+        return self.to_device(torch.rand(size, generator=generator, dtype=torch.float32, device="cpu"))
+
+    @property
     def _probe_image(self) -> Tensor:
-        """A random image, normalized, that shows how the network works; always the same."""
-        generator = torch.Generator().manual_seed(0)
-        image = torch.rand(1, len(self.mean), *self.input_size, generator=generator, dtype=torch.float32)
-        return self.normalize(self.to_device(image))
+        """A random image, normalized, that shows how the network works. SeewhyError if the network fails on it."""
+        if self._failure:
+            raise SeewhyError(self._failure)
+        return self.normalize(self._random_image)
 
     # -- names ----------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,17 @@ from PIL import Image
 from seewhy.classifier.checkpoint import COUNTS, must_hold_numbers
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.hub_names import quiet
-from seewhy.classifier.preprocessing import Pixels, Preprocessing, measure
+from seewhy.classifier.preprocessing import Pixels, Preprocessing, measure_steps
 from seewhy.errors import SeewhyError, cause
 
 REFUSED = ("trust_remote_code", "weights_only", "use_kernels", "allow_all_kernels", "quantization_config", "state_dict")
 """Options of Transformers that let a folder run code, or exchange its weights."""
 OF_THE_HUB = ("revision", "subfolder", "cache_dir", "token", "local_files_only", "force_download", "proxies")
 """Options that say where the files are; the processor, the configuration and the weights are there together."""
+PROCESSOR_FIELDS = (
+    "mean", "std", "input_size", "crop", "crop_mode", "resize", "interpolation", "recipe", "channel_order",
+)  # fmt: skip
+"""Fields of a classifier that its processor determines."""
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers for the interpolation, as processors have them."""
 
@@ -47,10 +51,10 @@ def read_config(name: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, A
     return config, {**rest, **where}
 
 
-def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) -> Classifier:
+def build_from_hub(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) -> Classifier:
     """The classifier of a folder or of a network on the hub. SeewhyError where its weights or its processor do not fit."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification
-    from transformers.image_processing_utils import ImageProcessingMixin
+    from transformers.image_processing_base import ImageProcessingMixin
 
     where = {key: value for key, value in options.items() if key in OF_THE_HUB}
     rest = {key: value for key, value in options.items() if key not in where}
@@ -65,14 +69,14 @@ def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) 
         else:
             module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
         found = measured(processor, name, getattr(config, "num_channels", 3))
-    names = [config.id2label[i] for i in range(config.num_labels)]
+    names = _names(config)
     view = found.view
     return Classifier(
         module,
         mean=found.mean,
         std=found.std,
         input_size=view.size,
-        classes=() if all(n.startswith("LABEL_") for n in names) else tuple(names),
+        classes=() if all(n.startswith(NO_NAME) for n in names) else tuple(names),
         multilabel=config.problem_type == "multi_label_classification",
         crop=view.crop,
         crop_mode=view.crop_mode,  # type: ignore[arg-type]
@@ -80,12 +84,23 @@ def build(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) 
         channel_order=found.channel_order,  # type: ignore[arg-type]
         resize=view.resize,
         recipe=view.recipe,  # type: ignore[arg-type]
+        origins=dict.fromkeys(PROCESSOR_FIELDS, f"the {type(processor).__name__} of {name}, measured"),
     )
+
+
+NO_NAME = "LABEL_"
+"""How the names begin that Transformers gives to classes without a name."""
+
+
+def _names(config: Any) -> list[str]:
+    """The names of the classes. A configuration may name some of them or none; of names that count from 1, none is sure."""
+    known = config.id2label if max(config.id2label, default=0) < config.num_labels else {}
+    return [str(known.get(i, f"{NO_NAME}{i}")) for i in range(config.num_labels)]
 
 
 def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any]) -> Any:
     """The network with the weights of its folder; SeewhyError where Transformers would fill it with random numbers."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     if Path(name).is_dir():
         must_hold_numbers(Path(name))  # first, since it says of a pickle with code what it is
@@ -103,6 +118,11 @@ def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any]) -> A
         ],
     }
     said = "; ".join(f"{len(keys)} {what}: {', '.join(keys[:4])}" for what, keys in faults.items() if keys)
+    others = [(tuple(file), tuple(own)) for _, file, own in loaded["mismatched_keys"]]
+    sizes = {file[0] if file[1:] == own[1:] and own[0] == config.num_labels else 0 for file, own in others}
+    if not faults["missing"] and len(sizes) == 1 and 0 not in sizes and all(n.startswith(NO_NAME) for n in _names(config)):
+        config.num_labels = sizes.pop()  # a configuration without id2label does not say how many classes there are
+        return _trained(kind, name, config, options)
     if said:
         raise SeewhyError(f"{name} has not all weights of {type(module).__name__}, which would be random: {said}")
     if not Path(name).is_dir():
@@ -111,7 +131,7 @@ def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any]) -> A
 
 
 def measured(processor: Any, name: str, channels: int = 3) -> Preprocessing:
-    """The steps of an image processor (see ``preprocessing.measure``); ``name`` begins the error."""
+    """The steps of an image processor (see ``preprocessing.measure_steps``); ``name`` begins the error."""
 
     def process(picture: Image.Image) -> Pixels:
         try:
@@ -124,7 +144,7 @@ def measured(processor: Any, name: str, channels: int = 3) -> Preprocessing:
 
     declared = RESAMPLE.get(getattr(processor, "resample", None) or 0, "bilinear")
     try:
-        return measure(process, 1 if channels == 1 else 3, declared)
+        return measure_steps(process, 1 if channels == 1 else 3, declared)
     except SeewhyError as error:
         what = f"the image processor of {name} ({type(processor).__name__}) has steps that seewhy does not know"
         raise SeewhyError(f"{what}: {error}. Prepare the pictures yourself, with seewhy.Classifier(network, ...)") from None

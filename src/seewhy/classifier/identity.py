@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from itertools import groupby
+from typing import Any
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.describe import digest_of
+from seewhy.describe import as_json, digest_of
 
+PREPARING = (
+    *("input_size", "crop", "crop_mode", "interpolation", "resize", "recipe"),
+    *("mean", "std", "channel_order", "multilabel"),
+)
+"""Fields that say how a picture is prepared."""
 IMAGENETS = ("mean", "std")
 """Fields whose defaults are those of ImageNet."""
 
@@ -21,6 +27,9 @@ def classifier_identity(classifier: Classifier) -> dict[str, object]:
         "crop": classifier.crop,
         "crop_mode": classifier.crop_mode,
         "interpolation": classifier.interpolation,
+        "channel_order": classifier.channel_order,
+        "resize": list(classifier.resize) if classifier.resize else None,
+        "recipe": classifier.recipe,
         "classes": f"{classifier.n_classes} with the names {digest_of(chr(10).join(classifier.classes).encode())}",
         "multilabel": classifier.multilabel,
         "outputs": classifier.ending,
@@ -43,25 +52,25 @@ def about_classifier(classifier: Classifier, layer: str | None = None) -> dict[s
         classifier: is asked how it ends, and how many outputs it has.
         layer: the feature layer, where a method reads it.
     """
-    names = ("input_size", "crop", "crop_mode", "interpolation", "mean", "std", "multilabel")
-    about = {name: {"value": getattr(classifier, name), "from": origin_of(classifier, name)} for name in names}
-    for name in ("input_size", "mean", "std"):
-        about[name]["value"] = list(getattr(classifier, name))
+    about = {name: {"value": as_json(getattr(classifier, name)), "from": origin_of(classifier, name)} for name in PREPARING}
     counted = "n_outputs" if classifier.returns_values else "classes"
-    names_from = origin_of(classifier, "classes") if classifier.classes else "without names"
+    unnamed = ", ".join(filter(None, ("without names", classifier.origins.get("n_classes"))))
+    names_from = origin_of(classifier, "classes") if classifier.classes else unnamed
     about[counted] = {"value": classifier.n_classes, "from": names_from}
     about["outputs"] = {
         "value": classifier.ending_in_words,
         "from": classifier.origins.get("outputs") or ("given" if classifier.outputs else "found by a probe"),
     }
+    if "weights" in classifier.origins:
+        about["weights"] = {"value": classifier.origins["weights"], "from": "given"}
     if layer is not None:
         found = "found by a probe" if classifier.feature_layer is None else ""
         about["feature_layer"] = {"value": layer, "from": found or origin_of(classifier, "feature_layer")}
     return about
 
 
-def in_lines(about: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Two lines for a person: how a picture becomes the input, and what is known of the network."""
+def in_lines(about: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lines for a person: how a picture becomes the input, what is known of the network, and which weights were taken."""
 
     def said(*pairs: tuple[str, object]) -> str:
         groups = groupby(((text, str(origin)) for text, origin in pairs), key=lambda pair: pair[1])
@@ -70,19 +79,23 @@ def in_lines(about: Mapping[str, Mapping[str, object]]) -> list[str]:
     value, origin = ({name: entry[key] for name, entry in about.items()} for key in ("value", "from"))
     size, mode = value["input_size"], value["crop_mode"]
     crop = f"{mode} crop {value['crop']:.4g}" if value["crop"] != 1 or mode != "squash" else "squashed, no crop"
+    resized = [(f"resized to {' x '.join(map(str, value['resize']))}", origin["resize"])] if value["resize"] else []
     picture = said(
         (f"{size[0]} x {size[1]}", origin["input_size"]),
+        *resized,
         (crop, origin["crop"]),
         (str(value["interpolation"]), origin["interpolation"]),
         (f"mean {numbers(value['mean'])}", origin["mean"]),
         (f"std {numbers(value['std'])}", origin["std"]),
+        *([("BGR", origin["channel_order"])] if value["channel_order"] == "bgr" else []),
     )
     counted = "classes" if "classes" in value else "n_outputs"
     parts = [(f"{value[counted]} {'classes' if counted == 'classes' else 'outputs'}", origin[counted])]
     parts.append((str(value["outputs"]), origin["outputs"]))
     if "feature_layer" in value:
         parts.append((f"feature layer {value['feature_layer']}", origin["feature_layer"]))
-    return [f"input: {picture}", f"network: {said(*parts)}"]
+    weights = [f"weights: {value['weights']}"] if "weights" in value else []
+    return [f"input: {picture}", f"network: {said(*parts)}", *weights]
 
 
 def numbers(values: object) -> str:

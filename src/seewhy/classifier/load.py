@@ -57,7 +57,7 @@ def load(
         classifier = _with_weights(classifier, Request(short, chosen, pretrained=False), source, weights, place, names)
     must_be_sound(classifier.module, name)
     if source != "factory":
-        usual = dict.fromkeys(VIEW_FIELDS, SOURCES.get(source, "the source {}").format(name))
+        usual = dict.fromkeys(VIEW_FIELDS, ORIGINS.get(source, "the source {}").format(name))
         classifier = replace(classifier, origins={**usual, **classifier.origins})
     if names is not None:
         names_from = f"given as {classes}" if isinstance(classes, str | Path) else "given"
@@ -66,7 +66,7 @@ def load(
     return with_view(classifier, view)
 
 
-SOURCES = {"hf": "the processor and configuration of {}", "shapes": "the built-in network {}"}
+ORIGINS = {"hf": "the processor and configuration of {}", "shapes": "the built-in network {}"}
 """Where preprocessing comes from, of the sources that do not say more."""
 
 
@@ -82,7 +82,9 @@ def _with_weights(
         with suppress(SeewhyError):  # a factory may take no such option: then the shapes are an error
             classifier = MODELS[source](replace(request, options={**request.options, option: k}))
     put_weights(classifier.module, found)
-    return classifier
+    said = {"weights": f"{Path(path).name}, {found.said}"} if found.said else {}
+    said |= {} if k is None else {"n_classes": f"as in the head of {Path(path).name}"}
+    return replace(classifier, origins={**classifier.origins, **said})
 
 
 def with_view(classifier: Classifier, view: Mapping[str, Any]) -> Classifier:

@@ -38,7 +38,7 @@ class Preprocessing(NamedTuple):
     difference: float
 
 
-def measure(process: Process, channels: int = 3, interpolation: str = "bilinear") -> Preprocessing:
+def measure_steps(process: Process, channels: int = 3, interpolation: str = "bilinear") -> Preprocessing:
     """The steps of a processor; SeewhyError if no steps of ours agree with it to 1 % of the range of pixels.
 
     Args:
@@ -58,13 +58,16 @@ def measure(process: Process, channels: int = 3, interpolation: str = "bilinear"
 
     fill = mean * (3 // channels)
     candidates = list(_views(pixels, size, channels, fill))
-    trials = [(picture, pixels(_colored(picture, channels))) for picture in _trial_pictures(size, candidates[0])]
     kinds = sorted(get_args(Interpolation), key=lambda kind: kind != interpolation)
     least = np.inf
+    made: dict[str, list[tuple[Image.Image, Pixels]]] = {}
     for kind in kinds:
-        for _, same_mode in groupby(candidates, key=lambda view: view.crop_mode):
+        for mode, same_mode in groupby(candidates, key=lambda view: view.crop_mode):
             views = [view._replace(interpolation=kind) for view in same_mode]
-            differences = [max(_difference(picture, view, expected) for picture, expected in trials) for view in views]
+            if mode not in made:
+                shown = [_colored(picture, channels) for picture in _trial_pictures(size, views[0])]
+                made[mode] = [(picture.convert("RGB"), pixels(picture)) for picture in shown]
+            differences = [_worst(made[mode], view) for view in views]
             least = min(least, *differences)
             if least <= TOLERANCE:
                 return Preprocessing(mean, std, order, _plain(views[int(np.argmin(differences))]), least)
@@ -83,8 +86,8 @@ def _colors(process: Process, channels: int) -> tuple[tuple[float, ...], tuple[f
         seen[name] = output[:, output.shape[1] // 2, output.shape[2] // 2]
     size = (output.shape[1], output.shape[2])
     black, scale = seen["black"], seen["white"] - seen["black"]
-    linear = np.allclose(seen["gray"], black + scale * 128 / 255, atol=TOLERANCE / 2 * float(np.abs(scale).max()), rtol=0)
-    if not (np.isfinite(scale).all() and (scale > 0).all() and linear):
+    bent = np.abs(seen["gray"] - (black + scale * 128 / 255))
+    if not (np.isfinite(scale).all() and (scale > 0).all() and (bent <= TOLERANCE / 2 * scale).all()):
         raise SeewhyError("it does more to the colors than to subtract a mean and to divide by a positive number")
     order = "rgb"
     if channels == 3:
@@ -134,20 +137,25 @@ def _resized(pixels: Process, shape: tuple[int, int], channels: int) -> tuple[fl
 
 
 def _trial_pictures(size: tuple[int, int], view: View) -> list[Image.Image]:
-    """A wide and a high picture with colors, edges and grain, on which every rounding gives another result."""
-    high, wide = view.resize or size
-    short = max(24, round(0.8 * min(high, wide)))
+    """A wide and a high picture with colors, edges and grain, on which every recipe gives another result."""
+    high, wide = view.resize or (round(size[0] / view.crop), round(size[1] / view.crop))
     pictures = []
     for turned in (False, True):
-        box, length = (high, size[1]) if not turned else (wide, size[0])
-        longs = [n for n in range(short + short // 4, 2 * short) if _tells(box * n / short, length)]
+        short = max(24, round((0.8 if turned else 1.25) * min(high, wide)))  # one picture grows, and one shrinks
+        if view.crop_mode in ("border", "corner"):  # the short side is what is rounded, and nothing is cut off
+            longs = [
+                n for n in range(short + short // 4, 2 * short) if 0.5 < (high if turned else wide) * short / n % 1 < 0.9
+            ]
+        else:
+            box, length = (wide, size[0]) if turned else (high, size[1])
+            longs = [n for n in range(short + short // 4, 2 * short) if _tells(box * n / short, length)]
         shape = (longs[len(longs) // 2] if longs else short + short // 3, short)
         pictures.append(_picture(shape[::-1] if turned else shape, seed=int(turned)))
     return pictures
 
 
 def _tells(long: float, length: int) -> bool:
-    """Does a side of ``long`` pixels, of which ``length`` are kept, distinguish the three ways to round?"""
+    """Does a side of ``long`` pixels, of which ``length`` are kept, distinguish the recipes?"""
     return 0.5 < long % 1 < 0.9 and (int(long) - length) % 4 == 3
 
 
@@ -155,17 +163,26 @@ def _picture(shape: tuple[int, int], seed: int) -> Image.Image:
     """A made picture of (width, height) ``shape``."""
     rng = np.random.default_rng(seed)
     soft = Image.fromarray(rng.integers(0, 255, (6, 5, 3), np.uint8)).resize(shape, Image.Resampling.BICUBIC)
-    pixels = np.asarray(soft) + rng.normal(0, 12, (shape[1], shape[0], 3))
+    pixels = np.asarray(soft, np.int16) + rng.integers(-25, 26, (shape[1], shape[0], 3), np.int16)
     y, x = np.mgrid[: shape[1], : shape[0]]
     bars = ((x // 9) % 4 == 0) | ((y // 11) % 5 == 0)
     return Image.fromarray(np.where(bars[..., None], 255 - pixels, pixels).clip(0, 255).astype(np.uint8))
 
 
+def _worst(trials: list[tuple[Image.Image, Pixels]], view: View) -> float:
+    """The largest difference on the trial pictures; the first one that is too large ends the search."""
+    worst = 0.0
+    for picture, expected in trials:
+        worst = max(worst, _difference(picture, view, expected))
+        if worst > TOLERANCE:
+            break
+    return worst
+
+
 def _difference(picture: Image.Image, view: View, expected: Pixels) -> float:
     """The largest difference between what we see of a picture and the (c, h, w) expected, in units of [0, 1]."""
-    seen = as_seen(picture, view)
-    ours = np.asarray(seen if len(expected) == 3 else seen.convert("L").convert("RGB"), np.float64) / 255
-    return float(np.abs(ours.transpose(2, 0, 1)[: len(expected)] - expected).max())
+    ours = np.asarray(as_seen(picture, view), np.float64).transpose(2, 0, 1) / 255
+    return float(np.abs(ours[: len(expected)] - expected).max())
 
 
 def _plain(view: View) -> View:

@@ -61,7 +61,7 @@ def image_axes(module: nn.Module, image: Tensor) -> Axes:
         with ExitStack() as stack:
             for m in module.modules():
                 stack.enter_context(m.register_forward_hook(note))
-            module(images)
+            run(module, images)
         return found
 
     with frozen(module):

@@ -38,7 +38,10 @@ class Request:
     pretrained: bool = True
 
 
-VIEW_FIELDS = ("mean", "std", "input_size", "crop", "crop_mode", "interpolation", "classes", "multilabel")
+VIEW_FIELDS = (
+    *("mean", "std", "input_size", "crop", "crop_mode", "interpolation", "resize", "recipe", "channel_order"),
+    *("classes", "multilabel"),
+)
 """Fields of a classifier that sources fill."""
 MODELS: Registry[Callable[[Request], Classifier]] = Registry("source of models", group="seewhy.models")
 
@@ -147,7 +150,7 @@ def _hugging_face(request: Request) -> Classifier:
     with _building(request, request.name), _hub_in_one_try():
         config, rest = hugging_face.read_config(request.name, request.options)
         if config.model_type != "timm_wrapper":
-            return hugging_face.build(request.name, config, rest, request.pretrained)
+            return hugging_face.build_from_hub(request.name, config, rest, request.pretrained)
     # timm's networks are built by timm, which knows how pictures are prepared for them
     where = "local-dir" if Path(request.name).is_dir() else "hf-hub"
     options = {"num_classes" if key == "num_labels" else key: value for key, value in request.options.items()}

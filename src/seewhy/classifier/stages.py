@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import Call, first_tensor, frozen, logits_in, perturbable, with_first_tensor
+from seewhy.classifier.borrow import Call, first_tensor, frozen, perturbable, scores_of_pass, with_first_tensor
 from seewhy.classifier.probe import is_class_map
 from seewhy.classifier.replay import tensors_in
 from seewhy.errors import SeewhyError
@@ -24,19 +24,21 @@ MAX_PREFIX_TOKENS = 16
 MOST = 0.5
 """The output depends on more than this share of a feature layer's cells."""
 FOLLOWS = 0.6
-"""Correlation of cells and places from which a grid is believed. Columns that are taken for a grid reach 0.58 at most."""
+"""From this agreement of cells and places on (see ``follows``), a grid is believed. A sequence taken for one has less."""
+FOLLOWS_BY_ITSELF = 0.8
+"""The same for tokens whose number is not that of square patches."""
 CHANGE = 0.03
 """How much half of a picture changes. With larger changes, cells that see the whole picture change as much with any half."""
 MIXED = 1e-2
 """A row of a layer may differ by this part when other pictures are beside it: kernels round otherwise for other batches."""
-SOURCES = 4
+SOURCES_TRIED = 4
 """So many stages before a layer are tried, to see whether the layer follows one of them."""
-ROUNDS = 8
-"""So many times the places of the last stage that follows the picture are changed in place of the picture's."""
+ROUNDS = 4
+"""So many times later stages are looked for that follow a stage."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class GridReading:
     """How a layer's output is read as a grid: maps (n, d, gh, gw) or (n, gh, gw, d), or tokens (n, prefix + gh*gw, d).
 
     grid  rows and columns in a picture of ``size`` pixels (height, width)
@@ -47,13 +49,13 @@ class Reading:
     channels_last: bool = False
     prefix: int = 0
 
-    def __call__(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """The features (n, d, gh, gw) of pictures of ``size``; SeewhyError if their tokens form no grid."""
+    def __call__(self, features: Tensor, size: tuple[int, int], layer: str | None = None) -> Tensor:
+        """The features (n, d, gh, gw) of pictures of ``size``; SeewhyError, which names ``layer``, if they form no grid."""
         if features.ndim == 4:
             return features.permute(0, 3, 1, 2) if self.channels_last else features
         if features.ndim == 3 and (grid := self._cells(features.shape[1] - self.prefix, size)):
             return features[:, self.prefix :].transpose(1, 2).unflatten(2, grid)
-        raise no_grid(features, size, self.prefix)
+        raise no_grid(features, size, self.prefix, layer)
 
     def _cells(self, tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
         """Rows and columns of so many tokens: cells have as many pixels as in the picture of the trial, up to a rest."""
@@ -65,7 +67,7 @@ class Reading:
         return self.grid if self.grid[0] * self.grid[1] == tokens else None  # the network resizes its pictures itself
 
 
-def by_shape(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None) -> Reading | None:
+def by_shape(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | None) -> GridReading | None:
     """The reading where the shape of the features leaves no choice, or the user says the number of prefix tokens.
 
     Else None: for tokens, and for maps of which neither or both layouts have the picture's aspect ratio.
@@ -73,11 +75,16 @@ def by_shape(features: Tensor, size: tuple[int, int], n_prefix_tokens: int | Non
     if features.ndim == 3 and n_prefix_tokens is not None:
         tokens = features.shape[1] - n_prefix_tokens
         grids = [*_patches(tokens, size, whole=True), *_patches(tokens, size, whole=False)]
-        return Reading(grids[0], size, prefix=n_prefix_tokens) if grids else None
+        return GridReading(grids[0], size, prefix=n_prefix_tokens) if grids else None
     if features.ndim == 4:
         first, last = (_fits(shape, size) for shape in (features.shape[2:], features.shape[1:3]))
-        return None if first == last else Reading(_two(features.shape[2 - last :]), size, channels_last=last)
+        return None if first == last else GridReading(_two(features.shape[2 - last :]), size, channels_last=last)
     return None
+
+
+def channels_first(features: Tensor, size: tuple[int, int]) -> GridReading | None:
+    """The usual reading of maps of which no trial knows better; None for tokens."""
+    return GridReading(_two(features.shape[2:]), size) if features.ndim == 4 else None
 
 
 def _fits(shape: torch.Size, size: tuple[int, int]) -> bool:
@@ -85,13 +92,15 @@ def _fits(shape: torch.Size, size: tuple[int, int]) -> bool:
     return abs(log(shape[0] / shape[1]) - log(size[0] / size[1])) <= 1 / min(shape)
 
 
-def no_grid(features: Tensor, size: tuple[int, int], prefix: int) -> SeewhyError:
+def no_grid(features: Tensor, size: tuple[int, int], prefix: int | None, layer: str | None = None) -> SeewhyError:
     """What is wrong with features that cannot be read as a grid, in one line."""
+    whose = "a layer" if layer is None else f"layer {layer!r}"
     if features.ndim != 3:
-        return SeewhyError(f"a layer of shape {tuple(features.shape)} has no grid; choose one with (n, c, h, w) or tokens")
+        return SeewhyError(f"{whose} of shape {tuple(features.shape)} has no grid; choose one with (n, c, h, w) or tokens")
     after = f" after {prefix} prefix tokens" if prefix else ""
     return SeewhyError(
-        f"{features.shape[1]} tokens{after} form no grid for an image of {size[0]} x {size[1]}; set n_prefix_tokens"
+        f"{whose} has {features.shape[1]} tokens, which{after} form no grid for an image of {size[0]} x {size[1]}: "
+        "name another layer, or set n_prefix_tokens"
     )
 
 
@@ -104,16 +113,20 @@ class Stage:
 
     name: str
     channels: int
-    reading: Reading
+    reading: GridReading
     living: float
 
 
 class _Seen(NamedTuple):
-    """The latest call of a module: how many calls had ended when it began and when it ended, and what it does."""
+    """The latest call of a module: how many calls had ended when it began and when it ended, and what it does.
+
+    sample  some of the numbers in its output, as they were: an operation in place may follow
+    """
 
     call: Call
     begun: int
     ended: int
+    sample: Tensor
     does: Literal["nothing", "resizes", "works"]
 
 
@@ -170,7 +183,7 @@ def survey(module: nn.Module, image: Tensor, n_prefix_tokens: int | None) -> Sur
     """
     with frozen(module):
         seen, logits = _watch(module, image)
-        alone = {s.call.name: s.call.output for s in seen if _may_have_grid(s.call.output)}
+        alone = {s.call.name: s for s in seen if _may_have_grid(s.call.output)}
         candidates = _candidates(seen, logits.shape[-1], alone)
         trials = _Trials(
             module,
@@ -215,15 +228,15 @@ def _watch(module: nn.Module, image: Tensor) -> tuple[list[_Seen], Tensor]:
         seen.pop(names[m], None)
         if tensor is not None and tensor.is_floating_point():
             does = _does(given, version, tensor) if m in simple and given is not None else "works"
-            seen[names[m]] = _Seen(Call(names[m], m, tensor), begun, ended, does)
+            seen[names[m]] = _Seen(Call(names[m], m, tensor), begun, ended, _sample(tensor), does)
         ended += 1
 
     with ExitStack() as stack:
         for m in names:
             stack.enter_context(m.register_forward_pre_hook(before))
             stack.enter_context(m.register_forward_hook(after))
-        output = module(image)
-    return list(seen.values()), logits_in(output)
+        logits = scores_of_pass(module, image)
+    return list(seen.values()), logits
 
 
 def _does(given: Tensor, version: int, output: Tensor) -> Literal["nothing", "resizes", "works"]:
@@ -236,7 +249,7 @@ def _does(given: Tensor, version: int, output: Tensor) -> Literal["nothing", "re
     return "nothing" if given._version == version and torch.equal(given, output) else "works"
 
 
-def _candidates(seen: list[_Seen], k: int, alone: Mapping[str, Tensor]) -> list[list[_Seen]]:
+def _candidates(seen: list[_Seen], k: int, alone: Mapping[str, _Seen]) -> list[list[_Seen]]:
     """The calls that may be stages, of those in ``alone``; those that returned the same tensor are together."""
     groups: dict[int, list[_Seen]] = {}
     resized: set[int] = set()
@@ -273,25 +286,29 @@ class _Trials:
     def size(self) -> tuple[int, int]:
         return self.image.shape[-2], self.image.shape[-1]
 
-    def readings(self, alone: Mapping[str, Tensor], stages: list[str]) -> dict[str, Reading]:
+    def readings(self, alone: Mapping[str, _Seen], stages: list[str]) -> dict[str, GridReading]:
         """How each layer is read whose cells follow the places of the picture; a layer without such cells is left out.
 
-        The picture is run with each of its halves changed a little: the upper, the lower, the left and the right. After
-        many convolutions each cell may see the whole picture. Then halves of the last stage that follows the picture are
-        changed, and what follows that stage follows the picture.
+        The picture is run with each of its halves changed a little: the upper, the lower, the left and the right. Where
+        kernels are as large as the grid, each cell sees the whole picture. So maps of the same layout and grid as maps
+        that follow the picture, or of half the grid, are read in the same way, unless the trial speaks against it. And
+        what follows one of the last such stages, whose halves are then changed, follows the picture.
         """
-        found = self.followers(alone, None)
+        ratios = _which_halves(self, alone, None)
+        found = self.followers(ratios)
+        found |= {name: r for name, r in _alike(ratios, found, self.size).items() if name in stages}
         for _ in range(ROUNDS):
             last = max((place for place, name in enumerate(stages) if name in found), default=len(stages))
             later = {name: alone[name] for name in stages[last + 1 :]}
-            if not later or not (more := self.followers(later, (stages[last], found[stages[last]]))):
+            sources = [name for name in reversed(stages[: last + 1]) if name in found][: SOURCES_TRIED if later else 0]
+            trials = (self.followers(_which_halves(self, later, (name, found[name]))) for name in sources)
+            if not (more := next(filter(None, trials), None)):
                 break
             found |= more
         return found
 
-    def followers(self, alone: Mapping[str, Tensor], source: tuple[str, Reading] | None) -> dict[str, Reading]:
-        """The layers whose cells follow the places of the picture, or of another layer, which is read as given."""
-        ratios = _which_halves(self, alone, source)
+    def followers(self, ratios: Mapping[str, list[Tensor]]) -> dict[str, GridReading]:
+        """The layers whose cells follow the places, by how they answered to the halves."""
         found = {name: _read(ratio, self.size, self.n_prefix_tokens) for name, ratio in ratios.items()}
         return {name: reading for name, reading in found.items() if reading is not None}
 
@@ -300,17 +317,17 @@ class _Trials:
         before = [(s.name, s.reading) for s in stages if self.ended[s.name] < self.ended.get(name, 0)]
         with frozen(self.module), torch.no_grad():
             seen, _ = _watch(self.module, self.image)
-            alone = {n: s.call.output for s in seen if (n := s.call.name) == name and _may_have_grid(s.call.output)}
-            for source in (None, *before[: -SOURCES - 1 : -1]):
-                if reading := self.followers(alone, source).get(name):
+            alone = {n: s for s in seen if (n := s.call.name) == name and _may_have_grid(s.call.output)}
+            for source in (None, *before[: -SOURCES_TRIED - 1 : -1]):
+                if reading := self.followers(_which_halves(self, alone, source)).get(name):
                     share = self.shares({name: reading})[name]
-                    return self.described(name, alone[name], reading, share)
+                    return self.described(name, alone[name].call.output, reading, share)
         return None
 
-    def described(self, name: str, output: Tensor, reading: Reading, share: float) -> Stage:
+    def described(self, name: str, output: Tensor, reading: GridReading, share: float) -> Stage:
         return Stage(name, reading(output, self.size).shape[1], reading, share)
 
-    def shares(self, readings: Mapping[str, Reading]) -> dict[str, float]:
+    def shares(self, readings: Mapping[str, GridReading]) -> dict[str, float]:
         """The share of each layer's cells by which the logits have a gradient."""
         with frozen(self.module), torch.enable_grad():
             zeros, logits = perturbable(self.module, list(readings), self.image)
@@ -330,7 +347,7 @@ class _Trials:
             tensor = first_tensor(output)
             return output if tensor is None else with_first_tensor(output, tensor.detach())
 
-        with self.module.get_submodule(around).register_forward_hook(cut):
+        with frozen(self.module), self.module.get_submodule(around).register_forward_hook(cut):
             return self.shares({stage.name: stage.reading})[stage.name]
 
 
@@ -342,17 +359,17 @@ def _may_have_grid(output: Tensor) -> bool:
 
 
 def _which_halves(
-    trials: _Trials, alone: Mapping[str, Tensor], source: tuple[str, Reading] | None
+    trials: _Trials, alone: Mapping[str, _Seen], source: tuple[str, GridReading] | None
 ) -> dict[str, list[Tensor]]:
     """How the cells of each layer answer to the halves of the picture, or of the layer ``source``: see ``_answers``.
 
-    Layers are left out whose rows are not the five pictures. ``alone`` has what they return for the picture alone.
+    Layers are left out whose rows are not the five pictures. ``alone`` has the calls for the picture alone.
     """
     answers: dict[str, list[Tensor]] = {}
     differ: dict[str, float] = {}
     pictures = trials.image.repeat(5, 1, 1, 1)
 
-    def change(reading: Reading, _module: nn.Module, _args: object, output: object) -> object:
+    def change(reading: GridReading, _module: nn.Module, _args: object, output: object) -> object:
         if (tensor := first_tensor(output)) is None or len(tensor) != 5:
             return output
         changed = tensor.clone()
@@ -362,8 +379,8 @@ def _which_halves(
     def note(name: str, _module: nn.Module, _args: object, output: object) -> None:
         answers.pop(name, None)
         tensor = first_tensor(output)
-        if tensor is not None and len(tensor) == 5 and tensor.shape[1:] == alone[name].shape[1:]:
-            answers[name], differ[name] = _answers(tensor), _difference(tensor[:1], alone[name])
+        if tensor is not None and len(tensor) == 5 and tensor.shape[1:] == alone[name].call.output.shape[1:]:
+            answers[name], differ[name] = _answers(tensor), _difference(_sample(tensor[:1]), alone[name].sample)
 
     with ExitStack() as stack:
         if source is None:
@@ -372,20 +389,29 @@ def _which_halves(
             stack.enter_context(trials.module.get_submodule(source[0]).register_forward_hook(partial(change, source[1])))
         for name in alone:
             stack.enter_context(trials.module.get_submodule(name).register_forward_hook(partial(note, name)))
-        together = logits_in(trials.module(pictures))
+        together = scores_of_pass(trials.module, pictures)
     # where the whole network mixes pictures, as with batch statistics, no layer can be blamed for it
     allowed = max(MIXED, 10 * _difference(together[:1], trials.logits))
     return {name: answer for name, answer in answers.items() if differ[name] <= allowed}
 
 
 def _change_halves(five: Tensor) -> None:
-    """In maps (5, d, gh, gw) of the same picture, change the upper, lower, left and right half of all but the first."""
+    """In maps (5, d, gh, gw) of the same picture, change the upper, lower, left and right half of all but the first.
+
+    A row or a column in the middle belongs to no half.
+    """
     h, w = five.shape[-2:]
     change = max(CHANGE, 30 * torch.finfo(five.dtype).eps) * five[0].flip(1, 2)
     upper, left = (slice(h // 2), slice(None)), (slice(None), slice(w // 2))
-    lower, right = (slice(h // 2, None), slice(None)), (slice(None), slice(w // 2, None))
+    lower, right = (slice(h - h // 2, None), slice(None)), (slice(None), slice(w - w // 2, None))
     for row, (ys, xs) in zip(five[1:], (upper, lower, left, right), strict=True):
         row[:, ys, xs] += change[:, ys, xs]
+
+
+def _sample(output: Tensor) -> Tensor:
+    """Up to some thousand of the numbers."""
+    flat = output.reshape(-1)
+    return flat[:: max(1, len(flat) // 4096)].clone()
 
 
 def _difference(a: Tensor, b: Tensor) -> float:
@@ -405,38 +431,57 @@ def _answers(output: Tensor) -> list[Tensor]:
     return [c[::2] - c[1::2] for c in cells]
 
 
-def _read(ratios: list[Tensor], size: tuple[int, int], n_prefix_tokens: int | None) -> Reading | None:
+def _read(ratios: list[Tensor], size: tuple[int, int], n_prefix_tokens: int | None) -> GridReading | None:
     """The reading whose cells follow the places of the picture best; None if no reading does."""
     if ratios[0].ndim == 3:
-        return _best([(Reading(_two(r.shape[1:]), size, channels_last=last == 1), r) for last, r in enumerate(ratios)])
+        layouts = [(GridReading(_two(r.shape[1:]), size, channels_last=last == 1), r) for last, r in enumerate(ratios)]
+        return _best(layouts, FOLLOWS)
     tokens = ratios[0].shape[1]
     prefixes = range(min(MAX_PREFIX_TOKENS + 1, tokens)) if n_prefix_tokens is None else [n_prefix_tokens]
-    # square patches that divide the picture come first: nearly every number of tokens is some grid
-    for shapes in (partial(_patches, size=size, whole=True), partial(_patches, size=size, whole=False), _rectangles):
-        if readings := [Reading(grid, size, prefix=p) for p in prefixes for grid in shapes(tokens - p) if min(grid) >= 2]:
-            return _best([(r, ratios[0][:, r.prefix :].unflatten(1, r.grid)) for r in readings])
+    squares = [GridReading(grid, size, prefix=p) for p in prefixes for grid in _patches(tokens - p, size, whole=True)]
+    others = [GridReading(grid, size, prefix=p) for p in prefixes[:2] for grid in _rectangles(tokens - p)]
+    # nearly every number of tokens is some grid: one that does not divide the picture into squares has more to show
+    for readings, least in ((squares, FOLLOWS), (others, FOLLOWS_BY_ITSELF)):
+        if found := _best([(r, ratios[0][:, r.prefix :].unflatten(1, r.grid)) for r in readings], least):
+            return found
     return None
 
 
-def _best(readings: list[tuple[Reading, Tensor]]) -> Reading | None:
+def _best(readings: list[tuple[GridReading, Tensor]], least: float) -> GridReading | None:
     scores = [follows(ratios) if min(reading.grid) >= 2 else 0.0 for reading, ratios in readings]
     best = max(range(len(scores)), key=lambda i: scores[i], default=None)
-    return None if best is None or scores[best] < FOLLOWS else readings[best][0]
+    return None if best is None or scores[best] < least else readings[best][0]
 
 
 def follows(ratios: Tensor) -> float:
     """How well cells follow the places, in [-1, 1]: upper cells change with the upper half, left cells with the left.
 
-    The lower of two correlations. ``ratios`` (2, gh, gw) are those of ``_answers``.
+    The lower of two cosines. ``ratios`` (2, gh, gw) are those of ``_answers``.
     """
     scores = []
     for ratio in (ratios[0], ratios[1].T):
         cells = len(ratio)
         half = torch.arange(cells - 1, -cells, -2, dtype=ratio.dtype, device=ratio.device).sign()
-        centered, wanted = ratio - ratio.mean(), half[:, None].expand_as(ratio)
-        length = centered.norm() * wanted.norm()
-        scores.append(float((centered * wanted).sum() / length) if length > 0 else 0.0)
+        wanted = half[:, None].expand_as(ratio)
+        length = ratio.norm() * wanted.norm()
+        scores.append(float((ratio * wanted).sum() / length) if length > 0 else 0.0)
     return min(scores)
+
+
+def _alike(
+    ratios: Mapping[str, list[Tensor]], found: Mapping[str, GridReading], size: tuple[int, int]
+) -> dict[str, GridReading]:
+    """Readings of maps with a grid that maps in ``found`` have, or half of it; without those that the trial contradicts."""
+    grids = {(r.channels_last, r.grid) for name, r in found.items() if ratios[name][0].ndim == 3}
+    halves = {(last, ((gh + odd) // 2, (gw + odd) // 2)) for last, (gh, gw) in grids for odd in (0, 1)}
+    alike: dict[str, GridReading] = {}
+    for name, layouts in ratios.items():
+        for last, ratio in enumerate(layouts if layouts[0].ndim == 3 and name not in found else ()):
+            grid = _two(ratio.shape[1:])
+            upside_down, mirrored = follows(-ratio), follows(ratio.flip(0))
+            if (last == 1, grid) in grids | halves and min(grid) >= 2 and max(upside_down, mirrored) < FOLLOWS:
+                alike.setdefault(name, GridReading(grid, size, channels_last=last == 1))
+    return alike
 
 
 def _patches(tokens: int, size: tuple[int, int], whole: bool) -> Iterator[tuple[int, int]]:

@@ -17,8 +17,8 @@ from seewhy.options import Above, Doc
 MAX_16_BITS = 65535
 COLOR = re.compile("(?:RGBA?|RGBX|LA);16[BLN]")
 """How Pillow names the decoding of color of 16 bits."""
-DIM = "seewhy: likely white"
-"""The key in ``info`` of a picture whose values stop far below the end of their type."""
+NOTE = "seewhy: note"
+"""The key in ``info`` of a picture of what the user should know of it."""
 White = Annotated[float, Above(0), Doc("The value that is white in pictures of more than 8 bits, such as 4095.")]
 """An option of datasets of files."""
 
@@ -33,7 +33,7 @@ def white_of(picture: Image.Image) -> float | None:
     """The value that is white, where the file says it: Pillow brings PGM to 65535, and TIFF may have 12 bits."""
     if picture.format == "PPM" and picture.mode == "I":
         return float(MAX_16_BITS)
-    bits = picture.tag_v2.get(258, ()) if isinstance(picture, TiffImageFile) else ()
+    bits: tuple[int, ...] = picture.tag_v2.get(258, ()) if isinstance(picture, TiffImageFile) else ()
     return 2.0 ** bits[0] - 1 if len(bits) == 1 and 8 < bits[0] < 16 else None
 
 
@@ -42,12 +42,12 @@ def is_inverted(picture: Image.Image) -> bool:
     return isinstance(picture, TiffImageFile) and picture.tag_v2.get(262) == 0 and picture.mode[0] in "IF"
 
 
-def is_deep_color(picture: Image.Image) -> bool:
+def is_deep_color(picture: ImageFile.ImageFile) -> bool:
     """Has the file, which is opened and not loaded, color of 16 bits, of which Pillow would keep the upper 8?"""
     return bool(picture.tile) and all(COLOR.fullmatch(_raw_mode(tile)) for tile in picture.tile)
 
 
-def low_bytes(picture: Image.Image) -> NDArray[np.uint8]:
+def low_bytes(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
     """(h, w, bands) the lower bytes of a picture that ``is_deep_color``.
 
     Pillow is told that the bytes of a number are in the other order; what it keeps then is the lower one. Of gray with
@@ -75,7 +75,7 @@ def round_color(picture: Image.Image, low: NDArray[np.uint8], white: float | Non
     rounded = (deep * (255 / whites)).round().clip(0, 255).astype(np.uint8)
     picture.paste(Image.fromarray(rounded, picture.mode))
     if white is None:
-        _mark_if_dim(picture, float(deep[..., :3].max()))
+        _note_if_dim(picture, float(deep[..., :3].max()))
 
 
 def on_scale(
@@ -93,7 +93,7 @@ def on_scale(
         shown = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), above).convert("RGB")
     else:
         shown = picture.convert("RGB")
-    shown.info |= {key: value for key, value in picture.info.items() if key == DIM}
+    shown.info |= {key: value for key, value in picture.info.items() if key == NOTE}
     return shown
 
 
@@ -115,21 +115,27 @@ def _deep_gray(picture: Image.Image, name: str, white: float | None, inverted: b
         scaled[np.asarray(picture) == hidden] = 255
     shown = Image.fromarray(scaled.astype(np.float32))
     if white is None:
-        _mark_if_dim(shown, peak)
+        _note_if_dim(shown, peak)
     return shown
 
 
-def _mark_if_dim(picture: Image.Image, peak: float) -> None:
-    """Note in ``picture.info`` which white is likely, if the values of 16 bits stop far below their end."""
+def _note_if_dim(picture: Image.Image, peak: float) -> None:
+    """``note`` that the values of 16 bits stop far below their end, and which white is likely."""
     if 0 < peak < MAX_16_BITS / 4:
-        picture.info[DIM] = 2 ** int(peak).bit_length() - 1
-
-
-def say_if_dim(picture: Image.Image, name: str) -> bool:
-    """A warning for a picture of ``read_picture`` or ``on_scale`` that looks almost black, since its white is unknown."""
-    likely = picture.info.get(DIM)
-    if likely is not None:
-        said = f"{name} has 16 bits, but its values stop at or below {likely}, so it looks almost black: if {likely} is its"
+        likely = 2 ** int(peak).bit_length() - 1
         how = f"white={likely} (seewhy explain --white {likely}, seewhy evaluate --data-option white={likely})"
-        warnings.warn(f"{said} white, give {how}", SeewhyWarning, stacklevel=3)
-    return likely is not None
+        dim = f"has 16 bits, but its values stop at or below {likely}, so it looks almost black"
+        note(picture, f"{dim}: if {likely} is its white, give {how}")
+
+
+def note(picture: Image.Image, said: str) -> None:
+    """Keep with a picture what the user should know of how it is shown; ``say_note`` says it."""
+    picture.info[NOTE] = said
+
+
+def say_note(picture: Image.Image, name: str) -> bool:
+    """A warning with the ``note`` of a picture, if it has one; whether it has. ``name`` begins the line."""
+    said = picture.info.get(NOTE)
+    if said:
+        warnings.warn(f"{name} {said}", SeewhyWarning, stacklevel=3)
+    return bool(said)

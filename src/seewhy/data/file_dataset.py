@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.data.base import Batch, Limit
-from seewhy.data.depth import White, say_if_dim
+from seewhy.data.depth import White, say_note
 from seewhy.data.pictures import View, network_input, read_picture
 from seewhy.data.regions import Box, box_as_seen, check_boxes, read_mask, region_of_boxes
 from seewhy.describe import digest_of
@@ -86,7 +86,8 @@ class FileDataset(ABC):
     @cached_property
     def _list(self) -> PictureList:
         classes, entries = self.read()
-        entries = self.chosen(entries)
+        # the name of a file need not be UTF-8, and that of a picture is: tables and digests are made of it
+        entries = [e._replace(id=e.id.encode(errors="backslashreplace").decode()) for e in self.chosen(entries)]
         if not entries:
             raise SeewhyError(f"{self.path} lists no picture")
         known: dict[str, Entry] = {}
@@ -157,7 +158,7 @@ class FileDataset(ABC):
         """
         try:
             picture = read_picture(entry.file, self.white)
-            self._say_if_dim(picture, entry)
+            self._say_note(picture, entry)
             if entry.size not in (None, picture.size):
                 said, is_ = (f"{w} x {h}" for w, h in (entry.size or (0, 0), picture.size))
                 raise ImageError(f"{entry.place} has boxes in a picture of {said} pixels, but {entry.file.name} has {is_}")
@@ -179,9 +180,9 @@ class FileDataset(ABC):
         return network_input(picture, self.view, self.gray), region, boxes
 
     @final
-    def _say_if_dim(self, picture: Image.Image, entry: Entry) -> None:
-        """Of the first picture that looks almost black, since its white is unknown; the others are most likely like it."""
-        if "_said" not in self.__dict__ and say_if_dim(picture, f"picture {entry.file}"):
+    def _say_note(self, picture: Image.Image, entry: Entry) -> None:
+        """Of the first picture that looks almost black, or has no window; the others are most likely like it."""
+        if "_said" not in self.__dict__ and say_note(picture, f"picture {entry.file}"):
             self.__dict__["_said"] = True
 
 

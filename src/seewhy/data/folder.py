@@ -1,5 +1,6 @@
 """Your own pictures: a folder for each class, a folder of pictures, or a csv file that also says where the object is."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from seewhy.data.class_names import class_index, is_number, must_be_one_way
 from seewhy.data.file_dataset import Entry, FileDataset, PictureList
 from seewhy.data.labels_csv import find_boxes_column, read_labels_csv
 from seewhy.data.pictures import SUFFIXES, pictures_in
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, SeewhyWarning
 
 
 @DATASETS.register("folder")
@@ -61,6 +62,8 @@ def read_folders(folder: Path, classes: tuple[str, ...]) -> PictureList:
     if not loose and not folders:
         raise SeewhyError(f"folder {folder} holds no pictures ({', '.join(SUFFIXES)}), folders of them, or labels.csv")
     names = tuple(p.name for p in folders)
+    if not classes and all(map(is_number, names)) and list(names) != sorted(names, key=int):
+        _say_indices(folder)
     classes = classes or (() if all(map(is_number, names)) else names)
     must_be_one_way(names, classes, f"folder {folder}")
     labels = [class_index(name, classes, f"folder {folder}:") for name in names]
@@ -68,6 +71,13 @@ def read_folders(folder: Path, classes: tuple[str, ...]) -> PictureList:
     for name, of_class, label in zip(names, folders, labels, strict=True):
         found += [Entry(f"{name}/{file.name}", file, label) for file in pictures_in(of_class)]
     return PictureList(classes, found)
+
+
+def _say_indices(folder: Path) -> None:
+    said = f"the folders in {folder} are called by numbers, which are read as indices: if the network counts them in"
+    warnings.warn(
+        f"{said} alphabetical order, as ImageFolder of torchvision does, give the class names", SeewhyWarning, stacklevel=3
+    )
 
 
 def _class_folders(folder: Path) -> list[Path]:

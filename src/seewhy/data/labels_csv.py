@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Literal
@@ -95,6 +96,7 @@ def _read_rows(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]
 def _find_file(table: Path, name: str, what: str) -> Path:
     """The file called ``name``, beside the table or in the folder images/ beside it."""
     for file in (table.parent / name, table.parent / "images" / name):
-        if name and file.is_file():
-            return file
+        with suppress(OSError):  # a name that is too long
+            if name and file.is_file():
+                return file
     raise SeewhyError(f"{what} {name!r} is neither in {table.parent} nor in its folder images")

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from seewhy.data import depth
@@ -75,7 +75,7 @@ def read_picture(path: str | Path, white: float | None = None) -> Image.Image:
     """
     path = Path(path)
     depth.check_white(white)
-    if path.is_file() and is_dicom(path):
+    if is_dicom(path):
         from seewhy.data.dicom import read_dicom
 
         return read_dicom(path)
@@ -89,15 +89,15 @@ def read_picture(path: str | Path, white: float | None = None) -> Image.Image:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The picture in ``path`` as the file has it, neither decoded nor upright yet; what Pillow raises becomes one line."""
-    if path.is_dir():
-        raise SeewhyError(f"{path} is a folder, not a picture")
-    if not path.is_file():
-        raise SeewhyError(f"picture {path} does not exist")
-    if path.stat().st_size == 0:
-        raise SeewhyError(f"picture {path} is empty (0 bytes)")
     try:
+        if path.is_dir():
+            raise SeewhyError(f"{path} is a folder, not a picture")
+        if not path.is_file():
+            raise SeewhyError(f"picture {path} does not exist")
+        if path.stat().st_size == 0:
+            raise SeewhyError(f"picture {path} is empty (0 bytes)")
         with _open(path) as picture:
             check_size(f"picture {path}", picture.size)
             frames = getattr(picture, "n_frames", 1)
@@ -115,12 +115,14 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError:
         raise SeewhyError(f"picture {path} may not be read (permission denied)") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow raises for broken files
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, such as a name that is too long
+            raise SeewhyError(f"picture {path} cannot be read ({error.strerror})") from None
         said = str(error).splitlines()[0] if str(error) else "it is cut off"
         raise SeewhyError(f"picture {path} is broken ({said}): copy or download it again") from None
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The picture as Pillow has opened it: a file of one of ``FORMATS``.
 
     Pillow gets no path. It would map the file into memory, and then it confuses the sides of a turned gray TIFF.
@@ -152,7 +154,8 @@ def as_seen(picture: Image.Image, view: View) -> Image.Image:
     left, top = cut_off(resized.size, view)
     if not view.fill or (resized.width >= width and resized.height >= height):
         return resized.crop((left, top, left + width, top + height))  # black where the picture does not reach
-    seen = Image.new(resized.mode, (width, height), tuple(round(255 * c) for c in view.fill))
+    color = tuple(round(255 * c) for c in view.fill) if resized.mode == "RGB" else 255 * sum(view.fill) / len(view.fill)
+    seen = Image.new(resized.mode, (width, height), color)
     seen.paste(resized, (-left, -top))
     return seen
 
@@ -211,7 +214,8 @@ def network_input(picture: Image.Image, view: View, gray: bool) -> Tensor:
     """(c, h, w) what the network sees of a picture, in three channels or one gray one."""
     seen = as_seen(picture, view)
     if seen.mode == "F":  # more than 8 bits, which were kept until now
-        levels = torch.from_numpy(np.array(seen)).div(255).clamp(0, 1)
+        bands = [seen] if gray or not view.fill else [as_seen(picture, view._replace(fill=(c,))) for c in view.fill]
+        levels = torch.from_numpy(np.stack([np.array(band) for band in bands])).div(255).clamp(0, 1)
         return levels.expand(1 if gray else 3, -1, -1).contiguous()
     return to_tensor(seen.convert("L").convert("RGB"))[:1] if gray else to_tensor(seen)
 
@@ -234,7 +238,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def is_picture(file: Path) -> bool:
     """Has the file a suffix of pictures? DICOM has none, or a number; its first bytes say what it is."""
-    if not file.is_file():
+    if not file.is_file() or file.name == "DICOMDIR":  # the index of a disk
         return False
     suffix = file.suffix.lower()
     return suffix in SUFFIXES or ((not suffix or suffix[1:].isdecimal()) and is_dicom(file))
@@ -242,8 +246,10 @@ def is_picture(file: Path) -> bool:
 
 def is_dicom(file: Path) -> bool:
     """Do the first bytes of the file say DICOM?"""
-    with suppress(OSError), file.open("rb") as content:
-        return content.read(132)[128:] == b"DICM"
+    with suppress(OSError, ValueError):  # of the system, and of a name that no file can have
+        if file.is_file():  # no pipe, which would wait for its writer
+            with file.open("rb") as content:
+                return content.read(132)[128:] == b"DICM"
     return False
 
 

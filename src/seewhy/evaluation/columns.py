@@ -72,5 +72,5 @@ UNIT_TABLE = Table(
     "value",
     frozenset(UNIT_SCHEMA) - {"explainer", "metric"},
     frozenset({"seconds", "places"}),
-    {"value": tuple(_ROW) + ("scored",), "curve": tuple(_ROW) + ("scored",), "error": ("index", "image_id")},
+    {"value": (*_ROW, "scored"), "curve": (*_ROW, "scored"), "error": ("index", "image_id")},
 )

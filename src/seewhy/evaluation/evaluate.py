@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from seewhy.classifier.borrow import on_cpu_by_default
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.data import Dataset
 from seewhy.errors import SeewhyError
@@ -99,6 +100,7 @@ class Evaluation:
         return csv_of(self.frame.select(Row._fields))
 
 
+@on_cpu_by_default()
 def evaluate(
     classifier: Classifier,
     explainers: Mapping[str, Explainer] | Sequence[str],

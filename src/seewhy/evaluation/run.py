@@ -101,7 +101,7 @@ def metric_of(column: str, metrics: Container[str]) -> str:
 def read_parquet(file: Path, table: Table, remedy: str = REMEDY) -> pl.DataFrame:
     """The columns of ``table`` in ``file``; SeewhyError, which ends with ``remedy``, if it is damaged or of another form."""
     try:
-        return checked_table(pl.read_parquet(file), table)
+        return checked_table(pl.read_parquet(file, glob=False), table)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SeewhyError(f"{file} cannot be read ({cause(error)}): {remedy}") from None
     except ValueError as error:

@@ -33,9 +33,9 @@ def _is_flat(value: Any, depth: int) -> bool:
 
 
 def typed(hint: Any, value: Any, name: str) -> Any:
-    """JSON as the type ``hint``: a dataclass, list, dict, optional or plain type, with bounds. ValueError names what does not fit.
+    """JSON as the type ``hint``: a dataclass, list, dict, optional or plain type, with bounds.
 
-    Numbers are finite, and no larger than an option may be. ``Any`` takes everything.
+    ValueError names what does not fit. Numbers are finite, and no larger than an option may be. ``Any`` takes everything.
     """
     kind, parts, extras = get_origin(hint) or hint, get_args(hint), ()
     if kind is Annotated:
@@ -65,7 +65,7 @@ def typed(hint: Any, value: Any, name: str) -> Any:
 
 
 def checked_table(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """The columns of ``table``, in its order. ValueError says which is missing, of another type, or has what no table has."""
+    """The columns of ``table``, in its order. ValueError says which is missing or of another type, or has what none has."""
     for name, kind in table.columns.items():
         if frame.schema.get(name) != kind:
             found = f"has the type {frame.schema[name]}, not {kind}" if name in frame.schema else "is missing"

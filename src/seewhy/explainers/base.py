@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seewhy.classifier.borrow import outside_inference
+from seewhy.classifier.borrow import on_cpu_by_default, outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.turns import in_turn
 from seewhy.errors import SeewhyError, UnsuitedError
@@ -77,8 +77,20 @@ def _prepared(name: str, kind: type[T]) -> type[T]:
     """
     for key, method in getmembers(kind, isfunction):
         if key.startswith("explain"):
-            setattr(kind, key, outside_inference(in_turn(_image_by_image(method))))
+            setattr(kind, key, outside_inference(in_turn(_in_type_of_images(_image_by_image(method)))))
     return checking(name, kind)
+
+
+def _in_type_of_images(method: Callable[..., Any]) -> Callable[..., Any]:
+    """``method`` whose maps have the images' type, whatever the network computes in; no default device is in force."""
+
+    @wraps(method)
+    def run(self: object, images: Tensor, *given: object, **named: object) -> Any:
+        with on_cpu_by_default():
+            maps = method(self, images, *given, **named)
+        return maps.to(images.dtype) if isinstance(maps, Tensor) else maps
+
+    return run
 
 
 def _image_by_image(method: Callable[..., Any]) -> Callable[..., Any]:

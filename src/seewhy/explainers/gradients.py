@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seewhy.classifier.checks import NO_GRADIENTS
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers.classes import for_each
@@ -203,10 +204,7 @@ def feature_jacobian(
 def attached(output: Tensor) -> Tensor:
     """The output of a network itself. SeewhyError if it was computed without a graph."""
     if not output.requires_grad:
-        raise SeewhyError(
-            "the network computes without gradients (no_grad or inference_mode inside, or a layer after which nothing "
-            "depends on it): mend it, or choose a method that needs none, such as eigen_cam"
-        )
+        raise SeewhyError(NO_GRADIENTS)
     return output
 
 

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from seewhy.classifier.borrow import on_cpu_by_default
+from seewhy.classifier.checks import why_it_fails
 from seewhy.classifier.classifier import Classifier, frozen, must_be_classifier
-from seewhy.errors import SeewhyError, cause
+from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
 from seewhy.explainers.base import maps_of_classes
@@ -77,6 +79,7 @@ class Explanation:
         return content.getvalue()
 
 
+@on_cpu_by_default()
 def explain(
     picture: Picture,
     classifier: Classifier,
@@ -147,8 +150,7 @@ def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
         except SeewhyError:
             raise
         except Exception as error:  # the network is the user's own and may fail in any way
-            size = " x ".join(map(str, image.shape))
-            raise SeewhyError(f"{kind} fails on {name}, given as {size} ({cause(error)}): check its input size") from error
+            raise SeewhyError(why_it_fails(classifier.module, image[None], error, name)) from error
         if not finite:
             raise SeewhyError(f"{kind} returns NaN or infinite logits for {name}: check its weights and its preprocessing")
         return (logits if classifier.returns_values else classifier.to_probabilities(logits))[0].cpu()

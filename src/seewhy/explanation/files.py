@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.depth import say_if_dim
+from seewhy.data.depth import say_note
 from seewhy.data.pictures import list_pictures, network_input, read_picture, to_picture
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
@@ -23,6 +23,9 @@ from seewhy.explanation.prepare import prepare
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
 from seewhy.files import staged, write_atomically, write_text
+
+MAX_SLUG = 72
+"""Bytes of one of the three parts of a file's name; file systems take 255 in all."""
 
 
 class Seen(NamedTuple):
@@ -45,13 +48,13 @@ def read_pictures(files: Iterable[Path], classifier: Classifier, white: float | 
     """Every picture, read once and kept at the network's size. SeewhyError for a broken picture.
 
     All pictures are read before the first is explained, so that none turns out to be broken after an hour of work. Of the
-    pictures that look almost black, since their ``white`` is unknown, the first is said.
+    pictures that look almost black, since their ``white`` is unknown, or that have no window, the first is said.
     """
     view, gray = classifier.view, len(classifier.mean) == 1
     found, said = [], False
     for file in files:
         picture = read_picture(file, white)
-        said = said or say_if_dim(picture, f"picture {file}")
+        said = said or say_note(picture, f"picture {file}")
         image = network_input(picture, view, gray)
         pixels = (255 * image).round().byte()
         found.append(Seen(file, pixels if torch.equal(pixels.float() / 255, image) else image))
@@ -137,5 +140,5 @@ def comparison(explanations: Sequence[Explanation]) -> Image.Image:
 
 
 def slug(name: str) -> str:
-    """``name`` with underscores for all that a file system may refuse."""
-    return re.sub(r"[^\w\-]+", "_", name).strip("_") or "_"
+    """``name`` with underscores for all that a file system may refuse, and no longer than it takes."""
+    return re.sub(r"[^\w\-]+", "_", name).strip("_").encode()[:MAX_SLUG].decode(errors="ignore") or "_"

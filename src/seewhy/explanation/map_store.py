@@ -80,9 +80,10 @@ def save_maps(file: Path, **arrays: NDArray[Any]) -> None:
 
 
 def read_maps(file: Path, **kinds: str) -> dict[str, NDArray[Any]]:
-    """The array ``maps`` (r, ..., h, w) of one file, and those arrays (r,) that ``kinds`` names; SeewhyError if it is damaged.
+    """The array ``maps`` (r, ..., h, w) of one file, and those arrays (r,) that ``kinds`` names.
 
-    ``kinds`` says what each array holds, as the letters of NumPy: "iu" for whole numbers, "U" for text.
+    SeewhyError if the file is damaged. ``kinds`` says what each array holds, as the letters of NumPy: "iu" for whole
+    numbers, "U" for text.
     """
     try:
         with np.load(file, allow_pickle=False) as opened:

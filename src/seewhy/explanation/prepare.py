@@ -9,9 +9,9 @@ from torch import Tensor
 
 from seewhy.classifier.checks import must_be_images
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.depth import check_white, on_scale, say_if_dim
+from seewhy.data.depth import check_white, on_scale, say_note
 from seewhy.data.pictures import check_size, network_input, read_picture
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, cause
 
 Picture = str | Path | Image.Image | Tensor | NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -29,7 +29,7 @@ def prepare(picture: Picture, classifier: Classifier, white: float | None = None
     if isinstance(picture, str | Path):
         name, opened = Path(picture).name, read_picture(picture, white)
     elif isinstance(picture, Image.Image):
-        name, opened = "picture", ImageOps.exif_transpose(picture)  # upright, as a file is
+        name, opened = "picture", _upright(picture)
     elif isinstance(picture, np.ndarray):
         known = {np.dtype(np.uint8): ((), (3,), (4,)), np.dtype(np.uint16): ((),)}
         if picture.ndim < 2 or picture.shape[2:] not in known.get(picture.dtype, ()):
@@ -42,6 +42,16 @@ def prepare(picture: Picture, classifier: Classifier, white: float | None = None
         raise SeewhyError(f"a picture is a file, a Pillow image, an array or a tensor, not {type(picture).__name__}")
     check_size(f"the {name}", opened.size)
     shown = opened if isinstance(picture, str | Path) else on_scale(opened, f"the {name}", white)
-    say_if_dim(shown, f"picture {picture}" if isinstance(picture, str | Path) else f"the {name}")
+    say_note(shown, f"picture {picture}" if isinstance(picture, str | Path) else f"the {name}")
     image = network_input(shown, classifier.view, gray=len(classifier.mean) == 1)
     return classifier.to_device(image[None])[0], name
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """An opened picture, turned by its EXIF tag as a file is. SeewhyError where its file turns out to be broken."""
+    try:
+        upright = ImageOps.exif_transpose(picture)
+        upright.load()
+    except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow raises for broken files
+        raise SeewhyError(f"the picture is broken ({cause(error)}): copy or download its file again") from None
+    return upright

@@ -8,6 +8,7 @@ from torch import Tensor
 from seewhy.classifier.classifier import Classifier
 from seewhy.data.class_names import find_classes, meant
 from seewhy.errors import SeewhyError, SeewhyWarning
+from seewhy.options import whole_number
 from seewhy.registry import did_you_mean
 from seewhy.types import Logits, Targets
 
@@ -81,9 +82,10 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor)
     if text == "all":
         return list(range(len(probabilities)))
     if text.startswith("top:"):
-        if not text[4:].isdecimal() or not 1 <= int(text[4:]) <= len(probabilities):
+        k = whole_number(text[4:])
+        if k is None or not 1 <= k <= len(probabilities):
             raise SeewhyError(f"target {text!r}: write top:K with K from 1 to {len(probabilities)}")
-        return probabilities.topk(int(text[4:])).indices.tolist()
+        return probabilities.topk(k).indices.tolist()
     if text in ("predicted", "second", "least"):
         return class_of_target(text, probabilities[None], None, classifier).tolist()
     return find_classes(text, classifier.classes, classifier.n_classes)

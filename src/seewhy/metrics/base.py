@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, dataclass_tr
 from jaxtyping import Float
 from torch import Tensor
 
+from seewhy.classifier.borrow import on_cpu_by_default
 from seewhy.classifier.turns import in_turn
 from seewhy.maps import Reading
 from seewhy.metrics.case import NEEDS as NEEDS  # noqa: PLC0414 (re-exported beside the protocol)
@@ -78,7 +79,7 @@ _prepared_methods: set[tuple[type, str]] = set()
 def _prepared(name: str, kind: type[T]) -> type[T]:
     """``kind`` with options that are checked, whose scores have no -0.0, in a turn with the networks of the case."""
     changes: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]
-    changes = {"score": _without_negative_zero, "curve": in_turn}
+    changes = {"score": _without_negative_zero, "curve": _in_turn}
     for key, change in changes.items():
         for writer in kind.__mro__:
             method = vars(writer).get(key)
@@ -90,9 +91,14 @@ def _prepared(name: str, kind: type[T]) -> type[T]:
     return checking(name, kind)
 
 
+def _in_turn(method: Callable[..., Any]) -> Callable[..., Any]:
+    """``method`` in a turn, with no default device in force."""
+    return on_cpu_by_default()(in_turn(method))
+
+
 def _without_negative_zero(score: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """``score`` in a turn, with 0.0 for -0.0: a table would show the sign."""
-    found = in_turn(score)
+    found = _in_turn(score)
 
     @wraps(score)
     def run(*given: Any, **named: Any) -> Tensor:

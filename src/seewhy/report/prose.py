@@ -10,7 +10,7 @@ from seewhy.evaluation.manifest import AboutExplainer, AboutMetric, Manifest
 from seewhy.evaluation.run import Run
 from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
-from seewhy.registry import Registry
+from seewhy.registry import PlugInError, Registry
 from seewhy.report.digits import seconds
 
 EXPLAINED = {
@@ -70,7 +70,10 @@ def summary(name: str, about: AboutExplainer | AboutMetric) -> str:
     """
     registry: Registry[Any]
     known, registry = (about.metric, METRICS) if isinstance(about, AboutMetric) else (about.method, EXPLAINERS)
-    said = first_sentence(registry[known]) if known in registry else ""
+    try:
+        said = first_sentence(registry[known]) if known in registry else ""
+    except PlugInError:  # a package that was there when the run was made, and is broken now
+        said = ""
     return said if known == name or not said else f"{known}: {said}"
 
 

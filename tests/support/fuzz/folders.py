@@ -12,9 +12,26 @@ from support.fuzz.damage import damaged_bytes, damaged_tree
 from support.fuzz.trial import Trial
 
 EVALUATE = [
-    "--model", "shapes", "--data", "shapes", "--limit", "3", "--explainer", "grad_cam", "--explainer", "saliency", "--metric", "average_gain",
-    "--metric", "deletion:steps=4", "--metric", "relevance_mass", "--out", "run", "--keep-maps",
-]  # fmt: skip
+    "--model",
+    "shapes",
+    "--data",
+    "shapes",
+    "--limit",
+    "3",
+    "--explainer",
+    "grad_cam",
+    "--explainer",
+    "saliency",
+    "--metric",
+    "average_gain",
+    "--metric",
+    "deletion:steps=4",
+    "--metric",
+    "relevance_mass",
+    "--out",
+    "run",
+    "--keep-maps",
+]
 
 
 def write_good_run(folder: Path) -> None:
@@ -214,11 +231,18 @@ def _damage_maps(random: Random, file: Path, others: list[Path]) -> str:
         ("gone", "flat", "kind", "short", "long", "nan", "infinite", "text", "object", "scalar", "empty", "other", "thin")
     )
     made = {
-        "flat": lambda: value.reshape(-1), "kind": lambda: value.astype(random.choice(("f8", "i1", "c16", "U9", "?", "M8[s]")), casting="unsafe"),
-        "short": lambda: value[:1], "long": lambda: np.concatenate([value, value]), "scalar": lambda: np.array(3), "empty": lambda: value[:0],
-        "nan": lambda: np.full(value.shape, np.nan), "infinite": lambda: np.full(value.shape, np.inf), "text": lambda: np.full(value.shape, "x"),
-        "thin": lambda: value.reshape(*value.shape[:1], 1, -1), "object": lambda: np.array([None] * len(value.reshape(-1)[:3]), dtype=object),
-    }  # fmt: skip
+        "flat": lambda: value.reshape(-1),
+        "kind": lambda: value.astype(random.choice(("f8", "i1", "c16", "U9", "?", "M8[s]")), casting="unsafe"),
+        "short": lambda: value[:1],
+        "long": lambda: np.concatenate([value, value]),
+        "scalar": lambda: np.array(3),
+        "empty": lambda: value[:0],
+        "nan": lambda: np.full(value.shape, np.nan),
+        "infinite": lambda: np.full(value.shape, np.inf),
+        "text": lambda: np.full(value.shape, "x"),
+        "thin": lambda: value.reshape(*value.shape[:1], 1, -1),
+        "object": lambda: np.array([None] * len(value.reshape(-1)[:3]), dtype=object),
+    }
     if what == "gone":
         arrays.pop(name, None)
     elif what == "other":

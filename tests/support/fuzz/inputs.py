@@ -1,8 +1,8 @@
 """Inputs that are damaged: pictures, csv files, VOC's XML, weights, files of class names and options of the command line."""
 
-import io
 import json
 import pickle
+import re
 import struct
 import zipfile
 import zlib
@@ -17,12 +17,27 @@ from support.fuzz.damage import HUGE, TEXTS, damaged_bytes, damaged_text, damage
 from support.fuzz.trial import Trial
 
 SAVED = {
-    "rgb.png": ("RGB", {}), "gray.png": ("L", {}), "palette.png": ("P", {}), "alpha.png": ("RGBA", {}), "deep.png": ("I;16", {}),
-    "bit.png": ("1", {}), "rgb.jpg": ("RGB", {}), "cmyk.jpg": ("CMYK", {}), "progressive.jpg": ("RGB", {"progressive": True}),
-    "rgb.webp": ("RGB", {}), "rgb.bmp": ("RGB", {}), "rgb.gif": ("P", {}), "rgb.ppm": ("RGB", {}), "rgb.tiff": ("RGB", {}),
-    "lzw.tiff": ("RGB", {"compression": "tiff_lzw"}), "jpeg.tiff": ("RGB", {"compression": "jpeg"}),
-    "deep.tiff": ("I;16", {}), "float.tiff": ("F", {}), "lab.tiff": ("LAB", {}), "deflate.tiff": ("L", {"compression": "tiff_adobe_deflate"}),
-}  # fmt: skip
+    "rgb.png": ("RGB", {}),
+    "gray.png": ("L", {}),
+    "palette.png": ("P", {}),
+    "alpha.png": ("RGBA", {}),
+    "deep.png": ("I;16", {}),
+    "bit.png": ("1", {}),
+    "rgb.jpg": ("RGB", {}),
+    "cmyk.jpg": ("CMYK", {}),
+    "progressive.jpg": ("RGB", {"progressive": True}),
+    "rgb.webp": ("RGB", {}),
+    "rgb.bmp": ("RGB", {}),
+    "rgb.gif": ("P", {}),
+    "rgb.ppm": ("RGB", {}),
+    "rgb.tiff": ("RGB", {}),
+    "lzw.tiff": ("RGB", {"compression": "tiff_lzw"}),
+    "jpeg.tiff": ("RGB", {"compression": "jpeg"}),
+    "deep.tiff": ("I;16", {}),
+    "float.tiff": ("F", {}),
+    "lab.tiff": ("LAB", {}),
+    "deflate.tiff": ("L", {"compression": "tiff_adobe_deflate"}),
+}
 CLASSES = ("circle", "square", "triangle", "star", "cross", "heart")
 
 
@@ -42,6 +57,8 @@ def write_good_files(folder: Path) -> None:
             )
         more = {} if name.endswith((".bmp", ".gif", ".ppm")) else {"exif": exif, "icc_profile": b"\x00\x00\x02\x0clcms" * 60}
         picture.save(folder / name, **options, **more)
+    for name in ("plain.png", "plain.jpg"):  # as a viewer shows them without a look at EXIF
+        Image.fromarray(pixels).save(folder / name)
     weights = {k: v.contiguous() for k, v in shapes_weights().items()}
     save_file(weights, folder / "good.safetensors")
     torch.save(weights, folder / "good.pth")
@@ -109,15 +126,31 @@ def header(random: Random) -> bytes:
     """The start of a picture that says it is huge, flat or nothing."""
     width, height = (random.choice((0, 1, 5, 300, 9_999, 65_535, 2**31 - 1, 2**32 - 1)) for _ in range(2))
     low = min(width, 65_535), min(height, 65_535)
-    return random.choice((
-        b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + _chunk(b"IDAT", zlib.compress(bytes(99))),
-        b"GIF89a" + struct.pack("<HH", *low) + b"\xf7\x00\x00" + bytes(768) + b",\x00\x00\x00\x00" + struct.pack("<HH", *low) + b"\x00\x08\x01\x00",
-        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 99, 0, 0, 54, 40, min(width, 2**31 - 1), -min(height, 2**31 - 1), 1, 24, 0, 0, 0, 0, 0, 0) + bytes(99),
-        f"P6\n{width} {height}\n255\n".encode() + bytes(99),
-        f"P5\n# {'9' * 70}\n{width} {height} {'9' * 30}\n".encode(),
-        b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", *low) + b"\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00\xff\xd9",
-        b"II*\x00\x08\x00\x00\x00\x03\x00" + struct.pack("<HHIIHHIIHHII", 256, 4, 1, width, 257, 4, 1, height, 273, 4, 1, 8) + bytes(9),
-    ))  # fmt: skip
+    return random.choice(
+        (
+            b"\x89PNG\r\n\x1a\n"
+            + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+            + _chunk(b"IDAT", zlib.compress(bytes(99))),
+            b"GIF89a"
+            + struct.pack("<HH", *low)
+            + b"\xf7\x00\x00"
+            + bytes(768)
+            + b",\x00\x00\x00\x00"
+            + struct.pack("<HH", *low)
+            + b"\x00\x08\x01\x00",
+            b"BM"
+            + struct.pack(
+                "<IHHIIiiHHIIiiII", 99, 0, 0, 54, 40, min(width, 2**31 - 1), -min(height, 2**31 - 1), 1, 24, 0, 0, 0, 0, 0, 0
+            )
+            + bytes(99),
+            f"P6\n{width} {height}\n255\n".encode() + bytes(99),
+            f"P5\n# {'9' * 70}\n{width} {height} {'9' * 30}\n".encode(),
+            b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", *low) + b"\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00\xff\xd9",
+            b"II*\x00\x08\x00\x00\x00\x03\x00"
+            + struct.pack("<HHIIHHIIHHII", 256, 4, 1, width, 257, 4, 1, height, 273, 4, 1, 8)
+            + bytes(9),
+        )
+    )
 
 
 # -- files of labels -------------------------------------------------------------------------------------------------------
@@ -126,14 +159,14 @@ def header(random: Random) -> bytes:
 def csv_file(random: Random, good: Path, work: Path) -> Trial:
     (work / "data").mkdir()
     for i in range(3):
-        (work / "data" / f"{i}.png").write_bytes((good / "rgb.png").read_bytes())
-    (work / "data" / "mask.png").write_bytes((good / "gray.png").read_bytes())
+        (work / "data" / f"{i}.png").write_bytes((good / "plain.png").read_bytes())
+    (work / "data" / "mask.png").write_bytes((good / "plain.png").read_bytes())
     column = random.choice(("index", "label", "class", "name", "wnid"))
     rows = [
         ["file", column, "boxes", "mask"],
         *([f"{i}.png", str(i), f"1 2 {9 + i} 12", random.choice(("", "mask.png"))] for i in range(3)),
     ]
-    text = "\n".join(random.choice((",", ",", ",", ";")).join(row) for row in rows) + random.choice(("\n", ""))
+    text = "\n".join(random.choice((",",) * 9 + (";",)).join(row) for row in rows) + random.choice(("\n", ""))
     content = encoded(random, damaged_text(random, text, ",\n ") if random.random() < 0.85 else text)
     if random.random() < 0.2:
         content = damaged_bytes(random, content)
@@ -147,32 +180,50 @@ def csv_file(random: Random, good: Path, work: Path) -> Trial:
 
 def xml_file(random: Random, good: Path, work: Path) -> Trial:
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (work / "voc" / name).mkdir(parents=True)
+        (work / "data" / name).mkdir(parents=True)
     objects = "".join(
         f"<object><name>{name}</name><difficult>0</difficult><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>{9 + i}</xmax>"
         f"<ymax>12</ymax></bndbox></object>"
         for i, name in enumerate(random.sample(CLASSES, 2))
     )
     text = f"<annotation><filename>0.jpg</filename><size><width>26</width><height>20</height></size>{objects}</annotation>"
-    if random.random() < 0.8:
+    if random.random() < 0.6:  # the words between the tags, so that the file can be read
+        hit = random.choice(re.findall(r">[^<]+<", text))
+        text = text.replace(hit, f">{random.choice(TEXTS)}<", random.choice((1, -1)))
+    elif random.random() < 0.5:
         text = damaged_text(random, text, "<>")
     if random.random() < 0.15:
-        text = random.choice((
-            "<a>" * HUGE + "</a>" * HUGE,
-            f"<annotation>{'<b>' * HUGE}{'</b>' * HUGE}{objects}</annotation>",
-            f"<!DOCTYPE a [<!ENTITY b 'c'>]>{text}", f"<?xml version='1.0' encoding='no-such'?>{text}",
-            f"<?xml version='1.0' encoding='utf-16'?>{text}", text.replace(">2<", f">{'9' * HUGE}<"), text.replace(">26<", ">1e300<"),
-            text.replace(">26<", f">{'9' * 300}<"), text.replace("<annotation>", "<annotation xmlns='http://a'>"), "<annotation/>",
-        ))  # fmt: skip
+        text = random.choice(
+            (
+                "<a>" * HUGE + "</a>" * HUGE,
+                f"<annotation>{'<b>' * HUGE}{'</b>' * HUGE}{objects}</annotation>",
+                f"<!DOCTYPE a [<!ENTITY b 'c'>]>{text}",
+                f"<?xml version='1.0' encoding='no-such'?>{text}",
+                f"<?xml version='1.0' encoding='utf-16'?>{text}",
+                text.replace(">2<", f">{'9' * HUGE}<"),
+                text.replace(">26<", ">1e300<"),
+                text.replace(">26<", f">{'9' * 300}<"),
+                text.replace("<annotation>", "<annotation xmlns='http://a'>"),
+                "<annotation/>",
+            )
+        )
     content = encoded(random, text)
     if random.random() < 0.3:
         content = damaged_bytes(random, content)
-    (work / "voc" / "Annotations" / "0.xml").write_bytes(content)
-    (work / "voc" / "JPEGImages" / "0.jpg").write_bytes((good / "rgb.jpg").read_bytes())
-    (work / "voc" / "ImageSets" / "Main" / "test.txt").write_bytes(
+    (work / "data" / "Annotations" / "0.xml").write_bytes(content)
+    (work / "data" / "JPEGImages" / "0.jpg").write_bytes((good / "plain.jpg").read_bytes())
+    (work / "data" / "ImageSets" / "Main" / "test.txt").write_bytes(
         encoded(random, random.choice(("0\n", "0\n", "", "1", "\x00", "0 1", "é")))
     )
-    arguments = ["evaluate", "--model", "shapes/cnn_multilabel", "--data", random.choice(("voc", "voc:voc")), "--out", "run"]
+    arguments = [
+        "evaluate",
+        "--model",
+        "shapes/cnn_multilabel",
+        "--data",
+        random.choice(("data", "voc:data")),
+        "--out",
+        "run",
+    ]
     more = random.choice(
         ([], [], ["--data-option", "split=test"], ["--target", "label"], ["--data-option", "difficult=false"])
     )
@@ -257,19 +308,28 @@ def _damage_zip(random: Random, source: Path, file: Path) -> None:
                 what = random.choice(("damaged", "damaged", "gone", "renamed"))
                 if what == "gone":
                     continue
-                name, content = (name + "x", content) if what == "renamed" else (name, damaged_bytes(random, content))
-            after.writestr(name, content)
+                content = content if what == "renamed" else damaged_bytes(random, content)
+            after.writestr(f"{name}x" if name == hit and what == "renamed" else name, content)
 
 
 def _another_value(random: Random, state: dict[str, torch.Tensor], key: str) -> tuple[dict[str, torch.Tensor], str]:
     value = state[key].float() if state[key].is_floating_point() else state[key].float() + 0.5
     made = {
-        "bool": lambda: value > 0, "int8": lambda: value.to(torch.int8), "int64": lambda: value.to(torch.int64), "half": lambda: value.half(),
-        "double": lambda: value.double(), "bfloat": lambda: value.bfloat16(), "nan": lambda: torch.full_like(value, float("nan")),
-        "inf": lambda: torch.full_like(value, float("inf")), "empty": lambda: value.reshape(-1)[:0], "flat": lambda: value.reshape(-1),
-        "more": lambda: torch.cat([value.reshape(-1)] * 2), "huge": lambda: torch.full_like(value, 1e38), "scalar": lambda: torch.tensor(1.0),
+        "bool": lambda: value > 0,
+        "int8": lambda: value.to(torch.int8),
+        "int64": lambda: value.to(torch.int64),
+        "half": value.half,
+        "double": value.double,
+        "bfloat": value.bfloat16,
+        "nan": lambda: torch.full_like(value, float("nan")),
+        "inf": lambda: torch.full_like(value, float("inf")),
+        "empty": lambda: value.reshape(-1)[:0],
+        "flat": lambda: value.reshape(-1),
+        "more": lambda: torch.cat([value.reshape(-1)] * 2),
+        "huge": lambda: torch.full_like(value, 1e38),
+        "scalar": lambda: torch.tensor(1.0),
         "complex": lambda: value.to(torch.complex64),
-    }  # fmt: skip
+    }
     what = random.choice(list(made))
     return {**state, key: made[what]()}, f"{key} is {what}"
 
@@ -277,16 +337,25 @@ def _another_value(random: Random, state: dict[str, torch.Tensor], key: str) -> 
 def _another_state(random: Random, state: dict[str, torch.Tensor], key: str) -> tuple[object, str]:
     value = state[key]
     made = {
-        "a list": lambda: [state], "nothing": lambda: {}, "a tensor": lambda: value, "a number": lambda: 3,
-        "two keys": lambda: {"state_dict": state, "model": state}, "deep": lambda: {"model": {"state_dict": {"model": state}}},
-        "numbers as keys": lambda: dict(enumerate(state.values())), "none": lambda: {**state, key: None},
-        "a list in it": lambda: {**state, key: value.tolist()}, "prefix": lambda: {f"net.{k}": v for k, v in state.items()},
+        "a list": lambda: [state],
+        "nothing": lambda: {},
+        "a tensor": lambda: value,
+        "a number": lambda: 3,
+        "two keys": lambda: {"state_dict": state, "model": state},
+        "deep": lambda: {"model": {"state_dict": {"model": state}}},
+        "numbers as keys": lambda: dict(enumerate(state.values())),
+        "none": lambda: {**state, key: None},
+        "a list in it": lambda: {**state, key: value.tolist()},
+        "prefix": lambda: {f"net.{k}": v for k, v in state.items()},
         "half a prefix": lambda: {k if k == key else f"module.{k}": v for k, v in state.items()},
-        "meta": lambda: {**state, key: value.to("meta")}, "sparse": lambda: {**state, key: value.to_sparse()},
-        "one more": lambda: {**state, "x" * HUGE: value}, "without one": lambda: {k: v for k, v in state.items() if k != key},
+        "meta": lambda: {**state, key: value.to("meta")},
+        "sparse": lambda: {**state, key: value.to_sparse()},
+        "one more": lambda: {**state, "x" * HUGE: value},
+        "without one": lambda: {k: v for k, v in state.items() if k != key},
         "quantized": lambda: {**state, key: torch.quantize_per_tensor(value.float(), 0.1, 0, torch.qint8)},
-        "a strange name": lambda: {**state, random.choice(TEXTS): value}, "nested": lambda: nested(),
-    }  # fmt: skip
+        "a strange name": lambda: {**state, random.choice(TEXTS): value},
+        "nested": nested,
+    }
     what = random.choice(list(made))
     return made[what](), what
 
@@ -302,16 +371,43 @@ def nested() -> dict[str, object]:
 
 
 FLAGS = {
-    "explain": ("--model", "--weights", "--classes", "--model-option", "--explainer", "--option", "--target", "--out", "--device"),
+    "explain": (
+        "--model",
+        "--weights",
+        "--classes",
+        "--model-option",
+        "--explainer",
+        "--option",
+        "--target",
+        "--out",
+        "--device",
+    ),
     "evaluate": (
-        "--model", "--data", "--metric", "--weights", "--classes", "--model-option", "--explainer", "--option", "--metric-option",
-        "--data-option", "--target", "--scored", "--only", "--map-class", "--limit", "--seed", "--batch-size", "--out", "--pictures",
+        "--model",
+        "--data",
+        "--metric",
+        "--weights",
+        "--classes",
+        "--model-option",
+        "--explainer",
+        "--option",
+        "--metric-option",
+        "--data-option",
+        "--target",
+        "--scored",
+        "--only",
+        "--map-class",
+        "--limit",
+        "--seed",
+        "--batch-size",
+        "--out",
+        "--pictures",
         "--shard",
     ),
     "report": ("--out",),
     "list": ("--json",),
-}  # fmt: skip
-"""The flags of each command; --devices, --nodes and --threads take the machine's resources and are tried by their own tests."""
+}
+"""The flags of each command, but those that take the machine's processors: they have tests of their own."""
 SMALL = {"samples": 2, "steps": 2, "iterations": 2, "n_draws": 2, "runs": 2}
 """Options that cost time: a number that is taken is a small one."""
 
@@ -347,8 +443,8 @@ def options(random: Random, good: Path, work: Path) -> Trial:
             arguments += [f"{flag}={value}"] if random.random() < 0.8 else [flag, value]
         elif what < 0.95:
             arguments.insert(random.randrange(1, len(arguments) + 1), random.choice(TEXTS))
-        else:
-            del arguments[random.randrange(1, len(arguments)) if len(arguments) > 1 else 0]
+        elif len(arguments) > 1:
+            del arguments[random.randrange(1, len(arguments))]
     return Trial(arguments, "options", anywhere=True)
 
 
@@ -368,39 +464,100 @@ def _method_option(random: Random, command: str) -> list[str]:
         return [flag, name]
     option = random.choice(known)
     kinds = (
-        option.default, *option.choices, -1, 0, 1, 2, 0.5, "", *random.sample(TEXTS, 6), "9" * 25, "[1,2]", "[0.5]", '["a"]', "1e400", "-0.0",
-        "NaN", "Infinity", "true", "8",
-    )  # fmt: skip
+        option.default,
+        *option.choices,
+        -1,
+        0,
+        1,
+        2,
+        0.5,
+        "",
+        *random.sample(TEXTS, 6),
+        "9" * 25,
+        "[1,2]",
+        "[0.5]",
+        '["a"]',
+        "1e400",
+        "-0.0",
+        "NaN",
+        "Infinity",
+        "true",
+        "8",
+    )
     value = random.choice(kinds)
     few = [f"{key}={n}" for key, n in SMALL.items() if key != option.name and any(o.name == key for o in known)]
     return [flag, f"{name}:{','.join([f'{option.name}={value}', *few])}"]
 
 
 CHEAP_EXPLAINERS = (
-    "grad_cam", "grad_cam_pp", "layer_cam", "cam", "saliency", "smooth_grad", "integrated_gradients", "gradient_shap", "eigen_cam",
-    "occlusion", "rise", "random", "center", "lime", "kernel_shap", "opti_cam", "meaningful_perturbation", "input_x_gradient",
-)  # fmt: skip
+    "grad_cam",
+    "grad_cam_pp",
+    "layer_cam",
+    "cam",
+    "saliency",
+    "smooth_grad",
+    "integrated_gradients",
+    "gradient_shap",
+    "eigen_cam",
+    "occlusion",
+    "rise",
+    "random",
+    "center",
+    "lime",
+    "kernel_shap",
+    "opti_cam",
+    "meaningful_perturbation",
+    "input_x_gradient",
+)
 CHEAP_METRICS = ("complexity", "average_gain", "deletion", "relevance_mass", "class_masks", "max_sensitivity", "road")
 
 
 def _value(random: Random, flag: str) -> str:
     usual = {
-        "--model": ("shapes", "shapes/vit", "hf/", "torchvision/", "no.module:x", "os:getcwd", "json:loads", ":", "a:b:c", "hf/../..", "timm/"),
-        "--model-option": ("size=32", "size=-1", "size=1e9", "mean=", "mean=nan", "std=0", "crop=2", "feature_layer=0", "a=b", "=", "classes=1"),
+        "--model": (
+            "shapes",
+            "shapes/vit",
+            "hf/",
+            "torchvision/",
+            "no.module:x",
+            "os:getcwd",
+            "json:loads",
+            ":",
+            "a:b:c",
+            "hf/../..",
+            "timm/",
+        ),
+        "--model-option": (
+            "size=32",
+            "size=-1",
+            "size=1e9",
+            "mean=",
+            "mean=nan",
+            "std=0",
+            "crop=2",
+            "feature_layer=0",
+            "a=b",
+            "=",
+            "classes=1",
+        ),
         "--data": ("shapes", "folder:.", "voc:.", ".", "p.png", "folder:", "shapes:3", "voc:" + "a" * 300),
         "--data-option": ("seed=1", "n=2", "size=8", "seed=-1", "shortcut=x", "limit=0", "size=0", "seed=" + "9" * 30),
         "--metric": ("deletion:steps=2", "complexity:", "average_gain:alpha=nan", "deletion:steps=" + "9" * 30),
         "--limit": ("1", "0", "complexity=1", "=", "=1", "a=b", "complexity=0", "grad_cam/complexity=0", "9" * 30),
-        "--seed": ("0", "-1", "9" * 19, "9" * 30, "1.5"), "--batch-size": ("1", "0", "9" * 30), "--pictures": ("0", "-1", "9" * 30),
+        "--seed": ("0", "-1", "9" * 19, "9" * 30, "1.5"),
+        "--batch-size": ("1", "0", "9" * 30),
+        "--pictures": ("0", "-1", "9" * 30),
         "--shard": ("1/1", "1/2", "2/1", "0/0", "1", "/", f"1/{'9' * 30}", f"1/{'9' * HUGE}"),
-        "--target": ("0", "5", "6", "heart", "top:2", "all", "0,1", "0,heart", ",", "-1", "label", "9" * 30), "--scored": ("label", "0", "9" * 30),
-        "--only": ("correct", "wrong", "all"), "--map-class": ("0", "heart", "9" * 30, "-1"), "--device": ("cpu", "cuda", "cpu:9", "meta", "cuda:-1", "x"),
-        "--out": ("out/x", "p.png", "p.png/x", "", ".", "a" * 300, "é"), "--explainer": ("grad_cam:", "grad_cam:layer=4", "saliency,rise"),
-        "--option": ("layer=0", "batch_size=0", "batch_size=" + "9" * 25, "a=b", "=b", "layer=", "steps=1", "samples=1"), "--metric-option": ("steps=2", "a=b"),
-        "--weights": ("p.png", ".", "gone", "a" * 300), "--classes": ("imagenet", "p.png", ".", "gone"),
-    }  # fmt: skip
+        "--target": ("0", "5", "6", "heart", "top:2", "all", "0,1", "0,heart", ",", "-1", "label", "9" * 30),
+        "--scored": ("label", "0", "9" * 30),
+        "--only": ("correct", "wrong", "all"),
+        "--map-class": ("0", "heart", "9" * 30, "-1"),
+        "--device": ("cpu", "cuda", "cpu:9", "meta", "cuda:-1", "x"),
+        "--out": ("out/x", "p.png", "p.png/x", "", ".", "a" * 300, "é"),
+        "--explainer": ("grad_cam:", "grad_cam:layer=4", "saliency,rise"),
+        "--option": ("layer=0", "batch_size=0", "batch_size=" + "9" * 25, "a=b", "=b", "layer=", "steps=1", "samples=1"),
+        "--metric-option": ("steps=2", "a=b"),
+        "--weights": ("p.png", ".", "gone", "a" * 300),
+        "--classes": ("imagenet", "p.png", ".", "gone"),
+    }
     return random.choice((*usual.get(flag, ()), random.choice(TEXTS), random.choice(TEXTS)))
-
-
-__all__ = ["class_file", "csv_file", "options", "picture", "weights", "write_good_files", "xml_file"]
-_ = io

@@ -20,7 +20,9 @@ from support.command import as_users_run_it, tree
 from seewhy.app.cli import main
 
 SECONDS = 20
-"""An input that takes longer hangs; a sound one takes less than one second."""
+"""Of computing. An input that takes longer hangs; a sound one takes less than one second."""
+WAIT = 6
+"""So many times as long may an input take on a clock: other programs may use the same processor."""
 RESULTS = ("out", "run")
 """Folders in which a command that succeeds leaves its results."""
 
@@ -53,7 +55,8 @@ class Outcome(NamedTuple):
     said: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.number}: {self.problem}\n  {self.trial.note}\n  {self.trial.arguments!a:.300}\n  {self.said:.1500}"
+        about = f"{self.trial.note}\n  {self.trial.arguments!a:.300}\n  {self.said:.1500}"
+        return f"{self.kind} {self.number}: {self.problem}\n  {about}"
 
 
 class Hang(BaseException):
@@ -66,7 +69,9 @@ def attempt(kind: str, number: int, make: Maker, good: Path, folder: Path, seed:
     work, scratch = folder / "work", folder / "scratch"
     work.mkdir(parents=True)
     scratch.mkdir()
-    trial = make(random, good, work)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of those who make the input
+        trial = make(random, good, work)
     encoding = random.choice(("utf-8",) * 6 + ("ascii", "latin-1"))
     before = tree(work)
     status, out, err, broke = _run(trial.arguments, work, scratch, encoding)
@@ -86,9 +91,9 @@ def attempt(kind: str, number: int, make: Maker, good: Path, folder: Path, seed:
         problem = f"{len(err)} letters on stderr"
     elif any(letter in err + out for letter in "\x1b\x07\x00"):
         problem = "an escape code"
-    elif status == 2 and (strange := _unlike(before, after, work)):
-        problem = f"left behind {strange[:3]}"
-    elif status == 0 and (strange := [name for name in new if _is_strange(Path(name), work, trial.anywhere)]):
+    elif (status == 2 and (strange := _unlike(before, after, work))) or (
+        status == 0 and (strange := [name for name in new if _is_strange(Path(name), work, trial.anywhere)])
+    ):
         problem = f"left behind {strange[:3]}"
     elif any(scratch.iterdir()):
         problem = "left something in the folder of temporary files"
@@ -99,7 +104,7 @@ def _unlike(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]
     """What a refusal has made, changed or removed. An evaluation keeps in its run folder what it has done."""
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     going_on = str(work / "run" / "units") in before
-    return [name for name in changed if not going_on or name != str(work / "run") and _is_strange(Path(name), work)]
+    return [name for name in changed if not going_on or (name != str(work / "run") and _is_strange(Path(name), work))]
 
 
 def _is_strange(path: Path, work: Path, anywhere: bool = False) -> bool:
@@ -152,8 +157,8 @@ def _captured(out: io.BytesIO, err: io.BytesIO, encoding: str) -> Iterator[None]
     ):
         os.dup2(first.fileno(), 1)
         os.dup2(second.fileno(), 2)
-        sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115, PTH123
-        sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115, PTH123
+        sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115
         try:
             yield
         finally:
@@ -173,13 +178,16 @@ def _limited() -> Iterator[None]:
     def late(signum: int, frame: FrameType | None) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    clocks = {signal.SIGPROF: (signal.ITIMER_PROF, SECONDS), signal.SIGALRM: (signal.ITIMER_REAL, WAIT * SECONDS)}
+    before = {number: signal.signal(number, late) for number in clocks}
+    for clock, seconds in clocks.values():
+        signal.setitimer(clock, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (clock, _) in clocks.items():
+            signal.setitimer(clock, 0)
+            signal.signal(number, before[number])
 
 
 def attempts(

@@ -92,7 +92,8 @@ def evaluate(
     share = _shard(shard)
     check_processes(devices, nodes, device, out)
     if devices > 1 and not are_started_from_outside() and out is not None:
-        work(devices, out)
+        with going_on_in(out):
+            work(devices, out)
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
     with going_on_in(out), _one_voice(fabric, out):
@@ -190,7 +191,7 @@ def _limits(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
     """``["200", "r_srg=5"]``: how many images, and how many for the slow ones."""
     numbers: dict[str, int] = {}
     for text in texts:
-        name, given, digits = text.rpartition("=")
+        name, _, digits = text.rpartition("=")
         number = whole_number(digits)
         if number is None or number < (0 if "/" in name else 1):
             raise SeewhyError(f"--limit takes a number from 1 on, or NAME=NUMBER; not {text}")

@@ -121,9 +121,10 @@ def _first_failure(workers: Sequence[Worker]) -> Worker | None:
             since = time.monotonic()
         if time.monotonic() - since > GRACE_SECONDS:
             _end(running)
-            break
+            break  # how those end says nothing
         time.sleep(0.1)
-    failed += [w for w in workers if w.status and w not in failed]
+    else:
+        failed += [w for w in workers if w.status and w not in failed]
     return min(failed, key=lambda worker: worker.status == OTHER_ENDED, default=None)
 
 

@@ -45,7 +45,7 @@ def gradient_method(method: str | HasPoints, classifier: Classifier) -> HasPoint
     """The gradient method itself; SeewhyError for a method that has no points of its own."""
     read: Any = explainer(method, classifier) if isinstance(method, str) else method
     if not _has_own_points(read):
-        able = ", ".join(name for name in EXPLAINERS if _has_own_points(EXPLAINERS[name]))
+        able = ", ".join(name for name, kind in EXPLAINERS.items() if _has_own_points(kind))
         raise SeewhyError(f"the signs of {method!r} cannot be read: it is no gradient method. Use one of {able}")
     return cast(HasPoints, read)
 
