@@ -13,7 +13,6 @@ from support.threads import in_threads
 from seewhy.classifier.threads import threads
 from seewhy.data.pictures import read_picture
 from seewhy.metrics.randomization import reinitialize
-from seewhy.process import without_warnings
 
 
 def test_pictures_that_threads_read_leave_the_filters_of_warnings(tmp_path: Path) -> None:
@@ -30,6 +29,8 @@ def test_pictures_that_threads_read_leave_the_filters_of_warnings(tmp_path: Path
 
 def test_warnings_that_threads_keep_back_at_the_same_time() -> None:
     """Each saved and restored the filters of the other, and one of them stayed for good."""
+    from seewhy.process import without_warnings
+
     before = list(warnings.filters)
 
     def quiet() -> None:
