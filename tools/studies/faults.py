@@ -3,9 +3,10 @@
     git worktree add --detach ../before 166e210
     python tools/studies/faults.py ../before/src
 
-The tests are those that docs/explanation/faults.md names, as "FILE::NAME", or as "FILE" for all in it. They are run twice: on the source of
-this checkout, where they must pass, and on the earlier source, where they must fail. A test that only lacks a name to import
-there is counted by itself: it says less than a wrong value. The exit code is 1 where a test passed before or fails now.
+The tests are those that docs/explanation/faults.md names, as "FILE::NAME", or as "FILE" for all in it. They are run twice:
+on the source of this checkout, where they must pass, and on the earlier source, where they must fail. A test that only lacks
+a name to import there is counted by itself: it says less than a wrong value. The exit code is 1 where a test passed before
+or fails now.
 """
 
 import argparse
