@@ -164,23 +164,23 @@ def _first_axis(output: object, n: int) -> tuple[int | None, ...]:
     return tuple(0 if tensor.ndim and len(tensor) == n else None for tensor in tensors_in(output))
 
 
-def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The output with ``change`` applied to each of its tensors; the original stays as it is."""
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, Mapping):
         changed: Any = copy(output)
         for key, value in output.items():
-            changed[key] = _map_tensors(value, change)
+            changed[key] = map_tensors(value, change)
         return changed
     if isinstance(output, tuple | list):
-        items = [_map_tensors(value, change) for value in output]
+        items = [map_tensors(value, change) for value in output]
         return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
     return output
 
 
 def _copied(output: object) -> object:
-    return _map_tensors(output, torch.clone)
+    return map_tensors(output, torch.clone)
 
 
 def _repeated(done: _Finished, n: int, repeat: int) -> object:
@@ -193,4 +193,4 @@ def _repeated(done: _Finished, n: int, repeat: int) -> object:
             return tensor.clone()
         return tensor.unflatten(axis, (n, -1)).repeat_interleave(repeat, axis).flatten(axis, axis + 1)
 
-    return _map_tensors(done.output, rows)
+    return map_tensors(done.output, rows)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.borrow import Call, first_tensor, frozen, perturbable, scores_of_pass, with_first_tensor
 from seewhy.classifier.probe import is_class_map
-from seewhy.classifier.replay import tensors_in
+from seewhy.classifier.replay import map_tensors, tensors_in
 from seewhy.errors import SeewhyError
 
 MAX_PREFIX_TOKENS = 16
@@ -139,28 +139,35 @@ class Survey:
     others: dict[str, Stage | None] = field(default_factory=dict, repr=False)
 
     def layer(self) -> str | None:
-        """The feature layer: the last stage of which most cells reach the output, and which is no branch of a block.
+        """The last stage of which most cells reach the output; where that is a branch, what the block around it reads.
 
-        If there is no such stage, because a maximum over the places leaves few cells, the one with the most. None if no
-        cell of any stage reaches the output.
+        In a network of parallel branches no stage carries all, and the last one stays. If no stage has most of its cells
+        alive, because a maximum over the places leaves few, the one with the most is taken. None if no cell reaches the
+        output.
         """
         living = [stage for stage in self.stages if stage.living > MOST]
-        found = next((stage.name for stage in reversed(living) if self._carries_all(stage, living)), None)
-        best = max(self.stages, key=lambda stage: stage.living, default=None)
-        return found or (best.name if best is not None and best.living else None)
+        if not living:
+            best = max(self.stages, key=lambda stage: stage.living, default=None)
+            return best.name if best is not None and best.living else None
+        last = living[-1]
+        if self._carries_all(last, living):
+            return last.name
+        sources = self._sources(last, living)
+        return next((s.name for s in reversed(living) if s in sources and self._carries_all(s, living)), last.name)
 
     def _carries_all(self, stage: Stage, living: list[Stage]) -> bool:
-        """Does all that the block around a stage reads go on through the stage? Else the stage is a branch of the block.
+        """Does all that the block around a stage reads go on through the stage? Else the stage is a branch of the block."""
+        source = next(iter(self._sources(stage, living)), None)
+        if source is None:
+            return True
+        return not self.trials.share(source, around=stage.name) and self._carries_all(source, living)
 
-        What a block reads is the last stage that had ended before the block began, and that is no branch either.
-        """
+    def _sources(self, stage: Stage, living: list[Stage]) -> list[Stage]:
+        """For each block around a stage, from the innermost: the last stage that had ended before the block began."""
         begun, ended = self.trials.begun, self.trials.ended
         parents = [stage.name[:end] for end, letter in enumerate(stage.name) if letter == "."]
-        block = next((parent for parent in reversed(parents) if parent in begun), None)
-        before = [s for s in living if block is not None and ended[s.name] < begun[block]]
-        if not before:
-            return True
-        return not self.trials.share(before[-1], around=stage.name) and self._carries_all(before[-1], living)
+        before = [[s for s in living if ended[s.name] < begun[block]] for block in reversed(parents) if block in begun]
+        return [some[-1] for some in before if some]
 
     def stage(self, name: str) -> Stage | None:
         """Any layer as a stage, also one that is never chosen: a projection, or a pooling. None if it has no grid."""
@@ -344,8 +351,7 @@ class _Trials:
         """The share of a stage's cells that reach the logits by another way than through the layer ``around``."""
 
         def cut(_module: nn.Module, _args: object, output: object) -> object:
-            tensor = first_tensor(output)
-            return output if tensor is None else with_first_tensor(output, tensor.detach())
+            return map_tensors(output, torch.detach)  # also a class token that goes beside the grid
 
         with frozen(self.module), self.module.get_submodule(around).register_forward_hook(cut):
             return self.shares({stage.name: stage.reading})[stage.name]
