@@ -78,8 +78,9 @@ def content(folder: Path) -> dict[str, object]:
         name = str(file.relative_to(folder))
         if name == "run/manifest.json":
             files[name] = manifest = without_times(json.loads(file.read_text()))
-            if manifest.get("history", [])[1:] == manifest.get("history", [])[:1]:
-                del manifest["history"][1]  # the first command was ended when it had just finished the folder
+            history = manifest.get("history", [])
+            if len(history) == 2 and history[0] == history[1]:
+                del history[1]  # the first command was ended when it had just finished the folder
         elif "units" in file.parts or file.is_dir():
             files[name] = None
         else:
