@@ -112,6 +112,6 @@ def test_which_weights_of_a_file_were_taken_is_said(tmp_path: Path) -> None:
     with chdir(tmp_path):
         classifier = seewhy.load("own_seven:make", weights=tmp_path / "a.pth", options={"size": 16, "channel_order": "bgr"})
     said = lines(classifier)
-    assert said[0].endswith("(default, ImageNet's); BGR (given as an option)")
+    assert said[0].endswith("(default, ImageNet's); channels in the order BGR (given as an option)")
     assert said[1].startswith("network: 7 classes (without names, as in the head of a.pth)")
     assert said[2] == "weights: a.pth, under state_dict_ema; an average of the weights, preferred to the last ones"
