@@ -1,6 +1,7 @@
 """Pictures of every kind come in with the right colors, the right way up, and as the network sees them."""
 
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -286,3 +287,16 @@ def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
         read_picture(tmp_path / "pipe")
     (tmp_path / "a.png").touch()
     assert [p.name for p in list_pictures(tmp_path)] == ["a.png"]
+
+
+def test_a_tiff_whose_second_page_has_no_sides(tmp_path: Path) -> None:
+    """Pillow raises a TypeError there."""
+    file = tmp_path / "two.tiff"
+    Image.new("L", (9, 7)).save(file)
+    content = bytearray(file.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, start)
+    struct.pack_into("<I", content, start + 2 + 12 * entries, len(content))
+    file.write_bytes(content + struct.pack("<HI", 0, 0))
+    with pytest.raises(SeewhyError, match=r"two\.tiff is broken"):
+        read_picture(file)

@@ -114,7 +114,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise
     except PermissionError:
         raise SeewhyError(f"picture {path} may not be read (permission denied)") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow raises for broken files
+    except Exception as error:  # broken bytes can make Pillow raise anything: a second page without sides is a TypeError
         if isinstance(error, OSError) and error.errno is not None:  # of the system, such as a name that is too long
             raise SeewhyError(f"picture {path} cannot be read ({error.strerror})") from None
         said = str(error).splitlines()[0] if str(error) else "it is cut off"
