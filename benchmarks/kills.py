@@ -77,7 +77,10 @@ def content(folder: Path) -> dict[str, object]:
     for file in sorted((folder / "run").rglob("*")):
         name = str(file.relative_to(folder))
         if name == "run/manifest.json":
-            files[name] = without_times(json.loads(file.read_text()))
+            files[name] = manifest = without_times(json.loads(file.read_text()))
+            history = manifest.get("history", [])
+            if len(history) == 2 and history[0] == history[1]:
+                del history[1]  # the first command was ended when it had just finished the folder
         elif "units" in file.parts or file.is_dir():
             files[name] = None
         else:
@@ -144,7 +147,7 @@ class Trials:
         status, wrong = self.ended(process), []
         said = (case / "said").read_text() if (case / "said").exists() else ""
         if number == signal.SIGTERM and status not in (0, 143, -15):
-            wrong.append(f"status {status}")
+            wrong.append(f"status {status}: {said!r}")
         if number == signal.SIGTERM and status == 143 and not said.startswith("seewhy: stopped"):
             wrong.append(f"it says {said!r}")
         if number == signal.SIGTERM and (left := [p.name for p in case.rglob(".seewhy-*")]):

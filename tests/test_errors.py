@@ -15,7 +15,7 @@ MOST = 1_500
 @pytest.mark.parametrize("given", ["a" * 5_000, "ab " * 5_000, "[" * 5_000, "\x1b" * 900, "\udce9" * 900, "9" * 4_000])
 def test_a_message_cuts_what_it_repeats(given: str) -> None:
     said = str(SeewhyError(f"class {given!r} does not exist: give another"))
-    assert len(said) <= 7 * MOST
+    assert len(said) < 2_000
     assert said.startswith("class '")
     assert said.endswith("does not exist: give another"), "the end says what to do"
     assert said.isprintable()

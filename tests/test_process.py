@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from support.threads import in_threads
 from seewhy.classifier.threads import threads
 from seewhy.data.pictures import read_picture
 from seewhy.metrics.randomization import reinitialize
-from seewhy.process import without_warnings
 
 
 def test_pictures_that_threads_read_leave_the_filters_of_warnings(tmp_path: Path) -> None:
@@ -30,6 +30,8 @@ def test_pictures_that_threads_read_leave_the_filters_of_warnings(tmp_path: Path
 
 def test_warnings_that_threads_keep_back_at_the_same_time() -> None:
     """Each saved and restored the filters of the other, and one of them stayed for good."""
+    from seewhy.process import without_warnings
+
     before = list(warnings.filters)
 
     def quiet() -> None:
@@ -58,17 +60,18 @@ def test_the_number_of_threads_after_blocks_that_overlap() -> None:
 
 def test_layers_that_threads_initialize_are_those_of_one() -> None:
     """Layers draw from the global generator, which all threads share."""
+    layers = [torch.nn.Linear(200, 200) for _ in range(7)]
 
-    def fresh() -> torch.Tensor:
-        layer = torch.nn.Linear(200, 200)
-        reinitialize(layer, "head", 3)
-        return layer.weight.detach()
+    def weights(layer: torch.nn.Linear) -> list[torch.Tensor]:
+        found = []
+        for _ in range(10):
+            reinitialize(layer, "head", 3)
+            found.append(layer.weight.detach().clone())
+        return found
 
-    state = torch.get_rng_state()
-    expected = fresh()
-    for found in in_threads(*[lambda: [fresh() for _ in range(10)]] * 6):
+    expected = weights(layers[0])[0]
+    for found in in_threads(*[partial(weights, layer) for layer in layers[1:]]):
         assert all(torch.equal(weight, expected) for weight in found)
-    assert torch.get_rng_state().shape == state.shape
 
 
 def test_threads_that_use_the_library_first_at_the_same_time() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seewhy import explainers
 from seewhy.app.cli import main
+from seewhy.errors import SeewhyError
 
 EXPLAIN = ["explain", "pictures", "--model", "factories:small", "--quiet", "--out", "run"]
 NUMBERS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -83,6 +84,26 @@ def test_a_signal_while_the_network_is_loaded_is_one_line(
         assert (result.status, result.out) == (130, "")
         assert result.err.startswith("seewhy: stopped")
     assert not (work / "run").exists()
+
+
+def test_a_signal_of_which_a_library_makes_an_error_of_its_own(
+    work: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a library in another language may that has called Python when the signal came."""
+
+    def load(*_: object, **options: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise SeewhyError("the file cannot be read") from error
+
+    monkeypatch.setattr("seewhy.classifier.load.load", load)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        assert run(capfd, *EXPLAIN) == (143, "", "seewhy: stopped\n")
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def test_a_report_can_be_stopped(work: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,13 +143,13 @@ def test_no_worker_survives_its_parent(work: Path) -> None:
         (f"--devices {10**40}", "--devices 10^40, but the CPU has"),
         ("--nodes 1000", "--nodes 1000, but nobody says where they meet: start the command with srun or torchrun, or set"),
         (f"--nodes {10**40}", "--nodes 10^40 x --devices 1: give at most 65536 processes"),
-        (f"--batch-size {10**40}", "batch_size is 10^40; give at most 2147483647"),
-        (f"--limit {10**40}", "--limit takes a number from 1 to 999999999, or NAME=NUMBER; not 1000"),
-        ("--limit 999999999", "shapes cannot take n=999999999: give a whole number of at least 1 and of at most 999999"),
-        (f"--limit {'9' * 5000}", "--limit takes a number from 1 to 999999999, or NAME=NUMBER; not 9999"),
+        (f"--batch-size {10**40}", "Invalid value for '--batch-size'"),
+        (f"--limit {10**40}", "--limit takes a number from 1 on, or NAME=NUMBER; not 1000"),
+        ("--limit 999999999", "shapes cannot take n=999999999: give a whole number of at least 1 and of at most"),
+        (f"--limit {'9' * 5000}", "--limit takes a number from 1 on, or NAME=NUMBER; not 9999"),
         (f"--limit complexity={'9' * 5000}", "NAME=NUMBER; not complexity=9999"),
         (f"--shard 1/{'9' * 5000}", "--shard takes I/N with I from 1 to N, such as 2/8; not 1/999"),
-        (f"--threads {10**9}", "threads is 1000000000; give at most"),
+        (f"--threads {10**9}", "threads is 1000000000; give at least 1, and at most"),
     ],
 )
 def test_numbers_beyond_reason(options: str, says: str, work: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_numbers_beyond_reason(options: str, says: str, work: Path, capfd: Captu
     assert says in result.err
     assert result.err.startswith("seewhy: ")
     assert len(result.err.splitlines()) == 1
-    assert len(result.err) < 300
+    assert len(result.err) < 500
     assert list(work.iterdir()) == []
 
 

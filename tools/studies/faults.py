@@ -3,9 +3,10 @@
     git worktree add --detach ../before 166e210
     python tools/studies/faults.py ../before/src
 
-The tests are those that docs/explanation/faults.md names, as "FILE::NAME". They are run twice: on the source of
-this checkout, where they must pass, and on the earlier source, where they must fail. A test that only lacks a name to import
-there is counted by itself: it says less than a wrong value. The exit code is 1 where a test passed before or fails now.
+The tests are those that docs/explanation/faults.md names, as "FILE::NAME", or as "FILE" for all in it. They are run twice:
+on the source of this checkout, where they must pass, and on the earlier source, where they must fail. A test that only lacks
+a name to import there is counted by itself: it says less than a wrong value. The exit code is 1 where a test passed before
+or fails now.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "faults.md"
-TEST = re.compile(r"tests/[\w/]+\.py::\w+")
+TEST = re.compile(r"tests/[\w/]+\.py(?:::\w+)?")
 LACKS_A_NAME = re.compile(r"ImportError|ModuleNotFoundError|AttributeError: (type object|module)|unexpected keyword")
 """What a test ends with that asks for something which the earlier source does not have."""
 
@@ -39,7 +40,7 @@ def outcomes(tests: list[str], source: Path) -> dict[str, str]:
     environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
     for file in files:
-        mine = [test for test in tests if test.startswith(f"{file}::")]
+        mine = [test for test in tests if test.partition("::")[0] == file]
         with TemporaryDirectory() as folder:
             result = Path(folder) / "result.xml"
             options = ["-n", "0", "-q", "-p", "no:cacheprovider", f"--junitxml={result}"]
@@ -54,7 +55,7 @@ def _read(result: Path, tests: list[str], output: str) -> dict[str, str]:
     cases = dict.fromkeys(tests, "not run")
     names = {test.partition("::")[2]: test for test in tests}
     for case in ET.parse(result).iter("testcase"):
-        test = names.get(case.get("name", "").partition("[")[0])
+        test = names.get(case.get("name", "").partition("[")[0]) or names.get("")
         if test is None:
             continue
         wrong = next((child for child in case if child.tag in ("failure", "error")), None)
@@ -71,8 +72,14 @@ def _read(result: Path, tests: list[str], output: str) -> dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the folder src of the earlier checkout")
-    tests = named_tests(PAGE.read_text(encoding="utf-8"))
-    source = parser.parse_args().source.resolve()
+    parser.add_argument("--before-only", action="store_true", help="do not run the tests on this checkout's own source")
+    given = parser.parse_args()
+    tests, source = named_tests(PAGE.read_text(encoding="utf-8")), given.source.resolve()
+    if given.before_only:
+        before = outcomes(tests, source)
+        print("\n".join(f"{test}: {before[test]}" for test in tests if before[test] != "failed"))
+        print(f"before: {dict(Counter(before.values()))}; {len(tests)} tests")
+        return int("passed" in before.values())
     before, now = outcomes(tests, source), outcomes(tests, ROOT / "src")
     for test in tests:
         if before[test] != "failed" or now[test] != "passed":

@@ -103,10 +103,8 @@ def main() -> int:
     for method in [*METHODS, "probabilities"]:
         print(f"| {method} | {counts[method, 'equal']} | {counts[method, 'differs']} | {counts[method, 'refused']} |")
     wrong = sum(n for (_, what), n in counts.items() if what in ("differs", "not refused"))
-    print(
-        f"\n{given.calls} calls from {given.threads} threads in {seconds:.0f} s; "
-        f"wrong: {wrong}; changed: {changed or 'none'}"
-    )
+    print(f"\n{given.calls} calls from {given.threads} threads in {seconds:.0f} s")
+    print(f"wrong: {wrong}; networks that changed: {', '.join(changed) or 'none'}")
     return int(bool(wrong or changed))
 
 

@@ -288,7 +288,9 @@ class Classifier:
                     self._run_on(self._random_image)
                     return declared, IN_WORDS[declared], ""
                 ending, said = self._probed_ending()
-            except Exception:  # the network is the user's own: it may take another size, or one image at a time
+            except Exception as error:  # the network is the user's own: it may take another size, or one image at a time
+                if is_out_of_memory(error.__cause__ or error):
+                    raise  # the next time there may be enough
                 failure = ""
                 try:
                     self._run_on(self._random_image)

@@ -51,8 +51,13 @@ def read_config(name: str, options: Mapping[str, Any]) -> tuple[Any, dict[str, A
     return config, {**rest, **where}
 
 
-def build_from_hub(name: str, config: Any, options: Mapping[str, Any], pretrained: bool) -> Classifier:
-    """The classifier of a folder or of a network on the hub. SeewhyError where its weights or its processor do not fit."""
+def build_from_hub(
+    name: str, config: Any, options: Mapping[str, Any], pretrained: bool, as_many_as_told: bool = False
+) -> Classifier:
+    """The classifier of a folder or of a network on the hub. SeewhyError where its weights or its processor do not fit.
+
+    With ``as_many_as_told`` the number of classes is that of the configuration, also where its head has another one.
+    """
     from transformers import AutoImageProcessor, AutoModelForImageClassification
     from transformers.image_processing_base import ImageProcessingMixin
 
@@ -65,7 +70,7 @@ def build_from_hub(name: str, config: Any, options: Mapping[str, Any], pretraine
         if not pretrained and rest:
             raise TypeError(f"no option of this network is called {', '.join(rest)}")
         if pretrained:
-            module = _trained(AutoModelForImageClassification, name, config, options)
+            module = _trained(AutoModelForImageClassification, name, config, options, as_many_as_told)
         else:
             module = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
         found = measured(processor, name, getattr(config, "num_channels", 3))
@@ -98,7 +103,7 @@ def _names(config: Any) -> list[str]:
     return [str(known.get(i, f"{NO_NAME}{i}")) for i in range(config.num_labels)]
 
 
-def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any]) -> Any:
+def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any], as_many_as_told: bool) -> Any:
     """The network with the weights of its folder; SeewhyError where Transformers would fill it with random numbers."""
     from transformers.utils.hub import cached_file
 
@@ -120,9 +125,10 @@ def _trained(kind: Any, name: str, config: Any, options: Mapping[str, Any]) -> A
     said = "; ".join(f"{len(keys)} {what}: {', '.join(keys[:4])}" for what, keys in faults.items() if keys)
     others = [(tuple(file), tuple(own)) for _, file, own in loaded["mismatched_keys"]]
     sizes = {file[0] if file[1:] == own[1:] and own[0] == config.num_labels else 0 for file, own in others}
-    if not faults["missing"] and len(sizes) == 1 and 0 not in sizes and all(n.startswith(NO_NAME) for n in _names(config)):
+    unsure = not as_many_as_told and all(n.startswith(NO_NAME) for n in _names(config))
+    if unsure and not faults["missing"] and len(sizes) == 1 and 0 not in sizes:
         config.num_labels = sizes.pop()  # a configuration without id2label does not say how many classes there are
-        return _trained(kind, name, config, options)
+        return _trained(kind, name, config, options, as_many_as_told=True)
     if said:
         raise SeewhyError(f"{name} has not all weights of {type(module).__name__}, which would be random: {said}")
     if not Path(name).is_dir():

@@ -87,7 +87,7 @@ def in_lines(about: Mapping[str, Mapping[str, Any]]) -> list[str]:
         (str(value["interpolation"]), origin["interpolation"]),
         (f"mean {numbers(value['mean'])}", origin["mean"]),
         (f"std {numbers(value['std'])}", origin["std"]),
-        *([("BGR", origin["channel_order"])] if value["channel_order"] == "bgr" else []),
+        *([("channels in the order BGR", origin["channel_order"])] if value["channel_order"] == "bgr" else []),
     )
     counted = "classes" if "classes" in value else "n_outputs"
     parts = [(f"{value[counted]} {'classes' if counted == 'classes' else 'outputs'}", origin[counted])]

@@ -81,7 +81,7 @@ class Watch(TorchFunctionMode):
     ) -> Any:
         called = getattr(func, "__name__", "")
         name = SAME.get(called, called)
-        given = args[0] if args else (kwargs or {}).get("input")
+        given: Any = args[0] if args else (kwargs or {}).get("input")
         watched = name in (*UNDONE, *BOUNDED) and isinstance(given, Tensor) and _is_row(given)
         if watched and called.endswith("_"):
             given = given.clone()  # the call overwrites its input

@@ -150,7 +150,8 @@ def _hugging_face(request: Request) -> Classifier:
     with _building(request, request.name), _hub_in_one_try():
         config, rest = hugging_face.read_config(request.name, request.options)
         if config.model_type != "timm_wrapper":
-            return hugging_face.build_from_hub(request.name, config, rest, request.pretrained)
+            told = "num_labels" in request.options
+            return hugging_face.build_from_hub(request.name, config, rest, request.pretrained, told)
     # timm's networks are built by timm, which knows how pictures are prepared for them
     where = "local-dir" if Path(request.name).is_dir() else "hf-hub"
     options = {"num_classes" if key == "num_labels" else key: value for key, value in request.options.items()}

@@ -57,14 +57,16 @@ class Table(NamedTuple):
 
 SCORES_TABLE = Table(SCORES_SCHEMA, ("index", "explainer", "explained", "metric"), "value")
 CURVES_TABLE = Table(CURVES_SCHEMA, ("index", "explainer", "explained", "metric"), "values")
-IMAGES_TABLE = Table(IMAGES_SCHEMA, ("index",), "index", frozenset({"correct"}), frozenset({"probability"}))
+IMAGES_TABLE = Table(  # a network that returns values has no probability
+    IMAGES_SCHEMA, ("index",), "index", frozenset({"correct", "probability"}), frozenset({"probability"})
+)
 FACTS_TABLE = Table(
     FACTS_SCHEMA,
     ("index",),
     "index",
     frozenset(FACTS_SCHEMA) - {"index", "image_id"},
     IMAGES_TABLE.finite,
-    {"predicted": ("probability", "labels", "explained")},
+    {"predicted": ("labels", "explained")},
 )
 UNIT_TABLE = Table(
     UNIT_SCHEMA,

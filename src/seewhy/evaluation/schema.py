@@ -1,6 +1,7 @@
 """What is read back is checked once, where it is read: JSON by the types of dataclasses, tables by their columns."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from math import isfinite
 from pathlib import Path
@@ -37,9 +38,10 @@ def typed(hint: Any, value: Any, name: str) -> Any:
 
     ValueError names what does not fit. Numbers are finite, and no larger than an option may be. ``Any`` takes everything.
     """
-    kind, parts, extras = get_origin(hint) or hint, get_args(hint), ()
-    if kind is Annotated:
-        kind, parts, extras = get_origin(parts[0]) or parts[0], get_args(parts[0]), parts[1:]
+    extras: Sequence[object] = ()
+    if get_origin(hint) is Annotated:
+        hint, *extras = get_args(hint)
+    kind, parts = get_origin(hint) or hint, get_args(hint)
     if is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind, include_extras=True)
         given = {f.name: typed(hints[f.name], value[f.name], f.name) for f in fields(kind) if f.name in value}

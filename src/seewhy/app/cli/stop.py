@@ -36,13 +36,14 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python hands signals to the main thread alone
         return
-    last = -float("inf")
+    last, told = -float("inf"), list[Stopped]()
 
     def answer(number: int, _frame: FrameType | None) -> None:
         nonlocal last
         if monotonic() - last > CLEANING_SECONDS:
             last = monotonic()
-            raise Stopped(number)
+            told.append(Stopped(number))
+            raise told[-1]
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
@@ -50,6 +51,10 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, answer)
     try:
         yield
+    except Exception:
+        if told:  # a library that called Python in the wrong moment has made an error of its own of the signal
+            raise told[-1] from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
