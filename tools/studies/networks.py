@@ -86,7 +86,7 @@ TRANSFORMERS: dict[str, tuple[int, dict[str, Any]]] = {
     "CLIP": (64, {"vision_config": VIT, "text_config": {**PLAIN, "vocab_size": 99}}),
     "ConvNext": (96, FOUR),
     "ConvNextV2": (96, FOUR),
-    "Cvt": (64, {"embed_dim": [8, 16, 32], "num_heads": [1, 2, 2], "depth": [1, 1, 2]}),
+    "Cvt": (64, {"embed_dim": [8, 16, 32], "num_heads": [1, 2, 2], "depth": [1, 2, 3]}),
     "Data2VecVision": (64, VIT),
     "DeiT": (64, VIT),
     "Dinov2": (56, {**PLAIN, "patch_size": 14, "image_size": 56}),
@@ -106,10 +106,6 @@ TRANSFORMERS: dict[str, tuple[int, dict[str, Any]]] = {
     "MobileNetV2": (96, {"depth_multiplier": 0.35}),
     "MobileViT": (96, {"image_size": 96, "hidden_sizes": [24, 32, 40], "neck_hidden_sizes": [8, 8, 16, 24, 32, 40, 80]}),
     "MobileViTV2": (96, {"image_size": 96, "width_multiplier": 0.5}),
-    "Perceiver": (
-        64,
-        {"image_size": 64, "num_latents": 16, "d_latents": 32, "num_self_attends_per_block": 2},
-    ),
     "PoolFormer": (96, {**FOUR, "mlp_ratio": 2.0}),
     "PPLCNet": (96, {"scale": 0.5}),
     "Pvt": (64, {"image_size": 64, "hidden_sizes": [8, 16, 40, 64], "depths": [1, 1, 2, 1]}),
@@ -127,7 +123,7 @@ TRANSFORMERS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 """Pixels a side and options of the configuration, for each family of transformers with a head for pictures.
 
-ImageGPT and SigLIP2 take no pictures (n, c, h, w) but tokens and patches.
+ImageGPT, SigLIP2 and Perceiver take no pictures (n, c, h, w) but tokens, patches and named inputs.
 """
 
 FIELDS = (
@@ -179,8 +175,7 @@ def from_transformers(name: str, options: dict[str, Any]) -> nn.Module:
 
     config = getattr(transformers, f"{name}Config")(**options)
     config.num_labels = 10
-    ending = "ForImageClassificationLearned" if name == "Perceiver" else "ForImageClassification"
-    return getattr(transformers, f"{name}{ending}")(config)
+    return getattr(transformers, f"{name}ForImageClassification")(config)
 
 
 def lively(module: nn.Module) -> nn.Module:
@@ -261,7 +256,12 @@ def literal_grad_cam(classifier: Any, layer: str, image: Tensor, target: Tensor)
     module = classifier.module.get_submodule(layer)
     reading = classifier._survey.stage(layer).reading
     gh, gw = reading.grid
-    handle = module.register_forward_hook(lambda _m, _a, o: kept.append(first(o)))
+
+    def keep(_m: nn.Module, _a: object, output: Any) -> Any:
+        kept.append(first(output))
+        return output.clone() if isinstance(output, Tensor) else None  # an operation in place may follow
+
+    handle = module.register_forward_hook(keep)
     logits = classifier.logits(image[None].clone().requires_grad_())[0]
     handle.remove()
     (gradient,) = torch.autograd.grad(logits[target], kept[-1])
