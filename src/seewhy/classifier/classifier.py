@@ -14,19 +14,16 @@ from torch import Tensor, nn
 
 from seewhy.classifier import borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
+from seewhy.classifier.ending import FoundEnding, answer_in, find_ending, must_have_gradients, must_work
 from seewhy.classifier.outputs import (
     IN_WORDS,
-    LEAST_CHANGE,
     Ending,
     Outputs,
     OutputsWarning,
     Watch,
-    are_within_one,
     as_logits,
-    declares_values,
     logits_behind,
     must_suit,
-    named_as_features,
 )
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.replay import Recording
@@ -118,7 +115,7 @@ class Classifier:
         size = (images.shape[-2], images.shape[-1])
         if size not in self._sizes:
             with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
-                self._run_on(images[:1])
+                must_work(self.module, self.normalize(images[:1]))
             self._sizes.add(size)
         checks.must_be_classes(classes, len(images), self.n_classes)
 
@@ -266,93 +263,33 @@ class Classifier:
 
         None where the network fails on them: then each of its answers is looked at by itself.
         """
-        return self._ending[0]
+        return self._ending.kind
 
     @property
     def ending_in_words(self) -> str:
         """What the network returns, and what is explained."""
-        return self._ending[1]
+        return self._ending.said
 
     @FoundOnce
-    def _ending(self) -> tuple[Ending | None, str, str]:
-        """How the network ends, that in words, and why it fails on the probe image, if it does.
-
-        A warning says, once, where it does not return logits.
-        """
-        declared = self.outputs if self.outputs in ("logits", "values") else None
-        if self.outputs is None and declares_values(self.module):
-            declared = "values"
-        with frozen(self.module), borrow.buffers_kept(self.module), torch.no_grad():
-            try:
-                if declared is not None:
-                    self._run_on(self._random_image)
-                    return declared, IN_WORDS[declared], ""
-                ending, said = self._probed_ending()
-            except Exception as error:  # the network is the user's own: it may take another size, or one image at a time
-                if is_out_of_memory(error.__cause__ or error):
-                    raise  # the next time there may be enough
-                failure = ""
-                try:
-                    self._run_on(self._random_image)
-                except SeewhyError as error:
-                    failure = str(error)
-                return declared, IN_WORDS[declared] if declared else "outputs that no probe could tell", failure
-        if said != IN_WORDS["logits"]:
-            warnings.warn(f"{type(self.module).__name__} returns {said}", OutputsWarning, stacklevel=4)
-        return ending, said, ""
+    def _ending(self) -> FoundEnding:
+        """How the network ends; a warning says, once, where it does not return logits."""
+        found = find_ending(self.module, self.normalize(self._random_image), self.outputs)
+        if found.probed and found.said != IN_WORDS["logits"]:
+            warnings.warn(f"{type(self.module).__name__} returns {found.said}", OutputsWarning, stacklevel=4)
+        return found
 
     @FoundOnce
     def _sizes(self) -> set[tuple[int, int]]:
         """The sizes of images on which the network has worked."""
-        return set() if self._failure else {self.input_size}
-
-    @property
-    def _failure(self) -> str:
-        """Why the network fails on the probe image; empty if it works."""
-        return self._ending[2]
-
-    def _run_on(self, images: Images) -> object:
-        """What the module returns; SeewhyError if it fails."""
-        try:
-            return borrow.run(self.module, self.normalize(images))
-        except Exception as error:  # the network is the user's own and may fail in any way
-            raise SeewhyError(checks.why_it_fails(self.module, images, error)) from error
-
-    def _probed_ending(self) -> tuple[Ending, str]:
-        """How the network ends on two images, and that in words."""
-        image = self.normalize(self._random_image)
-        images = torch.cat([image, image / 2])
-        with Watch() as watch:
-            output = borrow.run(self.module, images)
-        if self.outputs is None and named_as_features(output):
-            return "values", IN_WORDS["values"]
-        answer = self._answer_in(output, len(images))
-        ending, _ = as_logits(answer, watch.calls, type(self.module).__name__, self.outputs)
-        if ending != "logits" or not are_within_one(answer):
-            return ending, IN_WORDS[ending]
-        far = [borrow.run(self.module, images * factor) for factor in (-3, 30)]
-        wild = torch.cat([answer, *(self._answer_in(output, len(images)) for output in far)])
-        if not are_within_one(wild) or (wild.amax(0) - wild.amin(0)).amax() < LEAST_CHANGE:
-            return ending, IN_WORDS[ending]
-        said = 'numbers in [0, 1] alone, which are taken for logits: say outputs="logits", "probabilities" or "values"'
-        return ending, said
+        return set() if self._ending.failure else {self.input_size}
 
     def _watched(self) -> AbstractContextManager["Watch | None"]:
         """Inside the block, the calls are noted that may make probabilities, if the network returns any."""
         return nullcontext() if self.ending in ("logits", "values") else Watch()
 
-    def _answer_in(self, output: object, n: int) -> Tensor:
-        """The numbers (n, k) in what the module returned for n images; SeewhyError if there are none such."""
-        answer, kind = borrow.logits_in(output), type(self.module).__name__
-        if answer.ndim != 2 or answer.shape[0] != n:
-            raise SeewhyError(
-                f"{kind} returned shape {tuple(answer.shape)} for {n} images; a classifier returns ({n}, number of classes)"
-            )
-        return answer
-
     def _logits_in(self, output: object, n: int, watch: Watch | None = None) -> Logits:
         """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had."""
-        logits, kind = self._answer_in(output, n), type(self.module).__name__
+        logits, kind = answer_in(self.module, output, n), type(self.module).__name__
         if watch is not None:
             ending, logits = as_logits(logits, watch.calls, kind, self.outputs)
             must_suit(ending, logits.shape[1], self.multilabel, kind)
@@ -460,7 +397,7 @@ class Classifier:
         if self.outputs != "logits" and not self.returns_values:
             return False
         with frozen(self.module), torch.no_grad(), Watch() as watch:
-            answer = self._answer_in(borrow.run(self.module, self._probe_image), 1)
+            answer = answer_in(self.module, borrow.run(self.module, self._probe_image), 1)
         return logits_behind(answer, watch.calls) is not None
 
     @property
@@ -491,20 +428,8 @@ class Classifier:
     @FoundOnce
     def _survey(self) -> stages.Survey:
         """The stages of the network: eight forward passes of a picture and one backward pass, once."""
-        self._must_have_gradients()
+        must_have_gradients(self.module, self._probe_image)
         return stages.survey(self.module, self._probe_image, self.n_prefix_tokens)
-
-    def _must_have_gradients(self) -> None:
-        """SeewhyError if no gradient of the output reaches an image, with the reason where it can be told."""
-        try:
-            with frozen(self.module), torch.enable_grad():
-                image = self._probe_image.detach().requires_grad_()
-                answer = self._answer_in(borrow.run(self.module, image), 1)
-                found = torch.autograd.grad(answer.sum(), image, allow_unused=True) if answer.requires_grad else (None,)
-        except RuntimeError as error:  # such as a conversion to NumPy
-            raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
-        if found[0] is None:
-            raise SeewhyError(checks.NO_GRADIENTS)
 
     @FoundOnce
     def _image_axes(self) -> replay.Axes:
@@ -542,8 +467,8 @@ class Classifier:
     @property
     def _probe_image(self) -> Tensor:
         """A random image, normalized, that shows how the network works. SeewhyError if the network fails on it."""
-        if self._failure:
-            raise SeewhyError(self._failure)
+        if self._ending.failure:
+            raise SeewhyError(self._ending.failure)
         return self.normalize(self._random_image)
 
     # -- names ----------------------------------------------------------------------------------------------------
