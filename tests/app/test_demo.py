@@ -181,7 +181,7 @@ def test_nothing_is_left_after_an_exception(tmp_path: Path, monkeypatch: pytest.
     """The page fails when the sheet is written already; what is measured for them does not matter here."""
 
     def broken(*_: object) -> str:
-        assert len(list(tmp_path.glob(".seewhy-*/demo.png"))) == 1
+        assert len(list(tmp_path.rglob(".seewhy-*/demo.png"))) == 1
         raise RuntimeError("broken")
 
     for name in ("explain_pictures", "compare_cheater", "multilabel"):

@@ -65,11 +65,11 @@ def test_a_full_disk_is_one_line(command: str, work: Path, capfd: Capture) -> No
 def test_a_picture_cut_short_is_not_kept(work: Path, capfd: Capture) -> None:
     """Pillow writes half a JPEG to a full disk without an error."""
     seen = work / "seen"
-    assert run(capfd, *EVALUATE.split(), seen, "--model-option", "size=64").status == 0
+    assert run(capfd, *EVALUATE.split(), seen, "--model-option", "size=96").status == 0
     size = min(file.stat().st_size for file in (seen / "pictures").glob("*.jpg")) - 1
     assert (seen / "manifest.json").stat().st_size <= size, "so the first file that does not fit is a picture"
     with no_file_above(size):
-        result = run(capfd, *EVALUATE.split(), "run", "--model-option", "size=64")
+        result = run(capfd, *EVALUATE.split(), "run", "--model-option", "size=96")
     assert broken(work / "run") == []
     assert list((work / "run" / "pictures").glob("*.jpg")) == []
     assert result == (2, "", "seewhy: cannot write to run: File too large\n")

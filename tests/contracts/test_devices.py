@@ -90,9 +90,9 @@ def test_a_metric(name: str, network: str) -> None:
     """Less the measurements, and the test that needs the built-in networks."""
     case, measure = case_of(network), metric(name, **SMALL.get(name, {}))
     expected = measure.score(case)
-    there = moved(replace(case, explainer=None))
-    there = replace(there, explainer=replace(case.explainer, classifier=there.classifier))  # type: ignore[type-var]
     with elsewhere():
+        there = moved(replace(case, explainer=None))
+        there = replace(there, explainer=replace(case.explainer, classifier=there.classifier))  # type: ignore[type-var]
         found = measure.score(there)
         found = here(found) if isinstance(found, There) else found
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)

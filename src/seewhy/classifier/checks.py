@@ -39,7 +39,7 @@ def must_be_network(module: nn.Module) -> None:
         raise SeewhyError("a TorchScript module hides its layers: give the module that it was made from")
     if any(is_lazy(t) for t in module.parameters()):
         raise SeewhyError("the network has lazy layers, which have no weights yet: run it once on an image")
-    if any(t.is_meta for t in module.parameters()):
+    if any(t.is_meta and type(t.data) is Tensor for t in module.parameters()):  # of others, only their class knows
         raise SeewhyError("the network is on the meta device, where weights have no numbers: load its weights first")
     if any(t.is_inference() for t in [*module.parameters(), *module.buffers()]):
         raise SeewhyError("the network was made in torch.inference_mode, which leaves it no gradients: make it outside")

@@ -103,7 +103,7 @@ def attempt(kind: str, number: int, make: Maker, good: Path, folder: Path, seed:
 def _unlike(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]], work: Path) -> list[str]:
     """What a refusal has made, changed or removed. An evaluation keeps in its run folder what it has done."""
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
-    going_on = str(work / "run" / "units") in before
+    going_on = any(str(work / "run" / name) in before for name in ("units", "manifest.json"))
     return [name for name in changed if not going_on or (name != str(work / "run") and _is_strange(Path(name), work))]
 
 
