@@ -231,6 +231,11 @@ def _taken(value: Any, hint: Any, extras: Sequence[object]) -> object:
     raise ValueError
 
 
+def _plain(number: int | float) -> str:
+    """A bound in digits; one with more digits than a reader counts as a power of ten."""
+    return str(int(number)) if number == int(number) and abs(number) < 10**9 else f"{number:g}"
+
+
 def _spelled(hint: Any, extras: Sequence[object]) -> str:
     """What a field takes, in words."""
     parts = get_args(hint)
@@ -241,6 +246,6 @@ def _spelled(hint: Any, extras: Sequence[object]) -> str:
     if get_origin(hint) is tuple:
         each = f"{'' if parts[-1] is ... else f'{len(parts)}, each '}{_spelled(*_bare(parts[0]))}"
         return f"a list of {each}" + {int: ", such as [1, 2]", float: ", such as [0.1, 0.2]"}.get(parts[0], "")
-    bound = " and".join(f" {BOUNDS[type(b)][0]} {b.number:g}" for b in extras if isinstance(b, Bound))
+    bound = " and".join(f" {BOUNDS[type(b)][0]} {_plain(b.number)}" for b in extras if isinstance(b, Bound))
     known = {int: f"a whole number{bound}", float: f"a number{bound}", bool: "true or false", str: "text", NoneType: "null"}
     return known.get(hint, f"a {getattr(hint, '__name__', hint)}")

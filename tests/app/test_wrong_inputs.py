@@ -267,7 +267,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     "prefix tokens below 0": (f"{GOOD} --model-option n_prefix_tokens=-1", ("n_prefix_tokens", "-1")),
     "prefix tokens that leave no grid": (
         "FILES/good.png --model factories:attentive --model-option n_prefix_tokens=5 --option layer=blocks.1.norm1",
-        ("17 tokens after 5 prefix tokens", "no grid"),
+        ("17 tokens", "5 prefix tokens", "no grid"),
     ),
     "an unknown feature layer": (f"{GOOD} --model-option feature_layer=nosuch", ("'nosuch'", "The last ones: ")),
     # weights
@@ -327,8 +327,8 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     "the top 9999": (f"{GOOD} --target top:9999", ("'top:9999'", "1 to 5")),
     "the top of a raised digit": (f"{GOOD} --target top:²", ("'top:²'", "1 to 5")),
     "a name of two classes": (
-        f"{GOOD} --classes FILES/cranes.txt --target crane",
-        ("2 classes", "'crane'", "1, 3"),
+        f"{GOOD} --classes FILES/cranes.txt --target CRANE",
+        ("2 classes", "'CRANE'", "1, 3"),
     ),
     # factories
     "a module that does not exist": ("FILES/good.png --model no_such:factory", ("no_such:factory", "no module named")),

@@ -178,8 +178,8 @@ def test_the_tag_is_all_that_a_shortcut_changes() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"n": 0}, "n=0: give a whole number of at least 1"),
-        ({"size": 31}, "size=31: give a whole number of at least 32"),
+        ({"n": 0}, "n=0: give a whole number of at least 1 and of at most 10000000"),
+        ({"size": 31}, "size=31: give a whole number of at least 32 and of at most 4096"),
         ({"seed": -1}, "seed=-1: give a whole number of at least 0"),
         ({"shortcut": "else"}, "shortcut='else': give none or correlated or random"),
         ({"split": "else"}, "split='else': give train or test"),

@@ -51,7 +51,7 @@ WRONG = {
     "limit for a stranger": (f"{BASE} --limit srg=3", "a limit for srg, which is no explainer, metric or EXPLAINER/METRIC"),
     "limit that is no number": (
         f"{BASE} --limit few",
-        "takes a number from 1 to 999999999, or NAME=NUMBER; not few",
+        "takes a number from 1 on, or NAME=NUMBER; not few",
     ),
     "limit of none": (
         f"{BASE} --limit complexity=0",

@@ -112,5 +112,5 @@ def test_classes_that_share_the_highest_logit_count_by_their_share() -> None:
     region, boxes = blob()
     level = torch.tensor([[1.0, 1, 0, 0, 0], [1.0, 1, 1, 1, 0]])
     case = replace(random_case(2), boxes=boxes, attributions=region.double(), labels=torch.tensor([0, 3]))
-    case.__dict__["logits"] = level
+    case = replace(case, image_logits=level)
     same(OfficialMetric().score(case), [0.5, 0.75])

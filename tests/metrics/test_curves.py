@@ -29,6 +29,7 @@ def test_six_metrics_cost_what_srg_costs() -> None:
         maps = torch.rand(2, 56, 56, generator=generator)
         case = Case(Classifier(Count(), (0.0,) * 3, (1.0,) * 3, (56, 56)), images, targets, targets, maps)
         case.classifier.fast_layout(images)
+        case.classifier.logits(images)
         seen[0] = 0  # how many classes there are, and which layout is fastest, has been found out
         for name in names:
             metric(name, players="patches", size=4, baseline="mean_color").score(case)

@@ -106,7 +106,9 @@ def must_have_gradients(module: nn.Module, image: Tensor) -> None:
             leaf = image.detach().requires_grad_()
             answer = answer_in(module, run(module, leaf), 1)
             found = torch.autograd.grad(answer.sum(), leaf, allow_unused=True) if answer.requires_grad else (None,)
-    except RuntimeError as error:  # such as a conversion to NumPy
+    except RuntimeError as error:
+        if "requires grad" not in str(error):  # as a conversion to NumPy says; all else is the network's own error
+            raise
         raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
     if found[0] is None:
         raise SeewhyError(checks.NO_GRADIENTS)

@@ -18,7 +18,7 @@ MAX_NAME_BYTES = 160
 
 Count = Annotated[int, AtLeast(0)]
 Positive = Annotated[int, AtLeast(1)]
-Seconds = Annotated[float, AtLeast(0)]
+Duration = Annotated[float, AtLeast(0)]
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class AboutMetric:
 class WorkTime:
     """Seconds of work, summed over all processes and commands: maps by explainer, scores by metric."""
 
-    explainers: dict[str, Seconds] = field(default_factory=dict)
-    metrics: dict[str, Seconds] = field(default_factory=dict)
+    explainers: dict[str, Duration] = field(default_factory=dict)
+    metrics: dict[str, Duration] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Manifest:
     seconds: WorkTime = field(default_factory=WorkTime)
     versions: dict[str, str] = field(default_factory=dict)
     hardware: str = ""
-    wall_seconds: Seconds | None = None
+    wall_seconds: Duration | None = None
     processes: Positive = 1
     details: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import product
 from math import ceil, exp, sqrt
+from typing import cast
 
 import pytest
 import torch
@@ -137,8 +138,12 @@ def test_a_fitted_mask_has_the_bumps_of_its_points_at_another_radius(double: Cla
 
 def test_a_mirrored_network_has_the_mirrored_mask(double: Classifier, image: Tensor) -> None:
     class Mirrored(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = double.module
+
         def forward(self, x: Tensor) -> Tensor:
-            return double.module(x.flip(3))
+            return cast(Tensor, self.network(x.flip(3)))
 
     options: dict[str, object] = {"steps": 5, "flip": False, "step": 100.0}
     wide = torch.nn.functional.pad(image, (2, 0, 0, 0), mode="reflect")  # 10 pixels in 3 cells of 4
