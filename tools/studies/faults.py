@@ -12,6 +12,7 @@ or fails now.
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -22,6 +23,8 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "faults.md"
 TEST = re.compile(r"tests/[\w/]+\.py(?:::\w+)?")
+SECONDS = 300
+"""So long the tests of one file may take; a test by itself a fifth of it."""
 LACKS_A_NAME = re.compile(r"ImportError|ModuleNotFoundError|AttributeError: (type object|module)|unexpected keyword")
 """What a test ends with that asks for something which the earlier source does not have."""
 
@@ -32,22 +35,41 @@ def named_tests(page: str) -> list[str]:
 
 
 def outcomes(tests: list[str], source: Path) -> dict[str, str]:
-    """Each test's outcome on a source: "passed", "failed", "lacks a name" or "not run".
+    """Each test's outcome on a source: "passed", "failed", "hangs", "lacks a name" or "not run".
 
     A test with parameters failed if it failed with one of them.
     """
     found: dict[str, str] = {}
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-    for file in files:
+    for file in dict.fromkeys(test.partition("::")[0] for test in tests):
         mine = [test for test in tests if test.partition("::")[0] == file]
-        with TemporaryDirectory() as folder:
-            result = Path(folder) / "result.xml"
-            options = ["-n", "0", "-q", "-p", "no:cacheprovider", f"--junitxml={result}"]
-            command = [sys.executable, "-m", "pytest", *options, *mine]
-            done = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
-            found |= _read(result, mine, done.stdout) if result.is_file() else dict.fromkeys(mine, "not run")
+        outcome = _run(mine, source, SECONDS)
+        if outcome is None:  # one of them never ends: each by itself
+            outcome = {test: (_run([test], source, SECONDS // 5) or {test: "hangs"})[test] for test in mine}
+        found |= outcome
     return found
+
+
+def _run(tests: list[str], source: Path, seconds: float) -> dict[str, str] | None:
+    """The outcomes of some tests of one file; None if they take longer than ``seconds``."""
+    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+    with TemporaryDirectory() as folder:
+        result = Path(folder) / "result.xml"
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", f"--junitxml={result}", *tests]
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                said, _ = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # also what the test has started
+                return None
+        return _read(result, tests, said) if result.is_file() else dict.fromkeys(tests, "failed")  # the process has crashed
 
 
 def _read(result: Path, tests: list[str], output: str) -> dict[str, str]:
@@ -77,12 +99,12 @@ def main() -> int:
     tests, source = named_tests(PAGE.read_text(encoding="utf-8")), given.source.resolve()
     if given.before_only:
         before = outcomes(tests, source)
-        print("\n".join(f"{test}: {before[test]}" for test in tests if before[test] != "failed"))
+        print("\n".join(f"{test}: {before[test]}" for test in tests if before[test] not in ("failed", "hangs")))
         print(f"before: {dict(Counter(before.values()))}; {len(tests)} tests")
         return int("passed" in before.values())
     before, now = outcomes(tests, source), outcomes(tests, ROOT / "src")
     for test in tests:
-        if before[test] != "failed" or now[test] != "passed":
+        if before[test] not in ("failed", "hangs") or now[test] != "passed":
             print(f"{test}: before {before[test]}, now {now[test]}")
     print(f"before: {dict(Counter(before.values()))}; now: {dict(Counter(now.values()))}; {len(tests)} tests")
     return int(any(before[test] == "passed" or now[test] != "passed" for test in tests))
