@@ -79,3 +79,4 @@ def test_a_name_beyond_reason_has_no_neighbors(known: list[str]) -> None:
     assert did_you_mean("a[" * 10_000, known) == ""
     assert did_you_mean("sav", known) in ("", " Did you mean 'saw'?")
     assert perf_counter() - start < 1
+    assert did_you_mean("a" * 250, ["a" * 250 + "b"]) == "", "no misspelled name is so long"

@@ -9,6 +9,7 @@ from support.tiny_models import TINY
 
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.evaluate import evaluate
+from seewhy.evaluation.manifest import Identity
 from seewhy.explainers import explainer
 
 
@@ -31,3 +32,10 @@ def test_a_run_of_another_question_is_refused_and_left_alone(tmp_path: Path, cha
     with pytest.raises(SeewhyError, match=says):
         evaluate(classifier, methods, asked.pop("metrics"), Pictures(), out=tmp_path / "run", **{"batch_size": 3, **asked})
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def test_an_entry_that_is_missing_differs_from_one_that_is_null() -> None:
+    with_null, without = Identity(classifier={"resize": None}), Identity(classifier={"rezise": None})
+    assert with_null.difference(without) == "classifier's resize is None there and nothing now"
+    assert without.difference(with_null) == "classifier's rezise is None there and nothing now"
+    assert with_null.difference(Identity(classifier={"resize": None})) is None

@@ -200,6 +200,7 @@ def _without_limits(about: AboutExplainer | AboutMetric) -> dict[str, Any]:
 def _difference(name: str, before: Any, now: Any) -> str:
     """What differs; of two mappings the first entry that does."""
     if isinstance(before, dict) and isinstance(now, dict):
-        part = next(key for key in {**before, **now} if before.get(key) != now.get(key))
-        return _difference(f"{name}'s {part}" if name else part, before.get(part), now.get(part))
+        nothing = "nothing"  # an entry that is missing differs from one that is null
+        part = next(key for key in {**before, **now} if before.get(key, nothing) != now.get(key, nothing))
+        return _difference(f"{name}'s {part}" if name else part, before.get(part, nothing), now.get(part, nothing))
     return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")
