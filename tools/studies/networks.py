@@ -1,7 +1,7 @@
 """Networks of every family of timm, torchvision and transformers: the layer that is found, and what can be done with it.
 
     python tools/studies/networks.py --out docs/explanation/networks.csv              # all; adds what is not there yet
-    python tools/studies/networks.py --out /tmp/some.csv --only mvitv2 --only cait    # those whose names contain a word
+    python tools/studies/networks.py --out some.csv --only mvitv2 --only cait    # those whose names contain a word
     python tools/studies/networks.py --out docs/explanation/networks.csv --table      # the counts, in Markdown
 
 One row per network, with random weights. A row has the feature layer and its grid, the share of its cells that reach the
