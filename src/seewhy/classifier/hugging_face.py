@@ -84,11 +84,11 @@ def build_from_hub(
         classes=() if all(n.startswith(NO_NAME) for n in names) else tuple(names),
         multilabel=config.problem_type == "multi_label_classification",
         crop=view.crop,
-        crop_mode=view.crop_mode,  # type: ignore[arg-type]
-        interpolation=view.interpolation,  # type: ignore[arg-type]
+        crop_mode=view.crop_mode,
+        interpolation=view.interpolation,
         channel_order=found.channel_order,  # type: ignore[arg-type]
         resize=view.resize,
-        recipe=view.recipe,  # type: ignore[arg-type]
+        recipe=view.recipe,
         origins=dict.fromkeys(PROCESSOR_FIELDS, f"the {type(processor).__name__} of {name}, measured"),
     )
 

@@ -50,10 +50,10 @@ class View(NamedTuple):
 
     size: tuple[int, int]
     crop: float = 1.0
-    crop_mode: str = "center"
-    interpolation: str = "bilinear"
+    crop_mode: CropMode = "center"
+    interpolation: Interpolation = "bilinear"
     resize: tuple[int, int] | None = None
-    recipe: str = "timm"
+    recipe: Recipe = "timm"
     fill: tuple[float, ...] = ()
 
 
