@@ -221,14 +221,19 @@ def _taken(value: Any, hint: Any, extras: Sequence[object]) -> object:
         if isinstance(value, list | tuple) and len(value) == len(inner) > 0:
             return tuple(_taken(v, *_bare(h)) for v, h in zip(value, inner, strict=True))
     elif hint in (int, float):
-        number = isinstance(value, int | hint) and not isinstance(value, bool)
-        held = number and (abs(value) <= LARGEST if isinstance(value, int) else isfinite(value))
-        bounds = [extra for extra in extras if isinstance(extra, Bound)]
-        if held and all(BOUNDS[type(b)][1](value, b.number) for b in bounds):
+        if is_held(value, hint, extras):
             return hint(value)
     elif hint is Any or isinstance(value, get_origin(hint) or hint):
         return value
     raise ValueError
+
+
+def is_held(value: object, kind: type[int] | type[float], extras: Sequence[object]) -> bool:
+    """Is the value a finite number of this kind, within the bounds among ``extras`` and those of every number?"""
+    if isinstance(value, bool) or not isinstance(value, int | kind):
+        return False
+    finite = abs(value) <= LARGEST if isinstance(value, int) else isfinite(value)
+    return finite and all(BOUNDS[type(b)][1](value, b.number) for b in extras if isinstance(b, Bound))
 
 
 def _plain(number: int | float) -> str:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from math import isfinite
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import polars as pl
 
 from seewhy.evaluation.columns import Table
-from seewhy.options import BOUNDS, LARGEST, Bound
+from seewhy.options import is_held
 
 MAX_DEPTH = 40
 """Levels of lists and objects in a JSON file; those of this library have fewer than ten."""
@@ -56,10 +55,7 @@ def typed(hint: Any, value: Any, name: str) -> Any:
     if kind is dict and isinstance(value, dict):
         return {key: typed(parts[1], part, f"{name}'s {key}") for key, part in value.items()}
     if kind in (int, float):
-        number = isinstance(value, int | kind) and not isinstance(value, bool)
-        held = number and (abs(value) <= LARGEST if isinstance(value, int) else isfinite(value))
-        bounds = [extra for extra in extras if isinstance(extra, Bound)]
-        if held and all(BOUNDS[type(bound)][1](value, bound.number) for bound in bounds):
+        if is_held(value, kind, extras):
             return kind(value)
     elif kind is Any or isinstance(value, kind):
         return value
