@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
+from seewhy.app.cli.arguments import (
+    ClassNames,
+    Device,
+    Explainers,
+    ModelName,
+    ModelOptions,
+    Quiet,
+    RemovalName,
+    WeightsFile,
+    with_removal,
+)
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
 from seewhy.app.cli.stop import Stopped, going_on_in
 from seewhy.app.cli.terminal import say
@@ -38,6 +48,7 @@ def evaluate(
     metric_option: Annotated[
         list[str] | None, typer.Option("--metric-option", help="key=value: an option of the metrics that have it.")
     ] = None,
+    removal: RemovalName = None,
     data_option: Annotated[
         list[str] | None, typer.Option("--data-option", help="key=value: an option of the dataset, such as seed=1.")
     ] = None,
@@ -104,7 +115,7 @@ def evaluate(
         dataset = named_dataset(data, classifier, images, pairs(data_option or []))
         methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
         given = offers(dataset, classifier, bool(map_class), target)
-        metrics, more = choose_metrics(metric, pairs(metric_option or []), given, classifier)
+        metrics, more = choose_metrics(metric, with_removal(pairs(metric_option or []), removal), given, classifier)
         for reason in (*left_out, *more) if first else ():
             say(f"left out: {reason}", err=True)
         if first and devices * nodes > -(-len(dataset) // batch_size):

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seewhy.app.choose import choose
-from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
+from seewhy.app.cli.arguments import (
+    ClassNames,
+    Device,
+    Explainers,
+    ModelName,
+    ModelOptions,
+    Quiet,
+    RemovalName,
+    WeightsFile,
+    with_removal,
+)
 from seewhy.app.cli.progress import progress_bar
 from seewhy.app.cli.stop import going_on_in
 from seewhy.app.cli.terminal import say
@@ -28,6 +38,7 @@ def explain(
     model_option: ModelOptions = None,
     explainer: Explainers = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
+    removal: RemovalName = None,
     target: Annotated[
         str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
     ] = "predicted",
@@ -50,7 +61,7 @@ def explain(
     files = find_pictures(images)
     classifier = on_device(load(model, weights=weights, classes=classes, options=parse_options(model_option or [])), device)
     pictures = read_pictures(files, classifier, white)
-    methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
+    methods, left_out = choose(explainer or ["grad_cam"], classifier, with_removal(pairs(option or []), removal))
     for reason in left_out:
         say(f"left out: {reason}", err=True)
     details: dict[str, object] = {
