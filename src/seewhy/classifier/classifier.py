@@ -26,6 +26,7 @@ from seewhy.classifier.outputs import (
     must_suit,
 )
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
+from seewhy.classifier.relevance import RelevancePass
 from seewhy.classifier.replay import Recording
 from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
@@ -444,6 +445,14 @@ class Classifier:
         """
         image = self._random_image
         return attention.find_transformer(self, torch.cat([image, image / 2]))
+
+    @FoundOnce
+    def sums_by_image(self) -> bool:
+        """Does the first axis count the images wherever the network adds two tensors that depend on the image?"""
+        image = self._random_image.clone().requires_grad_()
+        with self.running(gradients=True), RelevancePass(image) as seen:
+            self.logits(image)
+        return seen.separate
 
     @FoundOnce
     def _image_axes(self) -> replay.Axes:
