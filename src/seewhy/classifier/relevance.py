@@ -27,7 +27,6 @@ from torch.autograd import Function
 
 from seewhy.classifier.operations import Operations
 from seewhy.errors import UnsuitedError
-from seewhy.types import Images
 
 LEAST = 1e-30
 """A number of this size counts as 0: nothing is divided by it."""
@@ -50,14 +49,14 @@ class RelevancePass(Operations):
     exact in the type of the images, which is faster.
 
     Args:
-        images: what the network will get.
+        images: what the network will get, with a row for each image.
 
     Attributes:
         separate: does the first axis of all sums count the images? If not, eq. 9 would mix the images of a batch, and such a
             network takes one image at a time. A pass of one image gives the certain answer.
     """
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Tensor) -> None:
         super().__init__()
         self.n, self.dtype, self.separate = len(images), images.dtype, True
         self.wide = images.dtype if images.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
