@@ -29,50 +29,52 @@ from seewhy.errors import UnsuitedError
 Factor = float | Tensor | None
 """What a gradient is multiplied by on its way to an input of an operation; None cuts the way."""
 
-CONSTANT = frozenset(
-    "Softmax SafeSoftmax LogSoftmax Sigmoid Hardsigmoid LogSigmoid Softplus Exp Exp2 Erf Erfc Cos Rsqrt Reciprocal".split()
-)
+CONSTANT = {
+    *("Softmax", "SafeSoftmax", "LogSoftmax", "Sigmoid", "Hardsigmoid", "LogSigmoid", "Softplus", "Exp", "Exp2"),
+    *("Erf", "Erfc", "Cos", "Rsqrt", "Reciprocal"),
+}
 """Operations whose results are constant. The names are those of autograd's nodes, without "Backward0"."""
-KEPT: Mapping[str, int] = {"Div": 0, "GridSampler2D": 0, "ScaledDotProductAttention": 2}
+KEPT = {"Div": 0, "GridSampler2D": 0, "ScaledDotProductAttention": 2}
 """Operations of which one input alone is variable: the numerator, the sampled picture, the values of fused attention."""
-FACTORS: Mapping[str, tuple[int, int]] = {
+FACTORS = {
     **dict.fromkeys(("Mul", "Mm", "Bmm", "Mv", "Dot", "Linear", "MkldnnLinear", "Convolution"), (0, 1)),
     **dict.fromkeys(("Addmm", "Baddbmm", "Addbmm", "Addmv", "Addcmul"), (1, 2)),
 }
-"""Products, and which of their inputs are the factors."""
-DEGREES: Mapping[str, float] = {"Sqrt": 0.5, "Var": 2}
-"""Functions f(x) = x^p up to a factor, and p: the usual gradient is p times that of x times the constant f(x) / x."""
-RATIOS: Mapping[str, Callable[[Any], Callable[[], Tensor]]] = {
-    "Gelu": lambda node: partial(_ratio, node._saved_self.detach(), partial(F.gelu, approximate=node._saved_approximate)),
-    "Silu": lambda node: partial(_ratio, node._saved_self.detach(), F.silu),
-    "Mish": lambda node: partial(_ratio, node._saved_self.detach(), F.mish),
-    "Hardswish": lambda node: partial(_ratio, node._saved_self.detach(), F.hardswish),
-    "Tanh": lambda node: partial(_ratio_of_tanh, node._saved_result.detach()),
-    "Elu": lambda node: _ratio_of_elu(node),
+"""Products, and which of their inputs are the two factors."""
+DEGREES = {"Sqrt": 0.5, "Var": 2}
+"""Functions f that grow as x^p, and p: the usual gradient is p times that of x times the constant f(x) / x."""
+ACTIVATIONS: dict[str, Callable[[Any], Callable[[Tensor], Tensor]]] = {
+    "Gelu": lambda node: partial(F.gelu, approximate=node._saved_approximate),
+    "Silu": lambda _: F.silu,
+    "Mish": lambda _: F.mish,
+    "Hardswish": lambda _: F.hardswish,
+    "Elu": lambda node: partial(_elu, *_scales(node)),
+    "Celu": lambda node: partial(F.celu, alpha=float(node._saved_alpha)),
 }
-"""Functions with f(0) = 0: what computes the constant f(x) / x."""
-NORMALIZATIONS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {
-    "NativeLayerNorm": lambda node: partial(_layer_norm, *_scale_of(node), len(node._saved_normalized_shape)),
-    "NativeGroupNorm": lambda node: partial(_group_norm, *_scale_of(node)),
-    **dict.fromkeys(
-        ("NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"), lambda node: partial(_batch_norm, *_scale_of(node))
-    ),
-}
+"""Functions with f(0) = 0."""
+NORMALIZATIONS = {"NativeLayerNorm", "NativeGroupNorm", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
 """Normalizations by statistics of their own input: the deviation is constant, and the mean is linear."""
-SUMS = frozenset("Add Sub Rsub".split())
-PASSING = frozenset("Mul Div Neg Hardtanh Clamp ClampMin ClampMax View Expand Unsqueeze".split())
-"""Operations on the way of a gate to its product, such as the division in x * (relu6(x + 3) / 6)."""
-KNOWN = {*CONSTANT, *KEPT, *FACTORS, *DEGREES, *RATIOS, *NORMALIZATIONS, *SUMS, *PASSING, "Pow", "Glu"} | set(
-    """AccumulateGrad CopySlices Abs AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D Alias Amax Amin AsStrided AvgPool2D
-    AvgPool3D Cat Clone Col2Im ConstantPadNd Copy Cumsum Diagonal Flip Gather Im2Col Index IndexAdd IndexPut IndexSelect LeakyRelu
-    LinalgVectorNorm MaskedFill MaskedScatter Max MaxPool2DWithIndices MaxPool3DWithIndices Maximum Mean Median Min Minimum
-    MkldnnAdaptiveAvgPool2D MkldnnConvolution MkldnnMaxPool2D NativeDropout Norm Permute PixelShuffle PixelUnshuffle
-    PreluKernel ReflectionPad2D Relu Repeat ReplicationPad2D ReshapeAlias Roll Scatter ScatterAdd Select SelectScatter Slice
-    SliceScatter Sort Split SplitWithSizes Squeeze Stack Std StdMean Sum T ToCopy Topk Transpose Tril Triu Unbind Unfold
-    UnsafeSplit UnsafeView UpsampleBicubic2D UpsampleBilinear2D UpsampleNearest2D UpsampleNearestExact2D VarMean ViewAsComplex
-    ViewAsReal Where""".split()
-)
-"""Operations after which completeness holds: those with a rule above, and those that are linear, or linear in pieces."""
+SUMS = {"Add", "Sub", "Rsub"}
+BOUNDED = {"Hardtanh", "ClampMax"}
+"""Operations with an upper bound, such as ReLU6."""
+VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Expand", "Unsqueeze", "Squeeze", "Transpose", "Permute", "T", "Clone"}
+PASSING = {"Mul", "Div", "Neg", "Clamp", "ClampMin"}
+"""Operations that may lie on the way of a gate to its product, such as the division in x * (relu6(x + 3) / 6)."""
+LINEAR = """
+AccumulateGrad CopySlices Abs AdaptiveAvgPool2D AdaptiveAvgPool3D AdaptiveMaxPool2D Alias Amax Amin AsStrided AvgPool2D
+AvgPool3D Cat Col2Im ConstantPadNd Copy Cumsum Diagonal Flip Gather Im2Col Index IndexAdd IndexPut IndexSelect
+LeakyRelu LinalgVectorNorm MaskedFill MaskedScatter Max MaxPool2DWithIndices MaxPool3DWithIndices Maximum Mean Median Min
+Minimum MkldnnAdaptiveAvgPool2D MkldnnConvolution MkldnnMaxPool2D NativeDropout Norm PixelShuffle PixelUnshuffle
+PreluKernel ReflectionPad2D Relu Repeat ReplicationPad2D Roll Scatter ScatterAdd Select SelectScatter Slice
+SliceScatter Sort Split SplitWithSizes Stack Std StdMean Sum ToCopy Topk Tril Triu Unbind Unfold
+UnsafeSplit UpsampleBicubic2D UpsampleBilinear2D UpsampleNearest2D UpsampleNearestExact2D VarMean
+ViewAsComplex ViewAsReal Where
+"""
+"""Operations that are linear, or linear in pieces: they stay as they are."""
+KNOWN = {
+    *(*CONSTANT, *KEPT, *FACTORS, *DEGREES, *ACTIVATIONS, *NORMALIZATIONS, *SUMS, *PASSING, *VIEWS, *LINEAR.split()),
+    *("Pow", "Tanh", "Glu"),
+}
 
 
 class _Flow(NamedTuple):
@@ -110,8 +112,8 @@ def balance(output: Tensor, *inputs: Tensor) -> list[str]:
                 variable.add(node)
             continue
         edges = [edge for edge, _ in node.next_functions]
-        flows[node] = flow = _flow(node, edges, variable, constant)
-        passed = {edge for edge, factor in zip(edges, flow.factors, strict=True) if factor is not None} - {None}
+        flows[node] = flow = _flow(node, edges, variable)
+        passed = {edge for edge, factor in zip(edges, flow.factors, strict=True) if factor is not None} - constant - {None}
         if passed & variable:
             variable.add(node)
         elif not passed:
@@ -137,55 +139,88 @@ def must_end_in_logits(ending: Ending | None, name: str) -> None:
         )
 
 
-def _flow(node: Any, edges: list[Node | None], variable: set[Node | None], constant: set[Node | None]) -> _Flow:
-    """The rule of one operation, when it is known which of its inputs are variable and which are constant."""
+def _flow(node: Any, edges: list[Node | None], variable: set[Node | None]) -> _Flow:
+    """The rule of one operation, when it is known which of its inputs are variable.
+
+    A gradient may reach what is constant, as that by attention weights does. It goes no further.
+    """
     name, cut = _name(node), _Flow([None for _ in edges])
-    usual: list[Factor] = [None if edge in constant else 1.0 for edge in edges]
+    usual: list[Factor] = [1.0 for _ in edges]
     if name in CONSTANT or node.name() == "PowBackward2":  # which is a number to the power of the input
         return cut
     if name in KEPT:
         return _Flow([factor if i == KEPT[name] else None for i, factor in enumerate(usual)])
     if name == "Pow":
-        p = node._saved_exponent
-        return cut if p <= 0 else _Flow([usual[0] and 1 / p, *cut.factors[1:]])
+        p = torch.as_tensor(node._saved_exponent)
+        return cut if bool((p <= 0).all()) else _Flow([torch.where(p > 0, 1 / p, 0), *cut.factors[1:]])
     if name in DEGREES:
-        return _Flow([factor and 1 / DEGREES[name] for factor in usual])
+        return _Flow([1 / DEGREES[name]])
     if name in FACTORS and all(i < len(edges) and edges[i] in variable for i in FACTORS[name]):
         gates = [i for i in FACTORS[name] if _is_gate(edges[i])]
-        new: dict[int, Factor] = dict.fromkeys(gates) if gates else dict.fromkeys(FACTORS[name], 0.5)
-        return _Flow([new.get(i, factor) for i, factor in enumerate(usual)])
-    if name in RATIOS:
-        return _Flow(usual, partial(_times, RATIOS[name](node)))
+        for i in FACTORS[name]:
+            usual[i] = 0.5 if len(gates) != 1 else None if i in gates else 1.0
+        return _Flow(usual)
+    return _Flow(usual, _rule(name, node))
+
+
+def _rule(name: str, node: Any) -> Callable[[Tensor], Tensor] | None:
+    """The rule of an operation of one variable, from what the graph has saved of it; the rule must not know the node."""
+    if name == "Elu" and not hasattr(node, "_saved_self"):  # computed in place: the graph has f(x), and no x
+        return partial(_elu_in_place, node._saved_result.detach(), *_scales(node))
+    if name in ACTIVATIONS:
+        return partial(_activation, node._saved_self.detach(), ACTIVATIONS[name](node))
+    if name == "Tanh":
+        return partial(_tanh, node._saved_result.detach())
     if name == "Glu":
-        return _Flow(usual, partial(_glu, node._saved_self.detach(), node._saved_dim))
+        return partial(_glu, node._saved_self.detach(), node._saved_dim % 2**64 - 2**64 * (node._saved_dim >= 2**63))
     if name in NORMALIZATIONS and getattr(node, "_saved_training", True):
-        return _Flow(usual, NORMALIZATIONS[name](node))
-    return _Flow(usual)
+        inverse, weight = node._saved_result2.detach(), node._saved_weight
+        weight = inverse.new_ones(()) if weight is None else weight.detach()
+        if name == "NativeLayerNorm":
+            return partial(_layer_norm, inverse, weight, len(node._saved_normalized_shape))
+        return partial(_group_norm if name == "NativeGroupNorm" else _batch_norm, inverse, weight)
+    return None
 
 
-def _is_known(node: Node, constant: set[Node | None]) -> bool:
-    """Is completeness kept at a node? A sum of a variable and a constant that depends on the picture has no rule."""
-    return _name(node) in KNOWN and (_name(node) not in SUMS or all(e not in constant for e, _ in node.next_functions))
+def _is_known(node: Any, constant: set[Node | None]) -> bool:
+    """Is completeness kept at a node?
+
+    There is no rule for a sum of a variable and of a constant that depends on the picture, nor for an upper bound, such as
+    that of ReLU6: what is cut off there belongs to no input.
+    """
+    if _name(node) in SUMS:
+        return all(edge not in constant for edge, _ in node.next_functions)
+    return _name(node) in KNOWN and (_name(node) != "Clamp" or node._saved_max is None)
 
 
-def _is_gate(node: Any) -> bool:
-    """Is a factor of a product a variable plus a number, as 1 + tanh(x)? Of it and a variable, the variable goes on."""
-    while node is not None:
+def _is_gate(factor: Node | None) -> bool:
+    """Is a factor of a product a variable plus a number, as 1 + tanh(x)? A variable beside it goes on alone.
+
+    A linear layer is sometimes recorded as a product and a sum with its bias, and is no gate.
+    """
+    total = _behind(factor, PASSING | BOUNDED | VIEWS)
+    inputs = [edge for edge, _ in total.next_functions if edge is not None] if total else []
+    return bool(
+        total and _name(total) in SUMS and len(inputs) == 1 and _name(_behind(inputs[0], VIEWS)) not in ("Mm", "Bmm")
+    )
+
+
+def _behind(node: Node | None, names: set[str]) -> Node | None:
+    """The first operation on the way back from ``node`` that has another name, or several inputs."""
+    while node and _name(node) in names:
         inputs = [edge for edge, _ in node.next_functions if edge is not None]
-        if len(inputs) != 1 or _name(node) not in SUMS | PASSING:
-            return False
-        if _name(node) in SUMS:
-            return True
+        if len(inputs) != 1:
+            break
         node = inputs[0]
-    return False
+    return node
 
 
 # -- the graph ----------------------------------------------------------------------------------------------------------
 
 
-def _name(node: Node) -> str:
-    """ "Gelu" of GeluBackward0. A node of a function in Python keeps its whole name, which has no number."""
-    name = re.sub(r"Backward\d+$", "", node.name().removeprefix("torch::autograd::"))
+def _name(node: Node | None) -> str:
+    """GeluBackward0 is "Gelu". The node of a function in Python has no number, and keeps its whole name."""
+    name = "" if node is None else re.sub(r"Backward\d+$", "", node.name().removeprefix("torch::autograd::"))
     return "ScaledDotProductAttention" if re.match(r"ScaledDotProduct\w*Attention", name) else name
 
 
@@ -211,13 +246,13 @@ def _reached(root: Node, flows: Mapping[Node, _Flow]) -> Iterator[Node]:
         node = waiting.pop()
         yield node
         for (edge, _), factor in zip(node.next_functions, flows[node].factors, strict=True):
-            if edge in flows and factor is not None and edge not in seen:
+            if edge is not None and edge in flows and factor is not None and edge not in seen:
                 seen.add(edge)
                 waiting.append(edge)
 
 
 def _hook(node: Node, flow: _Flow) -> None:
-    """The gradients that the node passes on are those of its flow. The hook must not know the node, which would never end."""
+    """Let the node pass on the gradients of its flow. The hook must not know the node, which would then never be freed."""
     factors = [1.0 if edge is None else factor for (edge, _), factor in zip(node.next_functions, flow.factors, strict=True)]
     if flow.rule is None and all(isinstance(factor, float) and factor == 1 for factor in factors):
         return
@@ -231,49 +266,37 @@ def _hook(node: Node, flow: _Flow) -> None:
     node.register_hook(repaired)
 
 
-# -- the rules ----------------------------------------------------------------------------------------------------------
+# -- the rules: the gradient by an operation's input, of that by its output --------------------------------------------
 
 
-def _exact(x: Tensor) -> Tensor:
-    """In single precision at least."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
-def _ratio(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """f(x) / x; at 0, and nearer than numbers can say, it is that of a tiny x."""
-    x = _exact(x)
+def _activation(x: Tensor, function: Callable[[Tensor], Tensor], by_output: Tensor) -> Tensor:
+    """f(x) is x times the constant f(x) / x; at 0, and nearer than numbers can say, that of a tiny x."""
+    x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
     tiny = torch.finfo(x.dtype).tiny ** 0.5
     x = torch.where(x.abs() < tiny, tiny, x)
-    return function(x) / x
+    return by_output * (function(x) / x)
 
 
-def _ratio_of_tanh(y: Tensor) -> Tensor:
-    """tanh(x) / x of y = tanh(x): the graph keeps no x. Where y is rounded to 1, x is the smallest number that gives it."""
-    y = y.double()
-    one = 1 - torch.finfo(y.dtype).eps / 2
-    x = y.clamp(-one, one).atanh()
-    return torch.where(x == 0, 1.0, y / x)
+def _scales(node: Any) -> tuple[float, float, float]:
+    return float(node._saved_alpha), float(node._saved_scale), float(node._saved_input_scale)
 
 
-def _ratio_of_elu(node: Any) -> Callable[[], Tensor]:
-    """f(x) / x of f(x) = scale (x if x > 0 else alpha (exp(input_scale x) - 1)): ELU, SELU and CELU."""
-    alpha, scale, inner = node._saved_alpha, node._saved_scale, node._saved_input_scale
-
-    def function(x: Tensor) -> Tensor:
-        return scale * torch.where(x > 0, x, alpha * torch.expm1(inner * x.clamp(max=0)))
-
-    def ratio(x: Tensor | None, y: Tensor | None) -> Tensor:
-        if x is None:  # the function was computed in place, and the graph has its result
-            assert y is not None
-            x = torch.where(y > 0, y / scale, torch.log1p((_exact(y) / (alpha * scale)).clamp(-1 + 1e-7, 0)) / inner)
-        return _ratio(x, function)
-
-    x, y = (getattr(node, name, None) for name in ("_saved_self", "_saved_result"))
-    return partial(ratio, None if x is None else x.detach(), None if y is None else y.detach())
+def _elu(alpha: float, scale: float, input_scale: float, x: Tensor) -> Tensor:
+    """ELU and SELU."""
+    return scale * torch.where(x > 0, x, alpha * torch.expm1(input_scale * x.clamp(max=0)))
 
 
-def _times(ratio: Callable[[], Tensor], by_output: Tensor) -> Tensor:
-    return by_output * ratio()
+def _elu_in_place(y: Tensor, alpha: float, scale: float, input_scale: float, by_output: Tensor) -> Tensor:
+    """ELU of y = f(x): x is the inverse."""
+    least = torch.finfo(torch.float64).eps - 1
+    x = torch.where(y > 0, y.double() / scale, torch.log1p((y.double() / (alpha * scale)).clamp(least, 0)) / input_scale)
+    return _activation(x, partial(_elu, alpha, scale, input_scale), by_output)
+
+
+def _tanh(y: Tensor, by_output: Tensor) -> Tensor:
+    """tanh(x) of y = tanh(x): x is the inverse. Where y is rounded to 1, x is the smallest number that gives 1."""
+    one = 1 - torch.finfo(torch.float64).eps / 2
+    return _activation(y.double().clamp(-one, one).atanh(), torch.tanh, by_output)
 
 
 def _glu(x: Tensor, dim: int, by_output: Tensor) -> Tensor:
@@ -282,25 +305,18 @@ def _glu(x: Tensor, dim: int, by_output: Tensor) -> Tensor:
     return torch.cat([by_output * gate, torch.zeros_like(by_output)], dim)
 
 
-def _scale_of(node: Any) -> tuple[Tensor, Tensor | None]:
-    """One over the deviation, and the weight of a normalization."""
-    weight = node._saved_weight
-    return node._saved_result2.detach(), None if weight is None else weight.detach()
-
-
-def _layer_norm(inverse: Tensor, weight: Tensor | None, axes: int, by_output: Tensor) -> Tensor:
-    g = by_output if weight is None else by_output * weight
+def _layer_norm(inverse: Tensor, weight: Tensor, axes: int, by_output: Tensor) -> Tensor:
+    g = by_output * weight
     return inverse * (g - g.mean(tuple(range(-axes, 0)), keepdim=True))
 
 
-def _group_norm(inverse: Tensor, weight: Tensor | None, by_output: Tensor) -> Tensor:
-    g = by_output if weight is None else by_output * weight.reshape(-1, *[1] * (by_output.ndim - 2))
+def _group_norm(inverse: Tensor, weight: Tensor, by_output: Tensor) -> Tensor:
+    g = by_output * weight.reshape(-1, *[1] * (by_output.ndim - 2))
     groups = g.reshape(*inverse.shape, -1)
     return (inverse[..., None] * (groups - groups.mean(-1, keepdim=True))).reshape(g.shape)
 
 
-def _batch_norm(inverse: Tensor, weight: Tensor | None, by_output: Tensor) -> Tensor:
-    axes = tuple(i for i in range(by_output.ndim) if i != 1)
-    shape = (-1, *[1] * (by_output.ndim - 2))
-    g = by_output if weight is None else by_output * weight.reshape(shape)
-    return inverse.reshape(shape) * (g - g.mean(axes, keepdim=True))
+def _batch_norm(inverse: Tensor, weight: Tensor, by_output: Tensor) -> Tensor:
+    ones = [1] * (by_output.ndim - 2)
+    g = by_output * weight.reshape(-1, *ones)
+    return inverse.reshape(-1, *ones) * (g - g.mean([i for i in range(by_output.ndim) if i != 1], keepdim=True))
