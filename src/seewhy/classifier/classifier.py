@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seewhy.classifier import attention, borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.ending import FoundEnding, answer_in, find_ending, must_have_gradients, must_work
+from seewhy.classifier.libra import balance, must_end_in_logits
 from seewhy.classifier.outputs import (
     IN_WORDS,
     Ending,
@@ -31,7 +32,7 @@ from seewhy.classifier.replay import Recording
 from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
-from seewhy.errors import SeewhyError, cause
+from seewhy.errors import SeewhyError, SeewhyWarning, cause
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
@@ -147,7 +148,7 @@ class Classifier:
             if images.requires_grad and "requires grad" in str(error):  # a conversion to NumPy
                 raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
             raise
-        return self._logits_in(output, len(images), watch)
+        return self._logits_in(output, len(images), watch, images)
 
     def mixes_images(self, images: Images) -> bool:
         """Do the logits of an image depend on the other images of its batch?
@@ -182,6 +183,41 @@ class Classifier:
             stack.enter_context(computing(self.module, precision, exact, self._fastest_layout == torch.channels_last))
             stack.enter_context(torch.set_grad_enabled(gradients))
             yield
+
+    @contextmanager
+    def balanced(self, libra: bool = True) -> Generator[None]:
+        """A block in which the gradients of logits and of embeddings are LibraGrad's; False leaves them as they are.
+
+        The repair belongs to the graph of each pass in the block (see ``libra.balance``). So the numbers of the forward pass
+        are the same, and a gradient may be asked for after the block.
+
+        Raises:
+            UnsuitedError: the network ends in probabilities whose logits are unknown. A pass raises it where every way from
+                the pixels to the logits goes through a softmax, a sigmoid or the like.
+        """
+        if not libra:
+            yield
+            return
+        must_end_in_logits(self.ending, type(self.module).__name__)
+        with turn(self.module):
+            before = self.__dict__.get("_balances", False)
+            self.__dict__["_balances"] = True
+            try:
+                yield
+            finally:
+                self.__dict__["_balances"] = before
+
+    def _balance(self, logits: Logits, *inputs: Tensor) -> None:
+        """The graph of a pass is repaired; a warning says, once, which operation has no rule."""
+        unknown = balance(logits, *inputs)
+        if unknown and "_told" not in self.__dict__:
+            self.__dict__["_told"] = True
+            warnings.warn(
+                f"libra: {type(self.module).__name__} uses {', '.join(unknown)}, for which LibraGrad has no rule: there the "
+                "gradient is the usual one, and attributions need not sum to the logit",
+                SeewhyWarning,
+                stacklevel=2,
+            )
 
     def fast_layout(self, images: Images) -> Images:
         """The images in the memory layout in which the network is fastest; their numbers stay the same.
@@ -288,8 +324,11 @@ class Classifier:
         """Inside the block, the calls are noted that may make probabilities, if the network returns any."""
         return nullcontext() if self.ending in ("logits", "values") else Watch()
 
-    def _logits_in(self, output: object, n: int, watch: Watch | None = None) -> Logits:
-        """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had."""
+    def _logits_in(self, output: object, n: int, watch: Watch | None = None, *inputs: Tensor) -> Logits:
+        """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had.
+
+        ``inputs`` are where the graph of the network begins.
+        """
         logits, kind = answer_in(self.module, output, n), type(self.module).__name__
         if watch is not None:
             ending, logits = as_logits(logits, watch.calls, kind, self.outputs)
@@ -300,6 +339,8 @@ class Classifier:
             logits = torch.cat([-logits / 2, logits / 2], 1)
         if self.classes and len(self.classes) != logits.shape[1]:
             raise SeewhyError(f"{kind} has {logits.shape[1]} classes, but {len(self.classes)} class names were given")
+        if logits.requires_grad and self.__dict__.get("_balances", False):
+            self._balance(logits, *inputs)
         return logits
 
     # -- inside the network ---------------------------------------------------------------------------------------
@@ -315,7 +356,7 @@ class Classifier:
             raise SeewhyError(f"images of a batch change each other's logits in {kind}: record one image at a time")
         with self._watched() as watch, frozen(self.module):
             recorded, output = replay.record(self.module, layer, self.normalize(images), self._image_axes)
-        return recorded, self._logits_in(output, len(images), watch)
+        return recorded, self._logits_in(output, len(images), watch, images)
 
     def run_from(self, recorded: Recording, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
         """Logits (r*n, k) when the recorded layer returns ``features`` (r*n, ...): only what follows it is computed.
@@ -330,7 +371,7 @@ class Classifier:
             return torch.cat([self.run_from(recorded, row, images) for row in features.split(len(recorded.features))])
         with self._watched() as watch, frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
-        return self._logits_in(output, repeat * recorded.n, watch)
+        return self._logits_in(output, repeat * recorded.n, watch, features, images)
 
     def as_grid(self, features: Tensor, images: Images | None = None, layer: str | None = None) -> FeatureMap:
         """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
