@@ -46,6 +46,7 @@ OTHER: dict[str, object] = {
     "step": 60.0,
     "tolerance": 0.5,
     "of": "smooth_grad",
+    "selector": ("finer", 0.9, 2),
 }
 """Values that no rule finds."""
 NO_EFFECT = {"batch_size", "closed_form"}
