@@ -98,7 +98,14 @@ OTHERS: dict[str, Callable[[], tuple[Any, Any]]] = {
 }
 """Other kinds of networks with two towers, in the folder of CLIP: with its tokenizer and its processor."""
 _SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-_TEXT = {**_SMALL, "max_position_embeddings": 12, "vocab_size": 60, "bos_token_id": 58, "eos_token_id": 59, "pad_token_id": 59}
+_TEXT = {
+    **_SMALL,
+    "max_position_embeddings": 12,
+    "vocab_size": 60,
+    "bos_token_id": 58,
+    "eos_token_id": 59,
+    "pad_token_id": 59,
+}
 _VISION = {**_SMALL, "image_size": SIZE, "patch_size": 8}
 
 
@@ -230,7 +237,7 @@ def test_a_folder_without_its_tokenizer_is_refused(clip: Path, tmp_path: Path) -
 def test_a_broken_tokenizer_is_refused(clip: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(clip, tmp_path / "broken")
     (folder / "tokenizer.json").write_text("{")
-    with pytest.raises(SeewhyError, match="tokenizer of .* cannot be made") as error:
+    with pytest.raises(SeewhyError, match=r"tokenizer of .* cannot be made") as error:
         seewhy.load(f"hf/{folder}", texts=TEXTS)
     assert "\n" not in str(error.value)
 
@@ -293,7 +300,7 @@ def test_a_factory_that_takes_texts_gets_them(monkeypatch: pytest.MonkeyPatch, t
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert seewhy.load("own_towers:build", texts="dog,cat", template="a {}").classes == ("dog", "cat")
-    with pytest.raises(SeewhyError, match="'own_towers:deaf' does not take these options.*texts"):
+    with pytest.raises(SeewhyError, match=r"'own_towers:deaf' does not take these options.*texts"):
         seewhy.load("own_towers:deaf", texts="dog,cat")
 
 

@@ -22,9 +22,7 @@ def test_a_csv_file_gives_its_column_of_names(tmp_path: Path) -> None:
     assert read_texts(file) == ("dog", "cat")
 
 
-def test_a_text_that_is_also_the_name_of_a_file_stays_a_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_that_is_also_the_name_of_a_file_stays_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dog").write_text("a wolf\n")
     monkeypatch.chdir(tmp_path)
     assert read_texts("dog") == ("dog",)

@@ -1,4 +1,4 @@
-"""Folders of small networks with an image tower and a text tower, in the layout of the hub: weights, tokenizer, processor."""
+"""Folders of small networks with an image tower and a text tower, as the hub has them: weights, tokenizer, processor."""
 
 import json
 from pathlib import Path
@@ -51,12 +51,8 @@ def clip_folder(folder: Path, **of_text: object) -> Path:
     n = len(tokens)
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
     (folder / "merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\nc a\nca t</w>\n")
-    tokenizer = transformers.CLIPTokenizer(
-        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=TOKENS
-    )
-    processor = transformers.CLIPImageProcessor(
-        size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}
-    )
+    tokenizer = transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=TOKENS)
+    processor = transformers.CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
     save_quietly(transformers.CLIPProcessor(image_processor=processor, tokenizer=tokenizer), folder)
     ends = {"bos_token_id": n - 2, "eos_token_id": n - 1, "pad_token_id": n - 1}
     config = transformers.CLIPConfig(

@@ -46,8 +46,8 @@ def must_be_network(module: nn.Module) -> None:
     kind = type(module).__name__
     if hasattr(module, "get_image_features") and hasattr(module, "get_text_features"):
         raise SeewhyError(
-            f"{kind} compares images with texts, and has no classes of its own: load it with seewhy.load('hf/FOLDER', texts=[...]), "
-            "or give the embeddings of the texts to seewhy.similarity_classifier"
+            f"{kind} compares images with texts, and has no classes of its own: load it by seewhy.load('hf/FOLDER', texts=[...])"
+            ", or give the embeddings of the texts to seewhy.similarity_classifier"
         )
     if (reads := getattr(module, "main_input_name", "pixel_values")) not in ("pixel_values", "x", "images"):  # Hugging Face
         raise SeewhyError(f"{kind} reads {reads}, not pixels: wrap it in a module that takes images (n, c, h, w)")

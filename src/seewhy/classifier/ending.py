@@ -10,7 +10,6 @@ from seewhy.classifier.borrow import buffers_kept, frozen, logits_in, run
 from seewhy.classifier.outputs import (
     IN_WORDS,
     LEAST_CHANGE,
-    NO_SCORES,
     Ending,
     Outputs,
     Watch,
@@ -46,7 +45,7 @@ def find_ending(module: nn.Module, image: Tensor, outputs: Outputs | None) -> Fo
 
     ``outputs`` is what the user says of the network's numbers.
     """
-    declared = outputs if outputs in ("logits", *NO_SCORES) else None
+    declared: Ending | None = outputs if outputs in ("logits", "values", "embedding") else None
     if outputs is None:
         declared = declared_ending(module)
     with frozen(module), buffers_kept(module), torch.no_grad():

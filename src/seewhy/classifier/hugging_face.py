@@ -27,8 +27,8 @@ RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5
 
 
 NO_CLASSIFIER = (
-    ". It was saved without a classifier: give outputs=embedding (--model-option outputs=embedding) for its embedding, which "
-    "relax explains, or a picture with similar_to (--similar-to)"
+    ". It was saved without a classifier: give outputs=embedding (--model-option outputs=embedding) for its embedding, "
+    "which relax explains, or a picture with similar_to (--similar-to)"
 )
 """What can be done with a network that has no classifier."""
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import frozen, run
+from seewhy.classifier.borrow import frozen
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.outputs import parts_of
 from seewhy.errors import SeewhyError
@@ -110,8 +110,8 @@ def embedding_of(classifier: Classifier) -> Classifier:
         one = len(classifier.heads) == 1
         if not classifier.heads or (one and not torch.allclose(found.embed(image), classifier.embed(image), 1e-3, 1e-5)):
             raise SeewhyError(
-                f"{kind} does not end in a linear layer, whose input would be the embedding: give a network that returns its "
-                "embedding, seewhy.Classifier(network, outputs='embedding')"
+                f"{kind} does not end in a linear layer, whose input would be the embedding: give a network that returns "
+                "its embedding, seewhy.Classifier(network, outputs='embedding')"
             )
     return found
 

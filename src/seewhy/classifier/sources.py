@@ -114,7 +114,7 @@ def _must_keep_its_head(name: str, n: int, pretrained: int | None) -> None:
 
 
 def _is_image_tower(known_by: str) -> bool:
-    """Is it the image tower of a network that compares images with texts? Its last layer makes no classes but a projection."""
+    """Is it the image tower of a network that compares images with texts? Its last layer makes no classes."""
     return any(kind in known_by for kind in ("clip", "_pe_core")) and "_ft_" not in known_by
 
 
@@ -167,8 +167,8 @@ def _hugging_face(request: Request) -> Classifier:
                 return hugging_face.build_embedding(request.name, config, rest, request.pretrained)
             if not hugging_face.has_classifier(config) and has_text_tower(config):
                 raise SeewhyError(
-                    f"{request.name} compares images with texts, and has no classes of its own: give texts=['a dog', 'a cat'] "
-                    "(--texts), or outputs=embedding (--model-option outputs=embedding) for its image tower alone"
+                    f"{request.name} compares images with texts, and has no classes of its own: give "
+                    "texts=['a dog', 'a cat'] (--texts), or outputs=embedding (--model-option outputs=embedding) for its image tower alone"
                 )
             told = "num_labels" in request.options
             return hugging_face.build_from_hub(request.name, config, rest, request.pretrained, told)

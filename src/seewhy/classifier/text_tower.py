@@ -12,7 +12,7 @@ from seewhy.classifier import hugging_face
 from seewhy.classifier.borrow import frozen, places_of_calls
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.hub_names import quiet
-from seewhy.classifier.similarity import ImageTower, similarity_classifier
+from seewhy.classifier.similarity import similarity_classifier
 from seewhy.data.texts import prompts
 from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError, cause
@@ -140,14 +140,14 @@ def two_towers(name: str, config: Any, options: Mapping[str, Any], pretrained: b
     """
     if not has_text_tower(config):
         raise SeewhyError(
-            f"{name} has no text tower, so that it reads no texts: give a network such as hf/openai/clip-vit-base-patch32, or "
-            "another picture with similar_to (--similar-to)"
+            f"{name} has no text tower, so that it reads no texts: give a network such as hf/openai/clip-vit-base-patch32, "
+            "or another picture with similar_to (--similar-to)"
         )
     where = {key: value for key, value in options.items() if key in hugging_face.OF_THE_HUB}
     with quiet():
         tokenizer = _tokenizer(name, where)
         images = hugging_face.build_embedding(name, config, options, pretrained)
-    module = images.module.network  # type: ignore[union-attr]
+    module = images.module.network
     if not hasattr(module, "get_text_features"):
         raise SeewhyError(f"{name} ({type(module).__name__}) gives no embeddings of texts alone: choose another network")
     return TwoTowers(module, tokenizer, images, name)
@@ -164,14 +164,14 @@ def _tokenizer(name: str, where: Mapping[str, Any]) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **where)
     except Exception as error:  # a tokenizer may need other libraries, and its files may be broken in any way
         raise SeewhyError(
-            f"the tokenizer of {name} cannot be made ({cause(error)}): look for its files and for the libraries that it needs, "
-            "such as sentencepiece and protobuf"
+            f"the tokenizer of {name} cannot be made ({cause(error)}): look for its files and for the libraries that it "
+            "needs, such as sentencepiece and protobuf"
         ) from None
     files = {"tokenizer.json", *getattr(tokenizer, "vocab_files_names", {}).values()}
     if not any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **where) for file in files):
         raise SeewhyError(
-            f"{name} has no tokenizer ({' or '.join(sorted(files))}), which its text tower needs: add the files that were saved "
-            "with the network"
+            f"{name} has no tokenizer ({' or '.join(sorted(files))}), which its text tower needs: add the files that were "
+            "saved with the network"
         )
     return tokenizer
 

@@ -17,15 +17,18 @@ def read_texts(given: str | Path | Sequence[str]) -> tuple[str, ...]:
         given: a list of texts; a text file with a text per line (or a csv file with a column "name"); or several
             texts in one line with commas, "a dog,a cat".
     """
+    texts: Sequence[str]
     if not isinstance(given, str | Path):
-        texts = [*given]
+        texts = given
     elif not is_file_name(given):
         texts = str(given).split(",")
     else:
         texts = read_class_names(given) if Path(given).suffix.lower() == ".csv" else read_lines(Path(given), "texts")
     found = tuple(str(text).strip() for text in texts)
     if not found or not all(found):
-        raise SeewhyError("an empty text: give texts with letters, such as --texts 'a dog,a cat', or texts=['a dog', 'a cat']")
+        raise SeewhyError(
+            "an empty text: give texts with letters, such as --texts 'a dog,a cat', or texts=['a dog', 'a cat']"
+        )
     seen: dict[str, str] = {}
     for text in found:
         if fold(text) in seen:

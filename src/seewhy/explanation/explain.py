@@ -141,7 +141,9 @@ def explain_targets(
             score, label = float(scores[target]), classifier.class_name(target)
             probability, value = (None, score) if classifier.returns_values else (score, None)
             short = label if compared_with(classifier) else ""
-            explanations.append(Explanation(attribution, target, label, probability, method, image.cpu(), name, value, short))
+            explanations.append(
+                Explanation(attribution, target, label, probability, method, image.cpu(), name, value, short)
+            )
     return explanations
 
 

@@ -165,7 +165,7 @@ def test_all_texts_at_once(clip: Classifier) -> None:
 
 
 def test_a_network_that_averages_its_patches_is_refused() -> None:
-    with pytest.raises(UnsuitedError, match="averages its patches. Use grad_cam"):
+    with pytest.raises(UnsuitedError, match=r"averages its patches\. Use grad_cam"):
         explainer("grad_eclip", transformer_classifier("timm_vit_mean"))
 
 

@@ -42,13 +42,15 @@ def load_network(
 
 def texts_of_dataset(data: str, options: Mapping[str, str]) -> list[str]:
     """The class names of a dataset as texts, before there is a network. SeewhyError for names that are no words."""
+    import torch
+
     from seewhy.classifier.classifier import Classifier
     from seewhy.data.named import dataset
-
-    import torch
 
     unnamed = Classifier(torch.nn.Identity())  # pictures are listed, and not read
     names = [name.replace("_", " ") for name in dataset(data, unnamed, None, options).classes]
     if not names or all(name[1:].isdigit() for name in names):
-        raise SeewhyError(f"the classes of {data} are called by numbers, which are no texts: give --texts with a text for each")
+        raise SeewhyError(
+            f"the classes of {data} are called by numbers, which are no texts: give --texts with a text for each"
+        )
     return names
