@@ -46,7 +46,7 @@ def must_be_network(module: nn.Module) -> None:
     kind = type(module).__name__
     if hasattr(module, "get_image_features") and hasattr(module, "get_text_features"):
         raise SeewhyError(
-            f"{kind} compares images with texts, and has no classes of its own: load it by seewhy.load('hf/FOLDER', texts=[...])"
+            f"{kind} compares images with texts, and has no classes of its own: load it by seewhy.load('hf/ID', texts=[...])"
             ", or give the embeddings of the texts to seewhy.similarity_classifier"
         )
     if (reads := getattr(module, "main_input_name", "pixel_values")) not in ("pixel_values", "x", "images"):  # Hugging Face

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seewhy.classifier.borrow import frozen
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.outputs import parts_of
+from seewhy.describe import digest_of
 from seewhy.errors import SeewhyError
 from seewhy.types import Embeddings, Images, Logits
 
@@ -147,7 +148,7 @@ def similarity_classifier(
         scale: the factor of the network's training; exp(logit_scale) of CLIP, about 100.
         bias: the summand of its training; logit_bias of SigLIP.
         multilabel: probabilities are sigmoids, as those of SigLIP, and not a softmax.
-        about: what the embeddings are of, for manifests.
+        about: what the embeddings are of, for manifests; by default a digest of the names.
 
     Raises:
         SeewhyError: embeddings and classes do not go together, or not with the tower.
@@ -166,7 +167,8 @@ def similarity_classifier(
     layer, values = tower.feature_layer, scale == 1 and bias == 0
     if len(names) == 1 and not values:
         raise SeewhyError("one embedding alone has no other beside it: leave scale at 1 and bias at 0, for its cosine")
-    probe, kind = tower._probe_image, next(iter(about or {}), "references")
+    about = about or {"references": f"{len(names)} {digest_of(chr(10).join(names).encode())}"}
+    probe, kind = tower._probe_image, next(iter(about))
     return replace(
         tower,
         module=Similarity(tower.module, embeddings.detach().to(probe), scale, bias, about),
