@@ -18,6 +18,7 @@ from seewhy.classifier.ending import FoundEnding, answer_in, find_ending, must_h
 from seewhy.classifier.libra import balance, must_end_in_logits
 from seewhy.classifier.outputs import (
     IN_WORDS,
+    NO_SCORES,
     Ending,
     Outputs,
     OutputsWarning,
@@ -70,7 +71,7 @@ class Classifier:
         resize: (height, width) to which a picture is resized before the crop, where it is not input_size / crop.
         recipe: whose arithmetic resizes and crops a picture (see ``View``).
         outputs: what the network's numbers are: "logits"; "probabilities", of which the logits are found; "values" of a
-            regression or an embedding, which are no classes and have no probabilities. None finds it by a probe.
+            regression, or an "embedding", which are no classes and have no probabilities. None finds it by a probe.
         origins: where the value of a field came from, in a few words, by the name of the field.
     """
 
@@ -265,7 +266,12 @@ class Classifier:
         return self.logits(images).gather(1, targets[:, None]).squeeze(1)
 
     def embed(self, images: Images) -> Embeddings:
-        """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
+        """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer.
+
+        Of a network that returns an embedding it is what the network returns.
+        """
+        if self.ending == "embedding":
+            return self.logits(images)
         if self.mixes_images(images):
             return torch.cat([self.embed(image) for image in images.split(1)])
         if len(self.heads) != 1:
@@ -292,7 +298,7 @@ class Classifier:
     @property
     def returns_values(self) -> bool:
         """Does the network return values of a regression or an embedding, which are no classes?"""
-        return self.ending == "values"
+        return self.ending in NO_SCORES
 
     @property
     def ending(self) -> Ending | None:
@@ -322,7 +328,7 @@ class Classifier:
 
     def _watched(self) -> AbstractContextManager["Watch | None"]:
         """Inside the block, the calls are noted that may make probabilities, if the network returns any."""
-        return nullcontext() if self.ending in ("logits", "values") else Watch()
+        return nullcontext() if self.ending in ("logits", *NO_SCORES) else Watch()
 
     def _logits_in(self, output: object, n: int, watch: Watch | None = None, *inputs: Tensor) -> Logits:
         """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had.

@@ -2,6 +2,7 @@
 
 from seewhy.explainers.attention.attention_gradients import AttentionGradients as AttentionGradients
 from seewhy.explainers.attention.attention_rollout import AttentionRollout as AttentionRollout
+from seewhy.explainers.attention.grad_eclip import GradECLIP as GradECLIP
 from seewhy.explainers.attention.raw_attention import RawAttention as RawAttention
 from seewhy.explainers.attention.tiba import Tiba as Tiba
 from seewhy.explainers.base import EXPLAINERS as EXPLAINERS
