@@ -35,6 +35,7 @@ from seewhy.explainers.perturbation.occlusion import Occlusion as Occlusion
 from seewhy.explainers.perturbation.relax import Relax as Relax
 from seewhy.explainers.perturbation.rise import RISE as RISE
 from seewhy.explainers.perturbation.u_relax import URelax as URelax
+from seewhy.explainers.perturbation.vit_cx import ViTCX as ViTCX
 from seewhy.explainers.reference.center import Center as Center
 from seewhy.explainers.reference.fake_cam import FakeCAM as FakeCAM
 from seewhy.explainers.reference.noise import Random as Random
