@@ -95,10 +95,12 @@ def cluster_masks(maps: Float[Tensor, "d h w"], threshold: float) -> Masks:
     their first maps.
     """
     masks = min_max(maps)
-    masks = masks[masks.amax((1, 2)) > 0] if masks.any() else masks[:1]
+    varies = masks.amax((1, 2)) > 0
+    masks = masks if varies.all() else masks[varies] if varies.any() else masks[:1]
     flat = masks.flatten(1)
-    unit = flat / flat.norm(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-    labels = complete_linkage(1 - unit @ unit.T, threshold)
+    products = flat @ flat.T
+    length = products.diagonal().sqrt().clamp_min(torch.finfo(flat.dtype).tiny)
+    labels = complete_linkage(1 - products / torch.outer(length, length), threshold)
     sums = flat.new_zeros(int(labels.max()) + 1, flat.shape[1]).index_add_(0, labels, flat)
     return min_max(sums.unflatten(1, maps.shape[1:]))
 
