@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from support.tiny_models import TINY, tiny
+from support.tiny_models import TINY, is_defined, tiny
 from torch import nn
 
 from seewhy.app.choose import choose
@@ -17,26 +17,30 @@ def two_layer_head() -> nn.Module:
     return nn.Sequential(pooled, nn.Linear(32, 7), nn.ReLU(), nn.Linear(7, 5))
 
 
+NEED_ATTENTION = {name for name in EXPLAINERS if not is_defined(name, "cnn")}
+
+
 def test_all_means_every_method_where_every_method_is_defined() -> None:
-    methods, left_out = choose(["all"], TINY["cnn"](), {})
+    methods, left_out = choose(["all"], TINY["vit"](), {})
     assert list(methods) == list(EXPLAINERS)
     assert left_out == []
 
 
 def test_all_leaves_out_what_is_not_defined_and_says_why() -> None:
     methods, left_out = choose(["all"], tiny(two_layer_head()), {})
-    assert set(EXPLAINERS) - set(methods) == {"cam"}
-    assert "linear layer reads after pooling" in left_out[0]
+    assert set(EXPLAINERS) - set(methods) == {"cam", *NEED_ATTENTION}
+    assert sum("linear layer reads after pooling" in reason for reason in left_out) == 1
+    assert sum("has no attention over tokens" in reason for reason in left_out) == len(NEED_ATTENTION)
 
 
 def test_all_leaves_out_what_reads_probabilities_where_a_network_returns_values() -> None:
     """By default: all of them but one can be asked to read the value."""
     methods, left_out = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {})
     lacking = {"rise", "lime", "occlusion", "opti_cam_fast", "igos_pp", "meaningful_perturbation", "smooth_pixel_mask"}
-    assert set(EXPLAINERS) - set(methods) == lacking
-    assert all("returns values, which have no probabilities" in reason for reason in left_out)
+    assert set(EXPLAINERS) - set(methods) == lacking | NEED_ATTENTION
+    assert sum("returns values, which have no probabilities" in reason for reason in left_out) == len(lacking)
     methods, _ = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {"selector": "logit"})
-    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask"}
+    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_ATTENTION}
 
 
 def test_a_method_asked_for_by_name_is_refused_and_not_left_out() -> None:

@@ -2,22 +2,33 @@
 
 import pytest
 import torch
-from support.tiny_models import CHEAP, TINY, double_by_default
+from support.tiny_models import CHEAP, TINY, double_by_default, is_defined
 from torch import Tensor
 
+from seewhy.errors import UnsuitedError
 from seewhy.explainers import EXPLAINERS, ExplainsClasses, explainer
 from seewhy.testing.explainers import CHECKS, Check, close
 
 
-@pytest.mark.parametrize("model", list(TINY))
+def _pairs(models: list[str]) -> list[tuple[str, str]]:
+    """Each method with each model for which it is defined."""
+    return [(name, model) for name in EXPLAINERS for model in models if is_defined(name, model)]
+
+
+@pytest.mark.parametrize(("name", "model"), [(name, m) for name in EXPLAINERS for m in TINY if not is_defined(name, m)])
+def test_a_method_that_is_not_defined_for_a_network_says_so(name: str, model: str) -> None:
+    with pytest.raises(UnsuitedError, match="not defined for it") as error:
+        explainer(name, TINY[model]())
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", list(EXPLAINERS))
+@pytest.mark.parametrize(("name", "model"), _pairs(list(TINY)))
 def test_contract(name: str, check: Check, model: str, batch: tuple[Tensor, Tensor]) -> None:
     check(lambda classifier: explainer(name, classifier, **CHEAP.get(name, {})), TINY[model](), *batch)
 
 
-@pytest.mark.parametrize("model", ["cnn", "vit"])
-@pytest.mark.parametrize("name", list(EXPLAINERS))
+@pytest.mark.parametrize(("name", "model"), _pairs(["cnn", "vit"]))
 def test_a_default_type_of_float64_changes_no_map(name: str, model: str, batch: tuple[Tensor, Tensor]) -> None:
     """A seed draws the same, and nothing is silently promoted."""
     method = explainer(name, TINY[model](), **CHEAP.get(name, {}))
@@ -26,8 +37,7 @@ def test_a_default_type_of_float64_changes_no_map(name: str, model: str, batch: 
         torch.testing.assert_close(method.explain(*batch), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", list(TINY))
-@pytest.mark.parametrize("name", list(EXPLAINERS))
+@pytest.mark.parametrize(("name", "model"), _pairs(list(TINY)))
 def test_a_registered_method_does_not_mind_inference_mode(name: str, model: str, batch: tuple[Tensor, Tensor]) -> None:
     """Neither in it, nor outside with images, and classes predicted, that were made in it: no graph can keep those."""
     method, fresh = (explainer(name, TINY[model](), **CHEAP.get(name, {})) for _ in range(2))

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.explainers import EXPLAINERS
+from seewhy.explainers.attention.attention_method import NeedsAttention
 
 torch.set_num_threads(1)
 SIZE = 16
@@ -121,6 +123,11 @@ CHEAP: dict[str, dict[str, object]] = {
     "igos_pp": {"iterations": 1, "path_steps": 2, "cells": 6, "longest": 10.0, "selector": "logit", "sparsity": 0.0},
 }
 """Options with which each method takes a fraction of a second, where the number of steps does not matter."""
+
+
+def is_defined(name: str, model: str) -> bool:
+    """Is the method defined for the tiny model? Methods that read attention need a transformer."""
+    return model.startswith("vit") or not issubclass(EXPLAINERS[name], NeedsAttention)
 
 
 def tiny(module: nn.Module, multilabel: bool = False) -> Classifier:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seewhy.classifier import borrow, checks, probe, replay, stages
+from seewhy.classifier import attention, borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.ending import FoundEnding, answer_in, find_ending, must_have_gradients, must_work
 from seewhy.classifier.outputs import (
@@ -430,6 +430,20 @@ class Classifier:
         """The stages of the network: eight forward passes of a picture and one backward pass, once."""
         must_have_gradients(self.module, self._probe_image)
         return stages.survey(self.module, self._probe_image, self.n_prefix_tokens)
+
+    def reading_of(self, tokens: int) -> stages.GridReading | None:
+        """How so many tokens, with their prefix, are read as a grid; None if no stage has them."""
+        readings = [stage.reading for stage in self._survey.stages]
+        return next((r for r in reversed(readings) if r.prefix + r.grid[0] * r.grid[1] == tokens), None)
+
+    @FoundOnce
+    def transformer(self) -> attention.Transformer:
+        """The blocks of a transformer, and how to read their attention.
+
+        UnsuitedError for a network without attention, and where attention is not all that mixes the tokens.
+        """
+        image = self._random_image
+        return attention.find_transformer(self, torch.cat([image, image / 2]))
 
     @FoundOnce
     def _image_axes(self) -> replay.Axes:
