@@ -154,6 +154,8 @@ ELSEWHERE = {  # written beside the other tests of the method
     "perturbation/test_rise.py": {"rise"},
     "perturbation/test_relax.py": {"relax", "u_relax"},
     "perturbation/test_regression.py": {"lime", "kernel_shap"},
+    "attention/test_attention_flow.py": {"attention_flow"},
+    "attention/test_legrad.py": {"legrad"},
     "perturbation/test_vit_cx.py": {"vit_cx"},
     "optimized/test_extremal_perturbation.py": {"extremal_perturbation", "smooth_pixel_mask"},
     "optimized/test_meaningful_perturbation.py": {"meaningful_perturbation"},

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seewhy.classifier import attention, borrow, checks, probe, replay, stages
+from seewhy.classifier import attention, blocks, borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.ending import FoundEnding, answer_in, find_ending, must_have_gradients, must_work
 from seewhy.classifier.outputs import (
@@ -444,6 +444,12 @@ class Classifier:
         """
         image = self._random_image
         return attention.find_transformer(self, torch.cat([image, image / 2]))
+
+    @FoundOnce
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the modules that are the blocks of a transformer (see ``find_blocks``)."""
+        image = self._random_image
+        return blocks.find_blocks(self, torch.cat([image, image / 2]))
 
     @FoundOnce
     def _image_axes(self) -> replay.Axes:

@@ -1,6 +1,8 @@
 """Map out: one file per method. Importing a method's module registers it."""
 
+from seewhy.explainers.attention.attention_flow import AttentionFlow as AttentionFlow
 from seewhy.explainers.attention.attention_rollout import AttentionRollout as AttentionRollout
+from seewhy.explainers.attention.legrad import LeGrad as LeGrad
 from seewhy.explainers.attention.raw_attention import RawAttention as RawAttention
 from seewhy.explainers.base import EXPLAINERS as EXPLAINERS
 from seewhy.explainers.base import Explainer as Explainer
