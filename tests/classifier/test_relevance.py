@@ -19,7 +19,9 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def back(compute: Callable[..., Tensor], inputs: list[Tensor], relevance: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+def back(
+    compute: Callable[..., Tensor], inputs: list[Tensor], relevance: Tensor | None = None
+) -> tuple[list[Tensor], Tensor]:
     """The relevance of each input, and that of the output: random numbers, if none are given."""
     leaves = [x.clone().requires_grad_() for x in inputs]
     with RelevancePass(leaves[0]):

@@ -212,7 +212,9 @@ def test_two_blocks_step_by_step() -> None:
     classifier, images = two_blocks(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     normalized, targets = classifier.normalize(images), (1, 4)
     passes = [Pass(classifier.module, image) for image in normalized]
-    torch.testing.assert_close(torch.tensor([p.logits for p in passes], dtype=torch.float64), classifier.logits(images).detach())
+    torch.testing.assert_close(
+        torch.tensor([p.logits for p in passes], dtype=torch.float64), classifier.logits(images).detach()
+    )
     transformer, leaf = classifier.transformer, images.clone().requires_grad_()
     with classifier.running(gradients=True):
         with RelevancePass(leaf):
@@ -273,7 +275,11 @@ def test_a_batch_of_eight_in_all_sizes(method: str) -> None:
 @pytest.mark.parametrize("name", ["timm_vit", "timm_beit", "timm_eva02", "timm_siglip"])
 @pytest.mark.parametrize("method", ["tiba", "attention_gradients"])
 def test_fused_attention_changes_nothing(method: str, name: str) -> None:
-    classifier, images, targets = transformer_classifier(name, double=True), pictures(name, double=True), torch.tensor([1, 2])
+    classifier, images, targets = (
+        transformer_classifier(name, double=True),
+        pictures(name, double=True),
+        torch.tensor([1, 2]),
+    )
     found = []
     for fused in (True, False):
         for part in classifier.module.modules():
