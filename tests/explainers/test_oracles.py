@@ -157,6 +157,7 @@ ELSEWHERE = {  # written beside the other tests of the method
     "attention/test_attention_flow.py": {"attention_flow"},
     "attention/test_legrad.py": {"legrad"},
     "perturbation/test_vit_cx.py": {"vit_cx"},
+    "perturbation/test_transformer_input_sampling.py": {"transformer_input_sampling"},
     "optimized/test_extremal_perturbation.py": {"extremal_perturbation", "smooth_pixel_mask"},
     "optimized/test_meaningful_perturbation.py": {"meaningful_perturbation"},
     "optimized/test_igos_pp.py": {"igos_pp"},
