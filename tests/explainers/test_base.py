@@ -16,6 +16,7 @@ from torch import Tensor
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer, ExplainsClasses, GradCAM, InputXGradient, explainer
+from seewhy.explainers.attention.attention_method import NeedsAttention
 from seewhy.explainers.base import ClassMaps, Method
 from seewhy.options import described
 from seewhy.testing.explainers import check_explainer
@@ -145,7 +146,7 @@ def test_a_plain_dataclass_can_be_registered(registry: None, batch: tuple[Tensor
 @pytest.mark.parametrize("kind", OWN)
 def test_a_method_is_a_frozen_dataclass(kind: Any) -> None:
     """It can be compared, changed in a copy, and sent to another process."""
-    classifier = TINY["cnn"]()
+    classifier = TINY["vit" if issubclass(kind, NeedsAttention) else "cnn"]()
     one = kind(classifier)
     assert one == kind(classifier)
     with pytest.raises(FrozenInstanceError):
