@@ -145,22 +145,6 @@ CASES: list[tuple[str, dict[str, object], Oracle]] = [
     ("center", {"sigma": 0.2}, lambda m, c, x, t: oracles.center(x, 0.2)),
 ]
 WITHOUT_EQUATION = {"random"}  # noise has no equation; its distribution is tested below
-ELSEWHERE = {  # written beside the other tests of the method
-    "optimized/test_opti_cam.py": {"opti_cam"},
-    "optimized/test_opti_cam_fast.py": {"opti_cam_fast"},
-    "cam/test_score_cam.py": {"score_cam"},
-    "cam/test_ablation_cam.py": {"ablation_cam"},
-    "perturbation/test_occlusion.py": {"occlusion"},
-    "perturbation/test_rise.py": {"rise"},
-    "perturbation/test_relax.py": {"relax", "u_relax"},
-    "perturbation/test_regression.py": {"lime", "kernel_shap"},
-    "attention/test_attention_flow.py": {"attention_flow"},
-    "attention/test_legrad.py": {"legrad"},
-    "perturbation/test_vit_cx.py": {"vit_cx"},
-    "perturbation/test_transformer_input_sampling.py": {"transformer_input_sampling"},
-    "optimized/test_extremal_perturbation.py": {"extremal_perturbation", "smooth_pixel_mask"},
-    "optimized/test_meaningful_perturbation.py": {"meaningful_perturbation"},
-    "optimized/test_igos_pp.py": {"igos_pp"},
 ELSEWHERE = {  # written beside the tests of another method; else in FAMILY/test_NAME.py
     "u_relax": "relax",
     "lime": "regression",
