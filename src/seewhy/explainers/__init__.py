@@ -1,9 +1,12 @@
 """Map out: one file per method. Importing a method's module registers it."""
 
 from seewhy.explainers.attention.attention_flow import AttentionFlow as AttentionFlow
+from seewhy.explainers.attention.attention_gradients import AttentionGradients as AttentionGradients
 from seewhy.explainers.attention.attention_rollout import AttentionRollout as AttentionRollout
+from seewhy.explainers.attention.grad_eclip import GradECLIP as GradECLIP
 from seewhy.explainers.attention.legrad import LeGrad as LeGrad
 from seewhy.explainers.attention.raw_attention import RawAttention as RawAttention
+from seewhy.explainers.attention.tiba import Tiba as Tiba
 from seewhy.explainers.base import EXPLAINERS as EXPLAINERS
 from seewhy.explainers.base import Explainer as Explainer
 from seewhy.explainers.base import ExplainsClasses as ExplainsClasses
