@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.classifier.attention import Attending
+from seewhy.errors import SeewhyError
 from seewhy.explainers.attention.attention_method import HeadWeights, NeedsAttention
 from seewhy.options import AtLeast, Doc
 from seewhy.types import ClassAttribution, Images
@@ -33,6 +34,10 @@ class LeGrad(NeedsAttention, name="legrad", family="attention", paper="bousselha
 
     pooling: Annotated[Literal["mean", "own"], Doc('"mean" of all tokens or what the "own" head reads.')] = "mean"
     blocks: Annotated[int, AtLeast(1)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.blocks or 1) > (most := len(self.classifier.blocks)):
+            raise SeewhyError(f"legrad cannot read {self.blocks} blocks: the network has {most}")
 
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """All classes come from the same forward passes."""
