@@ -1,6 +1,6 @@
 """Transformers of timm, torchvision and transformers x every registered method: a map, or one line that says why not.
 
-    python tools/studies/transformer_table.py --out docs/explanation/transformers.csv            # adds networks not there yet
+    python tools/studies/transformer_table.py --out docs/explanation/transformers.csv            # adds what is not there yet
     python tools/studies/transformer_table.py --out some.csv --only swin --method tiba           # some networks, some methods
     python tools/studies/transformer_table.py --out docs/explanation/transformers.csv --table    # in Markdown
 
@@ -26,13 +26,12 @@ TIMM = """
 vit_tiny_patch16_224 | vit_tiny_patch16_224:mean | deit_tiny_distilled_patch16_224 | deit3_small_patch16_224
 vit_small_patch14_reg4_dinov2 | eva02_tiny_patch14_224 | vit_tiny_patch16_dinov3_qkvb | beit_base_patch16_224
 beitv2_base_patch16_224 | vit_base_patch16_clip_224 | vit_base_patch16_siglip_224 | naflexvit_base_patch16_gap
-vit_relpos_small_patch16_rpn_224 | aimv2_1b_patch14_224 | samvit_base_patch16_224 | tnt_s_patch16_224 | vit_tiny_r_s16_p8_224
-cait_xxs24_224 | xcit_nano_12_p16_224 | convit_tiny | crossvit_tiny_240 | swin_tiny_patch4_window7_224
-swinv2_tiny_window8_256 | pvt_v2_b0 | twins_svt_small | mvitv2_tiny | hiera_tiny_224 | test_coatnet | maxvit_pico_rw_256
-levit_128s | efficientformer_l1 | mobilevit_xxs | volo_d1_224 | mixer
+vit_relpos_small_patch16_rpn_224 | aimv2_1b_patch14_224 | vit_tiny_r_s16_p8_224 | convit_tiny | cait_xxs24_224
+xcit_nano_12_p16_224 | swin_tiny_patch4_window7_224 | swinv2_tiny_window8_256:small | pvt_v2_b0 | mvitv2_tiny | test_coatnet
+levit_128s | efficientformer_l1 | mobilevit_xxs | mixer | tnt_s_patch16_224
 """
 """Names of timm: of ``networks.py``, or of ``MORE``."""
-TORCHVISION = "vit swin_t maxvit_t"
+TORCHVISION = "vit swin_t maxvit"
 HUGGING_FACE = """
 ViT DeiT DeiTDistilled Dinov2 Dinov2WithRegisters Beit Data2VecVision CLIP MetaClip2 Siglip ViTMSN IJepa Swin Swinv2 Levit
 Hiera MobileViT PvtV2 Cvt ConvNext
@@ -46,6 +45,13 @@ MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
     ("timm", "vit_base_patch16_clip_224"): (64, lambda: networks.from_timm("vit_base_patch16_clip_224", 64, SMALL)),
     ("timm", "vit_base_patch16_siglip_224"): (64, lambda: networks.from_timm("vit_base_patch16_siglip_224", 64, SMALL)),
     ("timm", "mixer"): (64, lambda: small_mixer()),
+    ("timm", "swinv2_tiny_window8_256:small"): (
+        64,
+        lambda: networks.from_timm(
+            "swinv2_tiny_window8_256", 64, {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
+        ),
+    ),
+    ("torchvision", "maxvit"): (64, lambda: small_maxvit()),
     ("torchvision", "vit"): (64, lambda: small_vit_of_torchvision()),
     ("transformers", "DeiTDistilled"): (64, lambda: distilled_deit()),
 }
@@ -57,7 +63,7 @@ OF_SIZE = ("size", "window", "stride")
 SEPARATE = {"igos_pp": {"longest": 10.0, "sparsity": 0.0}, "kernel_shap": {"samples": 32}}
 STILL = ("center", "fake_cam")
 """Methods that do not look at the picture."""
-WAYS: dict[str, tuple[str, dict[str, object]]] = {}
+WAYS: dict[str, tuple[str, dict[str, object]]] = {"libra": ("input_x_gradient", {"libra": True})}
 """More columns: a method with options that concern transformers."""
 FIRST = ("library", "name", "size", "parameters", "blocks", "prefix", "error")
 
@@ -66,6 +72,12 @@ def small_vit_of_torchvision() -> nn.Module:
     import torchvision
 
     return torchvision.models.VisionTransformer(64, 16, 3, 2, 32, 48, num_classes=10)
+
+
+def small_maxvit() -> nn.Module:
+    import torchvision
+
+    return torchvision.models.MaxVit((64, 64), 8, 4, [8, 16], [1, 1], 8, 0.0, num_classes=10)
 
 
 def small_mixer() -> nn.Module:
@@ -190,7 +202,7 @@ def table(rows: list[dict[str, str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="csv file, to which networks are added")
+    parser.add_argument("--out", type=Path, required=True, help="csv file, to which answers are added")
     parser.add_argument("--only", action="append", help="a word in the names of networks; may be repeated")
     parser.add_argument("--method", action="append", default=[], help="a method; may be repeated. All by default")
     parser.add_argument("--seconds", type=float, default=600, help="time that a network has")
@@ -204,23 +216,28 @@ def main() -> None:
     import torchvision  # noqa: F401
     import transformers  # noqa: F401
 
-    there = {(r["library"], r["name"]) for r in rows}
+    found = {(r["library"], r["name"]): r for r in rows}
     wanted = [c for c in columns() if not given.method or c in given.method]
-    with given.out.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [*FIRST, *wanted])
-        if not rows:
-            writer.writeheader()
-        for library, name in builders():
-            if (library, name) in there or (given.only and not any(word in name for word in given.only)):
-                continue
-            begun = time.time()
-            found = networks.with_limit(row, library, name, wanted, seconds=given.seconds)
-            writer.writerow(found)
-            file.flush()
-            faults = {c: v for c, v in found.items() if str(v).startswith("FAULT") or c == "error"}
-            refused = {str(found[c]): c for c in wanted if c in found and found[c] != "map" and c not in faults}
-            maps = sum(found.get(c) == "map" for c in wanted)
-            print(f"{time.time() - begun:.0f} s", library, name, f"{maps}/{len(wanted)} maps", refused or "", faults or "", flush=True)
+    for library, name in builders():
+        known = {k: v for k, v in found.get((library, name), {}).items() if v and k != "error"}
+        methods = [c for c in wanted if c not in known]
+        if not methods or (given.only and not any(word in name for word in given.only)):
+            continue
+        begun = time.time()
+        new = networks.with_limit(row, library, name, methods, seconds=given.seconds)
+        found[library, name] = known | {k: str(v) for k, v in new.items()}
+        write(given.out, [found[key] for key in builders() if key in found])
+        maps = sum(new.get(c) == "map" for c in methods)
+        others = {str(new[c]): c for c in [*methods, "error"] if new.get(c, "map") != "map"}
+        print(f"{time.time() - begun:.0f} s", library, name, f"{maps}/{len(methods)} maps", others or "", flush=True)
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> None:
+    methods = dict.fromkeys(c for c in [*columns(), *(k for r in rows for k in r)] if c not in FIRST)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*FIRST, *methods])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
