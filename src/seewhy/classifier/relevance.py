@@ -324,7 +324,9 @@ def _in_type(given: Any, dtype: torch.dtype) -> Any:
 def _refused(name: str, made: Any) -> Any:
     """What a function without a rule returned: its backward says so."""
     if isinstance(made, tuple | list):
-        return [_refused(name, part) for part in made] if type(made) is list else tuple(_refused(name, part) for part in made)
+        return (
+            [_refused(name, part) for part in made] if type(made) is list else tuple(_refused(name, part) for part in made)
+        )
     return _Refused.apply(name, made) if _varies(made) else made
 
 
