@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.similarity import Similarity, embedding_in, embedding_of
+from seewhy.classifier.similarity import SimilarityNetwork, embedding_in, embedding_of
 from seewhy.errors import SeewhyError
 
 transformers = pytest.importorskip("transformers")
@@ -214,6 +214,6 @@ def test_relax_explains_a_backbone_a_tower_and_a_network_of_timm(tmp_path: Path)
 
 
 def test_the_module_says_what_it_holds() -> None:
-    module = Similarity(nn.Flatten(), torch.eye(4), about={"texts": "4"})
+    module = SimilarityNetwork(nn.Flatten(), torch.eye(4), about={"texts": "4"})
     assert module.about == {"texts": "4"}
     assert not any(p.requires_grad for p in module.parameters())
