@@ -30,8 +30,9 @@ PrecisionOption = Annotated[
 SelectorOption = Annotated[
     Selector,
     Doc(
-        'The score of a class: its "logit", "probability", "log_probability", "log_odds", or its "contrast" to the highest '
-        "other logit."
+        'The score of a class: its "logit", "probability", "log_probability", "log_odds", its "contrast" to the highest '
+        'other logit, or "finer": its logit less 0.6 of the mean logit of the 3 most similar classes, those whose logits on '
+        'the whole image are nearest. ["finer", 1.0, 5] has another strength and another number of classes.'
     ),
 ]
 BaselineOption = Annotated[
@@ -44,4 +45,11 @@ PlayersOption = Annotated[Division, Doc('"superpixels" or "patches"; "pixels" on
 PlayerSize = Annotated[int, AtLeast(1), Doc("Number of superpixels of an image, about; or the side of a patch in pixels.")]
 Flip = Annotated[
     bool, Doc("Mirror the blurred image left to right at every second step. Not for a network that minds, say of digits.")
+]
+LibraOption = Annotated[
+    bool,
+    Doc(
+        "LibraGrad's repair of the backward pass, for transformers and other networks with gates, attention or layer "
+        "normalization; plain ReLU networks have nothing to repair (see ``Classifier.balanced``)."
+    ),
 ]

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from contextlib import closing
+from dataclasses import field
 from typing import final
 
 import torch
@@ -9,16 +10,22 @@ import torch
 from seewhy.explainers.base import Method
 from seewhy.explainers.classes import for_each
 from seewhy.explainers.gradients import feature_gradients, feature_jacobian
-from seewhy.explainers.options import BatchSize, LayerOption
+from seewhy.explainers.options import BatchSize, LayerOption, LibraOption, SelectorOption
 from seewhy.maps import upsample
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
 
 
 class FeatureCAM(Method):
-    """A CAM of gradients. A subclass says how features and gradients become a map, in ``combine``."""
+    """A CAM of gradients. A subclass says how features and gradients become a map, in ``combine``.
+
+    With ``selector="finer"`` the map is that of Finer-CAM (Zhang et al., 2025): the gradient is that of the target's logit
+    less a part of the mean logit of the most similar classes. No pass is added.
+    """
 
     layer: LayerOption = None
     batch_size: BatchSize = 32
+    selector: SelectorOption = field(default="logit", kw_only=True)  # the last parameters, behind those of the subclass
+    libra: LibraOption = field(default=False, kw_only=True)
 
     @abstractmethod
     def combine(self, features: FeatureMap, gradients: FeatureMap) -> CoarseMap:
@@ -29,10 +36,11 @@ class FeatureCAM(Method):
         """One forward pass of the images, and one backward pass of what follows the layer."""
         self.classifier.check(images, targets)
         layer = self.classifier.live_layer(self.layer)
-        maps = [
-            self.combine(*feature_gradients(self.classifier, some, wanted, layer))
-            for some, wanted in zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
-        ]
+        with self.classifier.balanced(self.libra):
+            maps = [
+                self.combine(*feature_gradients(self.classifier, some, wanted, layer, self.selector))
+                for some, wanted in zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
+            ]
         return upsample(torch.cat(maps), images.shape[-2:])
 
     @final
@@ -42,6 +50,7 @@ class FeatureCAM(Method):
         layer = self.classifier.live_layer(self.layer)
         maps = []
         for some in images.split(self.batch_size):
-            with closing(feature_jacobian(self.classifier, some, classes, layer, self.batch_size)) as pairs:
+            pairs = feature_jacobian(self.classifier, some, classes, layer, self.batch_size, self.selector)
+            with self.classifier.balanced(self.libra), closing(pairs):
                 maps.append(torch.stack([self.combine(*pair) for pair in pairs], 1))
         return upsample(torch.cat(maps), images.shape[-2:])
