@@ -12,7 +12,7 @@ WeightsFile = Annotated[Path | None, typer.Option(help="File of weights: safeten
 ClassNames = Annotated[str | None, typer.Option("--classes", help='"imagenet", or a text or csv file of class names.')]
 Texts = Annotated[
     list[str] | None,
-    typer.Option("--texts", help='Texts as classes, "a dog,a cat", or a file with a text per line; may be repeated.'),
+    typer.Option("--texts", help='Texts as classes: "a dog,a cat", a file, or in evaluate "dataset"; may be repeated.'),
 ]
 Templates = Annotated[
     list[str] | None,
