@@ -190,3 +190,14 @@ def test_every_cluster_is_one_pass_without_noise_and_two_with(monkeypatch: pytes
         explainer("vit_cx", classifier, noise=noise).explain(image, torch.tensor([0]))
         counts.append(sum(rows))
     assert counts == [1 + m, 1 + 2 * m]
+
+
+def test_finer_compares_with_the_most_similar_classes_of_the_whole_image() -> None:
+    """Its score is a sum of logits, and the map is linear in the score: the same sum of the maps of these classes."""
+    classifier = double("vit")
+    image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    maps = explainer("vit_cx", classifier, selector="logit").explain_classes(image, torch.arange(5))[0]  # type: ignore
+    logits = classifier.logits(image)[0].tolist()
+    similar = sorted((d for d in range(5) if d != 2), key=lambda d: abs(logits[d] - logits[2]))[:2]
+    found = explainer("vit_cx", classifier, selector=("finer", 0.5, 2)).explain(image, torch.tensor([2]))[0]
+    torch.testing.assert_close(found, maps[2] - 0.5 * (maps[similar[0]] + maps[similar[1]]) / 2)

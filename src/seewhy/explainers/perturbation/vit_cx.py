@@ -11,11 +11,11 @@ from torch import Tensor
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BaselineOption, BatchSize, LayerOption, PrecisionOption, Seed, SelectorOption
 from seewhy.explainers.perturbation.random_masks import Masks, under_masks
-from seewhy.explainers.selectors import select_all
+from seewhy.explainers.selectors import Wanted, scores_of, with_similar
 from seewhy.maps import min_max, upsample
 from seewhy.masking.baselines import baseline_images
 from seewhy.options import AtLeast, AtMost
-from seewhy.types import ClassAttribution, Images, Logits
+from seewhy.types import ClassAttribution, Images
 
 
 class ViTCX(ClassMaps, name="vit_cx", family="perturbation", paper="xie2023vitcx"):
@@ -52,25 +52,35 @@ class ViTCX(ClassMaps, name="vit_cx", family="perturbation", paper="xie2023vitcx
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """The clusters of an image come from a pass of this image alone, so that no other image moves a channel."""
         removed = baseline_images(self.baseline, self.classifier, images)
-        maps = []
-        for image, without, wanted in zip(images, removed, classes, strict=True):
-            features, score = self._features(image)
-            masks = cluster_masks(upsample(features, image.shape[1:]), self.threshold)
-            impacts, total = self._impacts(image, without, masks, score)[:, wanted], masks.sum(0)
-            maps.append(torch.einsum("mk,mhw->khw", impacts, masks) / torch.where(total > 0, total, 1))
-        return torch.stack(maps)
+        wanted = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
+        return torch.stack([self._maps_of(*one) for one in zip(images, removed, wanted, strict=True)])
 
-    def _features(self, image: Float[Tensor, "c h w"]) -> tuple[Float[Tensor, "d gh gw"], Float[Tensor, "one k"]]:
-        """The layer's features on their grid, and the score of every class."""
+    def _maps_of(
+        self, image: Float[Tensor, "c h w"], removed: Float[Tensor, "c h w"], wanted: Wanted
+    ) -> Float[Tensor, "k h w"]:
+        features, score = self._features(image, wanted)
+        masks = cluster_masks(upsample(features, image.shape[1:]), self.threshold)
+        impacts, total = self._impacts(image, removed, masks, wanted, score), masks.sum(0)
+        return torch.einsum("mk,mhw->khw", impacts, masks) / torch.where(total > 0, total, 1)
+
+    def _features(
+        self, image: Float[Tensor, "c h w"], wanted: Wanted
+    ) -> tuple[Float[Tensor, "d gh gw"], Float[Tensor, "one k"]]:
+        """The layer's features on their grid, and the score f(x) of each class."""
         layer, one = self.layer or self.classifier.layer, image[None]
         with self.classifier.running(self.precision), self.classifier.capture(layer) as outputs:
-            score = self._scores(one)
+            score = self._scores(one, wanted)
             return self.classifier.as_grid(outputs[layer], one, layer)[0].to(image.dtype), score
 
     def _impacts(
-        self, image: Float[Tensor, "c h w"], removed: Float[Tensor, "c h w"], masks: Masks, score: Float[Tensor, "one k"]
+        self,
+        image: Float[Tensor, "c h w"],
+        removed: Float[Tensor, "c h w"],
+        masks: Masks,
+        wanted: Wanted,
+        score: Float[Tensor, "one k"],
     ) -> Float[Tensor, "m k"]:
-        """f(x ⊙ M + z) - f(x + z) + f(x) of every class for each mask M. ``score`` is f(x)."""
+        """f(x ⊙ M + z) - f(x + z) + f(x) of each class for each mask M. ``score`` is f(x)."""
         std = self.noise * image.new_tensor(self.classifier.std)[:, None, None]
         generator = torch.Generator().manual_seed(self.seed)
         impacts = []
@@ -80,12 +90,12 @@ class ViTCX(ClassMaps, name="vit_cx", family="perturbation", paper="xie2023vitcx
                 if self.noise:
                     drawn = torch.stack([torch.randn(image.shape, generator=generator, dtype=torch.float32) for _ in some])
                     z = std * drawn.to(image) * (1 - some)[:, None]
-                    seen, beside = seen + z, self._scores(image + z)
-                impacts.append(self._scores(seen) - beside + score)
+                    seen, beside = seen + z, self._scores(image + z, wanted)
+                impacts.append(self._scores(seen, wanted) - beside + score)
         return torch.cat(impacts)
 
-    def _scores(self, images: Images) -> Logits:
-        return select_all(self.classifier, self.classifier.logits(self.classifier.fast_layout(images)), self.selector)
+    def _scores(self, images: Images, wanted: Wanted) -> Float[Tensor, "n k"]:
+        return scores_of(self.classifier, images, wanted.expand(len(images), -1, -1), self.selector)
 
 
 def cluster_masks(maps: Float[Tensor, "d h w"], threshold: float) -> Masks:
