@@ -14,10 +14,10 @@ from seewhy.maps import upsample
 from seewhy.options import Above, AtLeast, AtMost
 from seewhy.types import ClassAttribution, Images
 
-ROUNDS = 100
+LLOYD_ROUNDS = 100
 """Rounds of k-means, at most."""
 
-Points = Float[Tensor, "d p"]
+ChannelPoints = Float[Tensor, "d p"]
 
 
 class TransformerInputSampling(
@@ -73,7 +73,7 @@ class TransformerInputSampling(
         shown = kept.to(scores)
         return scores.T @ shown / shown.sum(0).clamp_min(1)
 
-    def _activations(self, image: Float[Tensor, "one c h w"]) -> Points:
+    def _activations(self, image: Float[Tensor, "one c h w"]) -> ChannelPoints:
         """What the blocks return for the patches: a point for each channel of each block."""
         dropping = self.classifier.token_dropping
         with self.classifier.running(self.precision), self.classifier.capture(*dropping.blocks) as outputs:
@@ -87,14 +87,14 @@ class TransformerInputSampling(
         return select(self.classifier, logits, wanted.expand(len(kept), -1, -1), self.selector)
 
 
-def k_means(points: Points, k: int, seed: int) -> Float[Tensor, "k p"]:
+def k_means(points: ChannelPoints, k: int, seed: int) -> Float[Tensor, "k p"]:
     """Centers that are the means of the points nearest to them, by Lloyd's rounds from k of the points, drawn by the seed.
 
     A center that no point is nearest to stays where it is. Fewer points than k are the centers themselves.
     """
     drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:k].to(points.device)
     centers, before = points[drawn], None
-    for _ in range(ROUNDS):
+    for _ in range(LLOYD_ROUNDS):
         nearest = (centers.square().sum(1) - 2 * points @ centers.T).argmin(1)
         if before is not None and torch.equal(nearest, before):
             break
