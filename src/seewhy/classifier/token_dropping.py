@@ -140,7 +140,9 @@ class TokenDropping:
                 stack.enter_context(forward_replaced(block, partial(forward, block, like)))
             yield
 
-    def last_tokens(self, module: nn.Module, images: Tensor, kept: KeptPatches, rows: Int[Tensor, "r"]) -> Iterator[SetsAndTokens]:
+    def last_tokens(
+        self, module: nn.Module, images: Tensor, kept: KeptPatches, rows: Int[Tensor, "r"]
+    ) -> Iterator[SetsAndTokens]:
         """What the last block returns, for some of the sets at a time: which, and their tokens as the head reads them.
 
         Args:
