@@ -248,6 +248,8 @@ def _spelled(hint: Any, extras: Sequence[object]) -> str:
         return " or ".join(_spelled(part, extras) for part in parts)
     if get_origin(hint) is Literal:
         return " or ".join(map(str, parts))
+    if get_origin(hint) is tuple and len(set(parts)) > 1 and parts[-1] is not ...:
+        return f"a list of {', '.join(_spelled(*_bare(part)) for part in parts)}"
     if get_origin(hint) is tuple:
         each = f"{'' if parts[-1] is ... else f'{len(parts)}, each '}{_spelled(*_bare(parts[0]))}"
         return f"a list of {each}" + {int: ", such as [1, 2]", float: ", such as [0.1, 0.2]"}.get(parts[0], "")

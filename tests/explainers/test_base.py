@@ -105,7 +105,7 @@ def test_an_unknown_family_is_refused(registry: None) -> None:
 
 def test_options_of_a_base_stand_behind_the_methods_own() -> None:
     names = [option.name for option in described(EXPLAINERS["integrated_gradients"])]
-    assert names == ["steps", "quadrature", "baseline", "batch_size"]
+    assert names == ["steps", "quadrature", "baseline", "libra", "batch_size"]
     assert InputXGradient(TINY["cnn"](), batch_size=2).batch_size == 2
 
 

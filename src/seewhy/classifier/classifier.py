@@ -9,15 +9,17 @@ from operator import index
 from typing import Annotated, Literal, SupportsIndex
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seewhy.classifier import attention, borrow, checks, probe, replay, stages
+from seewhy.classifier import attention, blocks, borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
+from seewhy.classifier.dropping_trials import Trials
 from seewhy.classifier.ending import FoundEnding, answer_in, find_ending, must_have_gradients, must_work
 from seewhy.classifier.libra import balance, must_end_in_logits
 from seewhy.classifier.outputs import (
     IN_WORDS,
+    NO_SCORES,
     Ending,
     Outputs,
     OutputsWarning,
@@ -27,11 +29,13 @@ from seewhy.classifier.outputs import (
     must_suit,
 )
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
+from seewhy.classifier.relevance import RelevancePass
 from seewhy.classifier.replay import Recording
+from seewhy.classifier.token_dropping import TokenDropping
 from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
-from seewhy.errors import SeewhyError, SeewhyWarning, cause
+from seewhy.errors import SeewhyError, SeewhyWarning, UnsuitedError, cause
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
@@ -69,7 +73,7 @@ class Classifier:
         resize: (height, width) to which a picture is resized before the crop, where it is not input_size / crop.
         recipe: whose arithmetic resizes and crops a picture (see ``View``).
         outputs: what the network's numbers are: "logits"; "probabilities", of which the logits are found; "values" of a
-            regression or an embedding, which are no classes and have no probabilities. None finds it by a probe.
+            regression, or an "embedding", which are no classes and have no probabilities. None finds it by a probe.
         origins: where the value of a field came from, in a few words, by the name of the field.
     """
 
@@ -264,7 +268,12 @@ class Classifier:
         return self.logits(images).gather(1, targets[:, None]).squeeze(1)
 
     def embed(self, images: Images) -> Embeddings:
-        """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
+        """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer.
+
+        Of a network that returns an embedding it is what the network returns.
+        """
+        if self.ending == "embedding":
+            return self.logits(images)
         if self.mixes_images(images):
             return torch.cat([self.embed(image) for image in images.split(1)])
         if len(self.heads) != 1:
@@ -291,7 +300,7 @@ class Classifier:
     @property
     def returns_values(self) -> bool:
         """Does the network return values of a regression or an embedding, which are no classes?"""
-        return self.ending == "values"
+        return self.ending in NO_SCORES
 
     @property
     def ending(self) -> Ending | None:
@@ -321,7 +330,7 @@ class Classifier:
 
     def _watched(self) -> AbstractContextManager["Watch | None"]:
         """Inside the block, the calls are noted that may make probabilities, if the network returns any."""
-        return nullcontext() if self.ending in ("logits", "values") else Watch()
+        return nullcontext() if self.ending in ("logits", *NO_SCORES) else Watch()
 
     def _logits_in(self, output: object, n: int, watch: Watch | None = None, *inputs: Tensor) -> Logits:
         """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had.
@@ -388,13 +397,17 @@ class Classifier:
         if images is not None and len(features) != len(images):
             which = "the layer" if layer is None else f"layer {layer!r}"
             raise SeewhyError(f"{which} has {len(features)} rows for {len(images)} images: name one that has a row for each")
+        if (reading := self._reading(features, size, layer)) is None:
+            raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
+        return reading(features, size, layer)
+
+    def _reading(self, features: Tensor, size: tuple[int, int], layer: str | None) -> stages.GridReading | None:
+        """How the output of a layer is read as a grid for images of ``size``; None where it forms no grid."""
         reading = stages.by_shape(features, size, self.n_prefix_tokens)
         if reading is None and features.ndim in (3, 4):
             stage = self._survey.stage(self.layer if layer is None else layer)
             reading = stage.reading if stage else stages.channels_first(features, size)
-        if reading is None or (features.ndim == 3 and self.n_prefix_tokens not in (None, reading.prefix)):
-            raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
-        return reading(features, size, layer)
+        return None if features.ndim == 3 and reading and self.n_prefix_tokens not in (None, reading.prefix) else reading
 
     @FoundOnce
     def layer(self) -> str:
@@ -447,6 +460,62 @@ class Classifier:
         module = self.module.get_submodule(self.heads[0]) if len(self.heads) == 1 else None
         return module if isinstance(module, nn.Linear) else None
 
+    # -- patches that leave the sequence of a transformer ----------------------------------------------------------
+
+    @property
+    def token_dropping(self) -> TokenDropping:
+        """How patches leave the network's sequence (see ``kept_logits``); UnsuitedError where they cannot, exactly."""
+        if isinstance(found := self._token_dropping, TokenDropping):
+            return found
+        kind = type(self.module).__name__
+        raise UnsuitedError(f"the patches of {kind} cannot be dropped, since {found}: use removal=pixels")
+
+    @FoundOnce
+    def _token_dropping(self) -> TokenDropping | str:
+        """How patches leave the network's sequence, found by about twenty passes of a picture, once; or why they cannot."""
+        image = self._probe_image
+        return Trials(self.module, image, lambda layer, tokens: self._reading(tokens, self.input_size, layer)).find()
+
+    def patch_grid(self, images: Images) -> tuple[int, int]:
+        """Rows and columns of the patches that ``kept_logits`` takes for images of this size."""
+        dropping, size = self.token_dropping, (images.shape[-2], images.shape[-1])
+        if size == dropping.reading.size:
+            return dropping.reading.grid
+        with frozen(self.module), torch.no_grad():
+            tokens = dropping.stem(self.module, self.normalize(images[:1]))[0].tokens
+        if (grid := dropping.reading.cells(tokens.shape[1] - dropping.reading.prefix, size)) is None:
+            raise stages.no_grid(tokens, size, dropping.reading.prefix, dropping.blocks[0])
+        return grid
+
+    def kept_logits(
+        self, images: Images, kept: Bool[Tensor, "r g"], rows: Int[Tensor, "r"] | None = None, training: bool = False
+    ) -> Float[Tensor, "r k"]:
+        """Logits (r, k) of sets of patches: the other patches leave the sequence of the transformer.
+
+        They are those of the network in which the keys of the removed patches get minus infinity in every block, up to
+        rounding. Gradients reach the images and the parameters if grad is on.
+
+        Args:
+            images: (n, c, h, w) in [0, 1].
+            kept: the patches of each set that are kept, row by row of ``patch_grid``.
+            rows: the image of each set; None where set i is of image i.
+            training: leave the network's modes as they are, with their dropout, instead of evaluating.
+
+        Raises:
+            UnsuitedError: the network cannot drop patches, see ``token_dropping``.
+        """
+        dropping, one = self.token_dropping, self.normalize(images[:1])
+        rows = torch.arange(len(images), device=images.device) if rows is None else rows
+        which: list[Tensor] = []
+        logits: list[Tensor] = []
+        with turn(self.module) if training else borrow.evaluating(self.module):
+            for some, tokens in dropping.last_tokens(self.module, self.normalize(images), kept, rows):
+                with self._watched() as watch:
+                    output = dropping.head(self.module, one, tokens)
+                which.append(some)
+                logits.append(self._logits_in(output, len(some), watch))
+        return torch.cat(logits)[torch.cat(which).argsort()].to(images.dtype)
+
     def mixes_after(self, layer: str) -> bool:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
@@ -485,6 +554,20 @@ class Classifier:
         """
         image = self._random_image
         return attention.find_transformer(self, torch.cat([image, image / 2]))
+
+    @FoundOnce
+    def sums_by_image(self) -> bool:
+        """Does the first axis count the images wherever the network adds two tensors that depend on the image?"""
+        image = self._random_image.clone().requires_grad_()
+        with self.running(gradients=True), RelevancePass(image) as seen:
+            self.logits(image)
+        return seen.separate
+
+    @FoundOnce
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the modules that are the blocks of a transformer (see ``find_blocks``)."""
+        image = self._random_image
+        return blocks.find_blocks(self, torch.cat([image, image / 2]))
 
     @FoundOnce
     def _image_axes(self) -> replay.Axes:

@@ -5,12 +5,14 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.classifier.checks import NO_GRADIENTS
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers.classes import for_each
+from seewhy.explainers.selectors import Selector, select, similar_to
 from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, FeatureMap, Images, Targets
 
 
@@ -170,19 +172,21 @@ def _jacobian_rows(
         yield total
 
 
-def feature_gradients(classifier: Classifier, images: Images, targets: Targets, layer: str) -> tuple[FeatureMap, FeatureMap]:
-    """Features of ``layer`` on their grid, and the gradient of the target's logit by them, both (n, d, gh, gw).
+def feature_gradients(
+    classifier: Classifier, images: Images, targets: Targets, layer: str, selector: Selector = "logit"
+) -> tuple[FeatureMap, FeatureMap]:
+    """Features of ``layer`` on their grid, and the gradient of the target's score by them, both (n, d, gh, gw).
 
     The graph starts at the layer: one forward pass, and the backward pass of what follows the layer.
     """
     with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
-        scores = attached(classifier.scores(images.detach(), targets))
+        scores = _selected(classifier, images.detach(), targets[:, None], selector)
         (gradient,) = torch.autograd.grad(scores.sum(), outputs[layer])
     return classifier.as_grid(outputs[layer].detach(), images, layer), classifier.as_grid(gradient, images, layer)
 
 
 def feature_jacobian(
-    classifier: Classifier, images: Images, classes: Classes, layer: str, batch_size: int
+    classifier: Classifier, images: Images, classes: Classes, layer: str, batch_size: int, selector: Selector = "logit"
 ) -> Generator[tuple[FeatureMap, FeatureMap]]:
     """As ``feature_gradients``, for one class after another of every image: k pairs from one forward pass.
 
@@ -191,14 +195,22 @@ def feature_jacobian(
     The classes' vector-Jacobian products over the short suffix are batched, ``batch_size`` classes at a time.
     """
     with frozen(classifier.module), torch.enable_grad(), classifier.capture(layer, leaf=True) as outputs:
-        logits = attached(classifier.logits(images.detach()))
+        scores = _selected(classifier, images.detach(), for_each(images, classes), selector)
         features = classifier.as_grid(outputs[layer].detach(), images, layer)
-        for some in classes.split(batch_size):
-            one_hot = torch.zeros(len(some), *logits.shape, dtype=logits.dtype, device=logits.device)
+        for some in torch.arange(len(classes), device=scores.device).split(batch_size):
+            one_hot = torch.zeros(len(some), *scores.shape, dtype=scores.dtype, device=scores.device)
             one_hot[torch.arange(len(some)), :, some] = 1
-            (gradients,) = torch.autograd.grad(logits, outputs[layer], one_hot, retain_graph=True, is_grads_batched=True)
+            (gradients,) = torch.autograd.grad(scores, outputs[layer], one_hot, retain_graph=True, is_grads_batched=True)
             for gradient in gradients:
                 yield features, classifier.as_grid(gradient, images, layer)
+
+
+def _selected(
+    classifier: Classifier, images: Images, classes: Int[Tensor, "n j"], selector: Selector
+) -> Float[Tensor, "n j"]:
+    """The selected score of each image's own classes. The similar classes of "finer" are those of the same pass."""
+    logits = attached(classifier.logits(images))
+    return select(classifier, logits, similar_to(classifier, logits, classes, selector), selector)
 
 
 def attached(output: Tensor) -> Tensor:

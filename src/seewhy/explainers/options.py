@@ -30,8 +30,9 @@ PrecisionOption = Annotated[
 SelectorOption = Annotated[
     Selector,
     Doc(
-        'The score of a class: its "logit", "probability", "log_probability", "log_odds", or its "contrast" to the highest '
-        "other logit."
+        'The score of a class: its "logit", "probability", "log_probability", "log_odds", its "contrast" to the highest '
+        'other logit, or "finer": its logit less 0.6 of the mean logit of the 3 most similar classes, those whose logits on '
+        'the whole image are nearest. ["finer", 1.0, 5] has another strength and another number of classes.'
     ),
 ]
 BaselineOption = Annotated[

@@ -1,14 +1,17 @@
 """Ablation-CAM (Desai & Ramaswamy, 2020)."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.classifier.suffix import Suffix, suffix_of
 from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.options import BatchSize, LayerOption, PrecisionOption
+from seewhy.explainers.options import BatchSize, LayerOption, PrecisionOption, SelectorOption
+from seewhy.explainers.selectors import Wanted, finer, less_similar, select, similar_to
 from seewhy.maps import upsample
-from seewhy.types import ClassAttribution, FeatureMap, Images
+from seewhy.types import ClassAttribution, FeatureMap, Images, Logits
 
 
 class AblationCAM(ClassMaps, name="ablation_cam", family="cam", paper="desai2020ablationcam"):
@@ -20,9 +23,10 @@ class AblationCAM(ClassMaps, name="ablation_cam", family="cam", paper="desai2020
     not assumed, a fall is the channel's mean times its weight, and no pass is needed.
 
     Args:
-        relative: divide the fall by the logit, as published. A negative logit then turns the map's sign around. The
-            default keeps the fall in units of the logit. A logit of exactly 0 divides nothing.
-        closed_form: use the closed form where it holds. The map is the same without, to rounding.
+        relative: divide the fall by the score, as published. A negative score then turns the map's sign around. The
+            default keeps the fall in units of the score. A score of exactly 0 divides nothing.
+        closed_form: use the closed form where it holds: for the selectors "logit" and "finer". The map is the same without,
+            to rounding.
         precision: "bf16" runs the network in bfloat16. Falls are small differences, which rounding reaches first: on
             photographs their correlation with those of "fp32" was 0.999 at the end of a MobileNetV2, 0.994 in its middle.
     """
@@ -32,6 +36,7 @@ class AblationCAM(ClassMaps, name="ablation_cam", family="cam", paper="desai2020
     closed_form: bool = True
     precision: PrecisionOption = "fp32"
     batch_size: BatchSize = 32
+    selector: SelectorOption = "logit"
 
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """All classes come from the same passes."""
@@ -46,17 +51,25 @@ class AblationCAM(ClassMaps, name="ablation_cam", family="cam", paper="desai2020
         """The weight of each channel for each image's own classes, and the features; all images at a time."""
         with self.classifier.running(self.precision):
             suffix = suffix_of(self.classifier, self.classifier.live_layer(self.layer), images)
-            linear = suffix.linear(rough=self.precision == "bf16") if self.closed_form else None
+            adds_up = self.selector == "logit" or finer(self.selector) is not None
+            linear = suffix.linear(rough=self.precision == "bf16") if self.closed_form and adds_up else None
             features = suffix.grid(suffix.recorded.features).to(images.dtype)
+            wanted = similar_to(self.classifier, suffix.logits, classes, self.selector)
             if linear is None:
-                falls = falls_without(suffix, classes, self.batch_size)
-            else:
-                falls = linear[classes] * features.mean((2, 3))[:, None]  # y_c - y_c^k = W_ck mean(A_k)
-        logit = suffix.logits.gather(1, classes)[:, :, None]
-        return falls / torch.where(logit == 0, 1, logit) if self.relative else falls, features
+                falls = falls_without(suffix, self.score, wanted, self.batch_size)
+            else:  # y_c - y_c^k = W_ck mean(A_k)
+                falls = less_similar(linear[wanted], self.selector) * features.mean((2, 3))[:, None]
+            score = self.score(suffix.logits, wanted)[:, :, None]
+        return falls / torch.where(score == 0, 1, score) if self.relative else falls, features
+
+    def score(self, logits: Logits, wanted: Wanted) -> Float[Tensor, "r j"]:
+        """The selected score of each row's own classes."""
+        return select(self.classifier, logits, wanted, self.selector)
 
 
-def falls_without(suffix: Suffix, classes: Int[Tensor, "n k"], batch_size: int) -> Float[Tensor, "n k d"]:
+def falls_without(
+    suffix: Suffix, score: Callable[[Logits, Wanted], Tensor], wanted: Wanted, batch_size: int
+) -> Float[Tensor, "n k d"]:
     """y_c - y_c^k for every channel k, ``batch_size`` images without one at a time."""
     lean, whole = suffix.without_unread(), suffix.recorded.features
     n, d = suffix.grid(whole).shape[:2]
@@ -67,6 +80,6 @@ def falls_without(suffix: Suffix, classes: Int[Tensor, "n k"], batch_size: int) 
         logits = lean.run(without)
         if lean is not suffix and not logits.isfinite().all():  # an output is read after all, for this channel
             lean, logits = suffix, suffix.run(without)
-        left = logits.unflatten(0, (n, -1)).gather(2, classes[:, None].expand(-1, len(channels), -1))
-        falls.append(suffix.logits.gather(1, classes)[:, None] - left)
+        left = score(logits, wanted.repeat_interleave(len(channels), 0)).unflatten(0, (n, -1))
+        falls.append(score(suffix.logits, wanted)[:, None] - left)
     return torch.cat(falls, 1).transpose(1, 2)

@@ -1,5 +1,7 @@
 """CAM (Zhou et al., 2016), equation 2."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from seewhy.classifier.suffix import linear_head
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BatchSize, LayerOption
+from seewhy.explainers.selectors import Finer, less_similar, similar_to
 from seewhy.maps import upsample
 from seewhy.types import ClassAttribution, Images
 
@@ -24,10 +27,13 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
 
     Args:
         layer: layer whose features are read. None is the last one with as many channels as the linear layer reads.
+        selector: whose weights: those of the "logit", or "finer", the class's own less 0.6 of the mean weights of the 3
+            classes whose logits are nearest on the image. ["finer", 1.0, 5] has other numbers.
     """
 
     layer: LayerOption = None
     batch_size: BatchSize = 32
+    selector: Literal["logit", "finer"] | Finer = "logit"
 
     def __post_init__(self) -> None:
         layer, _ = self._read()  # a network without a CAM is refused here, not in the middle of a run
@@ -39,12 +45,12 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
         maps = []
         with frozen(self.classifier.module), torch.no_grad(), self.classifier.capture(layer) as outputs:
             for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):
-                self.classifier.logits(some)
+                similar = similar_to(self.classifier, self.classifier.logits(some), wanted, self.selector)
                 features = self.classifier.as_grid(outputs[layer], some, layer)
                 has, weighs = features.shape[1], weights.shape[1]
                 if has != weighs:
                     raise SeewhyError(f"layer {layer!r} has {has} channels, cam weighs {weighs}: name another layer")
-                coarse = torch.einsum("nkd,ndhw->nkhw", weights[wanted], features)  # eq. 2
+                coarse = torch.einsum("nkd,ndhw->nkhw", less_similar(weights[similar], self.selector), features)  # eq. 2
                 maps.append(upsample(coarse, images.shape[-2:]))
         return torch.cat(maps)
 

@@ -10,16 +10,21 @@ import torch
 from seewhy.explainers.base import Method
 from seewhy.explainers.classes import for_each
 from seewhy.explainers.gradients import feature_gradients, feature_jacobian
-from seewhy.explainers.options import BatchSize, LayerOption, LibraOption
+from seewhy.explainers.options import BatchSize, LayerOption, LibraOption, SelectorOption
 from seewhy.maps import upsample
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
 
 
 class FeatureCAM(Method):
-    """A CAM of gradients. A subclass says how features and gradients become a map, in ``combine``."""
+    """A CAM of gradients. A subclass says how features and gradients become a map, in ``combine``.
+
+    With ``selector="finer"`` the map is that of Finer-CAM (Zhang et al., 2025): the gradient is that of the target's logit
+    less a part of the mean logit of the most similar classes. No pass is added.
+    """
 
     layer: LayerOption = None
     batch_size: BatchSize = 32
+    selector: SelectorOption = field(default="logit", kw_only=True)  # the last parameters, behind those of the subclass
     libra: LibraOption = field(default=False, kw_only=True)
 
     @abstractmethod
@@ -33,7 +38,7 @@ class FeatureCAM(Method):
         layer = self.classifier.live_layer(self.layer)
         with self.classifier.balanced(self.libra):
             maps = [
-                self.combine(*feature_gradients(self.classifier, some, wanted, layer))
+                self.combine(*feature_gradients(self.classifier, some, wanted, layer, self.selector))
                 for some, wanted in zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
             ]
         return upsample(torch.cat(maps), images.shape[-2:])
@@ -45,7 +50,7 @@ class FeatureCAM(Method):
         layer = self.classifier.live_layer(self.layer)
         maps = []
         for some in images.split(self.batch_size):
-            pairs = feature_jacobian(self.classifier, some, classes, layer, self.batch_size)
+            pairs = feature_jacobian(self.classifier, some, classes, layer, self.batch_size, self.selector)
             with self.classifier.balanced(self.libra), closing(pairs):
                 maps.append(torch.stack([self.combine(*pair) for pair in pairs], 1))
         return upsample(torch.cat(maps), images.shape[-2:])

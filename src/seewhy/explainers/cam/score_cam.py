@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BaselineOption, BatchSize, LayerOption, PrecisionOption, SelectorOption
-from seewhy.explainers.selectors import scores_of
+from seewhy.explainers.selectors import Wanted, scores_of, with_similar
 from seewhy.maps import min_max, upsample
 from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import AtLeast
@@ -46,7 +46,8 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """All classes come from the same masked passes."""
         removed = baseline_images(self.baseline, self.classifier, images)
-        parts = [t.split(self.batch_size) for t in (images, removed, classes)]
+        wanted = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
+        parts = [t.split(self.batch_size) for t in (images, removed, wanted)]
         maps = []
         for some, without, wanted in zip(*parts, strict=True):
             with self.classifier.running(self.precision):
@@ -62,12 +63,10 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
             self.classifier.logits(self.classifier.fast_layout(images))
         return self.classifier.as_grid(outputs[layer], images, layer).to(images.dtype)
 
-    def _weights(
-        self, images: Images, removed: Images, features: FeatureMap, classes: Int[Tensor, "n k"]
-    ) -> Float[Tensor, "n k d"]:
+    def _weights(self, images: Images, removed: Images, features: FeatureMap, wanted: Wanted) -> Float[Tensor, "n k d"]:
         """The weight of each channel for each class, ``batch_size`` masked images at a time."""
         chosen, varies = self._chosen(features), not_constant(features)
-        without = scores_of(self.classifier, removed, classes, self.selector)
+        without = scores_of(self.classifier, removed, wanted, self.selector)
         scores = without[:, :, None].repeat(1, 1, features.shape[1])  # a constant channel's mask is 0 everywhere
         image, channel = (chosen & varies).nonzero(as_tuple=True)
         for i, d in zip(image.split(self.batch_size), channel.split(self.batch_size), strict=True):
@@ -76,7 +75,7 @@ class ScoreCAM(ClassMaps, name="score_cam", family="cam", paper="wang2020scoreca
             maps = features[i, d][:, None]
             large = interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=self.align_corners)[:, 0]
             masked = blend(images[i], min_max(large), removed[i])  # X o H, H = s(Up(A))
-            scores[i, :, d] = scores_of(self.classifier, masked, classes[i], self.selector)
+            scores[i, :, d] = scores_of(self.classifier, masked, wanted[i], self.selector)
         if self.weights == "released":
             return scores * (chosen & varies)[:, None]
         increase = scores - without[:, :, None]  # C(A) = f(X o H) - f(X_b)

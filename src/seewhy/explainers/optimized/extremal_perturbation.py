@@ -12,7 +12,7 @@ from seewhy.explainers.base import Method
 from seewhy.explainers.gradients import attached
 from seewhy.explainers.optimized.smooth_masks import Size, blend_levels, pyramid, scaled, size_of, smooth_maximum
 from seewhy.explainers.options import BatchSize, Flip, LearningRate, PrecisionOption, SelectorOption, Steps
-from seewhy.explainers.selectors import select
+from seewhy.explainers.selectors import Wanted, select, with_similar
 from seewhy.options import Above, AtLeast
 from seewhy.types import Attribution, ClassAttribution, CoarseMap, Images, Scores, Targets
 
@@ -40,8 +40,8 @@ class ExtremalPerturbation(Method, name="extremal_perturbation", family="optimiz
         areas: parts of the image that are kept, between 0 and 1 and rising; one mask each.
         combine: how the masks of several areas become one map: their "mean", or the "first_sufficient". That is the mask
             of the smallest area whose image has a logit not below the whole image's, or the last if none is.
-        selector: the reward: the target's "logit", "probability", "log_probability", "log_odds", or its "contrast" to the
-            highest other logit (the paper's contrastive reward).
+        selector: the reward: the target's "logit", "probability", "log_probability", "log_odds", its "contrast" to the
+            highest other logit (the paper's contrastive reward), or "finer".
         game: "preserve" blurs where the mask is 0 and raises the reward. "delete" blurs where it is 1 and lowers it.
         steps: steps of gradient descent. In some tens of steps a mask hardly forms: it has its area, as a lattice of dots.
         learning_rate: learning rate of gradient descent, whose momentum and dampening are 0.9.
@@ -87,17 +87,18 @@ class ExtremalPerturbation(Method, name="extremal_perturbation", family="optimiz
         images, k = images.detach(), len(self.areas)
         areas = torch.tensor(self.areas, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
         rows = torch.arange(len(images) * k, device=images.device).split(self.batch_size)
+        wanted = with_similar(self.classifier, images, targets[:, None], self.selector, self.batch_size)
         with self.classifier.running(self.precision, gradients=True):
-            masks = [self._optimized(images[i // k], targets[i // k], areas[i % k]) for i in rows]
+            masks = [self._optimized(images[i // k], wanted[i // k], areas[i % k]) for i in rows]
         return torch.cat(masks).to(images.dtype).unflatten(0, (len(images), k))
 
-    def _optimized(self, images: Images, targets: Targets, areas: Scores) -> Attribution:
+    def _optimized(self, images: Images, wanted: Wanted, areas: Scores) -> Attribution:
         """The masks after the last step, for one batch of images, each with one area."""
-        points, size = self._points(images, targets, areas), size_of(images)
+        points, size = self._points(images, wanted, areas), size_of(images)
         fitted = [self._fitted(*one, size) for one in zip(points.split(1), areas.tolist(), strict=True)]
         return of_area(torch.cat(fitted), areas)
 
-    def _points(self, images: Images, targets: Targets, areas: Scores) -> CoarseMap:
+    def _points(self, images: Images, wanted: Wanted, areas: Scores) -> CoarseMap:
         """The points of the masks after the last step."""
         size = size_of(images)
         blurs = pyramid(images, scaled(self.max_blur, size), self.levels)
@@ -107,7 +108,7 @@ class ExtremalPerturbation(Method, name="extremal_perturbation", family="optimiz
         for t in range(self.steps):
             masks = self._smooth(points, size)
             weight = self.area_weight * 1.0035**t
-            energy = self._reward(blurs, masks, targets, self.flip and t % 2 == 0) - weight * area_error(masks, areas)
+            energy = self._reward(blurs, masks, wanted, self.flip and t % 2 == 0) - weight * area_error(masks, areas)
             (points.grad,) = torch.autograd.grad(-energy.sum(), points)
             descent.step()
             points.data.clamp_(0, 1)
@@ -131,11 +132,11 @@ class ExtremalPerturbation(Method, name="extremal_perturbation", family="optimiz
     def _step(self, size: Size) -> int:
         return max(1, round(scaled(self.step, size)))
 
-    def _reward(self, blurs: Tensor, masks: Attribution, targets: Targets, mirrored: bool) -> Scores:
+    def _reward(self, blurs: Tensor, masks: Attribution, wanted: Wanted, mirrored: bool) -> Scores:
         """Phi(m * x), or its negative if the mask is deleted."""
         seen = blend_levels(blurs, (masks if self.game == "preserve" else 1 - masks).to(blurs.dtype))
         logits = self.classifier.logits(self.classifier.fast_layout(seen.flip(3) if mirrored else seen))
-        score = attached(select(self.classifier, logits, targets, self.selector))
+        score = attached(select(self.classifier, logits, wanted, self.selector))[:, 0]
         return score if self.game == "preserve" else -score
 
     def _first_sufficient(self, images: Images, masks: ClassAttribution, targets: Targets) -> Targets:

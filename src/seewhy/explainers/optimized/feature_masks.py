@@ -18,11 +18,11 @@ from seewhy.explainers.options import (
     SelectorOption,
     Steps,
 )
-from seewhy.explainers.selectors import select
+from seewhy.explainers.selectors import Wanted, select, with_similar
 from seewhy.maps import min_max, upsample
 from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import AtLeast, Doc
-from seewhy.types import Attribution, ClassAttribution, CoarseMap, FeatureMap, Images, Scores, Targets
+from seewhy.types import Attribution, ClassAttribution, CoarseMap, FeatureMap, Images, Scores
 
 LayersOption = Annotated[
     str | tuple[str, ...] | None,
@@ -78,7 +78,7 @@ class FeatureMask(ClassMaps):
 
     @abstractmethod
     def optimized(
-        self, images: Images, removed: Images, features: FeatureMap, targets: Targets, aim: Scores
+        self, images: Images, removed: Images, features: FeatureMap, wanted: Wanted, aim: Scores
     ) -> Float[Tensor, "n d"]:
         """The variable u of each image of a batch; softmax(u) are the weights. All but the features are for ``loss``."""
 
@@ -90,14 +90,15 @@ class FeatureMask(ClassMaps):
         k, masks = classes.shape[1], []
         together = max(1, self.batch_size // max(k, 1))
         removed = baseline_images(self.baseline, self.classifier, images)
-        parts = zip(images.split(together), removed.split(together), classes.split(together), strict=True)
+        each = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
+        parts = zip(images.split(together), removed.split(together), each.split(together), strict=True)
         with self.classifier.running(self.precision, gradients=True):
-            for some, gone, wanted in parts:
+            for some, gone, all_wanted in parts:
                 with torch.no_grad():
                     features = self.features(some)
                 for i in torch.arange(len(some) * k, device=images.device).split(self.batch_size):
-                    seen, found, targets = some[i // k], features[i // k], wanted.flatten()[i]
-                    u = self.optimized(seen, gone[i // k], found, targets, self.aim(seen, targets))
+                    seen, found, wanted = some[i // k], features[i // k], all_wanted.flatten(0, 1)[i, None]
+                    u = self.optimized(seen, gone[i // k], found, wanted, self.aim(seen, wanted))
                     masks.append(self.mask(combination(found, u), images.shape[-2:]))
         return torch.cat(masks).to(images.dtype).unflatten(0, (len(images), k))
 
@@ -135,19 +136,19 @@ class FeatureMask(ClassMaps):
             case "sigmoid":
                 return maps.sigmoid()  # eq. 18
 
-    def aim(self, images: Images, targets: Targets) -> Scores:
+    def aim(self, images: Images, wanted: Wanted) -> Scores:
         """The score of the whole image, for the objectives that keep it."""
         if self.objective in ("mask", "io_mask"):
             return images.new_zeros(len(images))
         with torch.no_grad():
-            return select(self.classifier, self.classifier.logits(images), targets, self.selector)
+            return select(self.classifier, self.classifier.logits(images), wanted, self.selector)[:, 0]
 
-    def loss(self, images: Images, removed: Images, mask: Attribution, targets: Targets, aim: Scores) -> Scores:
+    def loss(self, images: Images, removed: Images, mask: Attribution, wanted: Wanted, aim: Scores) -> Scores:
         """The loss of each image under its mask: minus the objective F of the paper."""
 
         def score(mask: Attribution) -> Scores:
             masked = self.classifier.fast_layout(blend(images, mask.to(images.dtype), removed))
-            return select(self.classifier, self.classifier.logits(masked), targets, self.selector)
+            return select(self.classifier, self.classifier.logits(masked), wanted, self.selector)[:, 0]
 
         match self.objective:
             case "mask":

@@ -11,7 +11,7 @@ from seewhy.explainers.base import Method
 from seewhy.explainers.gradients import attached
 from seewhy.explainers.optimized.smooth_masks import blur, coarse_size, scaled, size_of
 from seewhy.explainers.options import BatchSize, CoarseCells, PrecisionOption, Seed, SelectorOption
-from seewhy.explainers.selectors import scores_of
+from seewhy.explainers.selectors import Wanted, scores_of, with_similar
 from seewhy.maps import upsample
 from seewhy.masking.baselines import blend
 from seewhy.options import Above, AtLeast
@@ -71,7 +71,8 @@ class IGOSPlusPlus(Method, name="igos_pp", family="optimized", paper="khorram202
         self.classifier.check(images, targets)
         images, size = images.detach(), size_of(images)
         removed = blur(images, scaled(self.max_blur, size), round(scaled(self.blur_reach, size)))
-        alone = zip(images.split(1), removed.split(1), targets.split(1), strict=True)
+        wanted = with_similar(self.classifier, images, targets[:, None], self.selector, self.batch_size)
+        alone = zip(images.split(1), removed.split(1), wanted.split(1), strict=True)
         with self.classifier.running(self.precision):
             return torch.cat([_Search(self, *one).map() for one in alone])
 
@@ -83,7 +84,7 @@ class _Search:
     options: IGOSPlusPlus
     image: Images
     removed: Images
-    target: Targets
+    wanted: Wanted
 
     def map(self) -> Attribution:
         options, (h, w) = self.options, size_of(self.image)
@@ -147,7 +148,7 @@ class _Search:
     def scores(self, kept: Attribution, noise: Tensor) -> Scores:
         classifier, n = self.options.classifier, len(kept)
         seen = blend(self.image.expand(n, -1, -1, -1), kept.to(noise.dtype), self.removed.expand(n, -1, -1, -1)) + noise
-        return scores_of(classifier, seen, self.target.expand(n, 1), self.options.selector)[:, 0]
+        return scores_of(classifier, seen, self.wanted.expand(n, -1, -1), self.options.selector)[:, 0]
 
     def simplicity(self, m: MaskPair) -> Tensor:
         """L1 of what is changed, and the total variation, on the grid and, bilateral, in pixels."""

@@ -12,7 +12,7 @@ from seewhy.explainers.base import Method
 from seewhy.explainers.gradients import attached
 from seewhy.explainers.optimized.smooth_masks import Size, blur, coarse_size, scaled, size_of
 from seewhy.explainers.options import BatchSize, CoarseCells, LearningRate, PrecisionOption, Seed, SelectorOption, Steps
-from seewhy.explainers.selectors import select
+from seewhy.explainers.selectors import Wanted, select, with_similar
 from seewhy.maps import upsample
 from seewhy.masking.baselines import blend, masked_logits
 from seewhy.options import AtLeast
@@ -60,23 +60,24 @@ class MeaningfulPerturbation(Method, name="meaningful_perturbation", family="opt
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         self.classifier.check(images, targets)
+        wanted = with_similar(self.classifier, images.detach(), targets[:, None], self.selector, self.batch_size)
         with self.classifier.running(self.precision, gradients=True):
-            alone = zip(images.detach().split(1), targets.split(1), strict=True)
+            alone = zip(images.detach().split(1), wanted.split(1), strict=True)
             kept = torch.cat([self._optimized(*one) for one in alone]).to(images.dtype)
         return (1 - kept if self.game == "delete" else kept).clamp(0, 1)  # rounding
 
-    def _optimized(self, images: Images, targets: Targets) -> Attribution:
+    def _optimized(self, images: Images, wanted: Wanted) -> Attribution:
         """The mask m after the last step, for one image; 1 keeps a pixel."""
         (h, w), removed = size_of(images), blur(images, scaled(self.max_blur, size_of(images)))
         reach = min(round(scaled(self.jitter, (h, w)) / 2), h - 1, w - 1)  # mirroring allows no more
         wide, wide_removed = (pad(x, [reach] * 4, mode="reflect") if reach else x for x in (images, removed))
-        start = self._start(images, removed, targets)
+        start = self._start(images, removed, wanted)
         m = start.to(torch.promote_types(start.dtype, torch.float32)).requires_grad_()
         adam = torch.optim.Adam([m], lr=self.learning_rate)
         generator = torch.Generator().manual_seed(self.seed)
         for y, x in torch.randint(0, 2 * reach + 1, (self.steps, 2), generator=generator).tolist():
             moved, gone = (a[..., y : y + h, x : x + w] for a in (wide, wide_removed))
-            score = self._score(moved, gone, self._fine(m, (h, w)), targets)
+            score = self._score(moved, gone, self._fine(m, (h, w)), wanted)
             (m.grad,) = torch.autograd.grad((score + self._simplicity(m)).sum(), m)  # eq. 4
             adam.step()
             m.data.clamp_(0, 1)
@@ -85,10 +86,10 @@ class MeaningfulPerturbation(Method, name="meaningful_perturbation", family="opt
     def _fine(self, m: CoarseMap, size: Size) -> Attribution:
         return blur(upsample(m, size)[:, None], scaled(self.mask_blur, size))[:, 0]
 
-    def _score(self, images: Images, removed: Images, masks: Attribution, targets: Targets) -> Scores:
+    def _score(self, images: Images, removed: Images, masks: Attribution, wanted: Wanted) -> Scores:
         """What the mask minimizes: f_c of the masked image, or its negative if the mask preserves."""
         masked = self.classifier.fast_layout(blend(images, masks.to(images.dtype), removed))
-        score = attached(select(self.classifier, self.classifier.logits(masked), targets, self.selector))
+        score = attached(select(self.classifier, self.classifier.logits(masked), wanted, self.selector))[:, 0]
         return score if self.game == "delete" else -score
 
     def _simplicity(self, m: CoarseMap) -> Scores:
@@ -98,14 +99,14 @@ class MeaningfulPerturbation(Method, name="meaningful_perturbation", family="opt
         return self.sparsity * area.sum((1, 2)) + self.variation * (down + right)
 
     @torch.no_grad()
-    def _start(self, images: Images, removed: Images, targets: Targets) -> CoarseMap:
+    def _start(self, images: Images, removed: Images, wanted: Wanted) -> CoarseMap:
         coarse = coarse_size(size_of(images), self.cells)
         if self.start == "ones":
             return images.new_ones(1, *coarse)
         disks = blurred_disks(images)
         masks = 1 - disks if self.game == "delete" else disks
         logits = masked_logits(self.classifier, images, masks[None], removed, self.batch_size)[0]
-        scores = select(self.classifier, logits, targets.expand(len(masks)), self.selector)
+        scores = select(self.classifier, logits, wanted.expand(len(masks), -1, -1), self.selector)[:, 0]
         left = (scores - scores[-1]) * (1 if self.game == "delete" else -1)
         done = left <= 0.01 * left[0]
         return adaptive_avg_pool2d(masks, coarse)[done.int().argmax()][None]

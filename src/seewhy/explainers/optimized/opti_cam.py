@@ -6,7 +6,8 @@ from torch import Tensor
 
 from seewhy.explainers.gradients import attached
 from seewhy.explainers.optimized.feature_masks import FeatureMask, combination, still_moves
-from seewhy.types import FeatureMap, Images, Scores, Targets
+from seewhy.explainers.selectors import Wanted
+from seewhy.types import FeatureMap, Images, Scores
 
 
 class OptiCAM(FeatureMask, name="opti_cam", family="optimized", paper="zhang2024opticam"):
@@ -29,7 +30,7 @@ class OptiCAM(FeatureMask, name="opti_cam", family="optimized", paper="zhang2024
     """
 
     def optimized(
-        self, images: Images, removed: Images, features: FeatureMap, targets: Targets, aim: Scores
+        self, images: Images, removed: Images, features: FeatureMap, wanted: Wanted, aim: Scores
     ) -> Float[Tensor, "n d"]:
         """u after the last step."""
         u = self.start_of(features).requires_grad_()
@@ -37,7 +38,7 @@ class OptiCAM(FeatureMask, name="opti_cam", family="optimized", paper="zhang2024
         active, before = torch.arange(len(images), device=images.device), torch.full_like(aim, torch.inf)
         for _ in range(self.steps):
             mask = self.mask(combination(features[active], u[active]), images.shape[-2:])
-            loss = self.loss(images[active], removed[active], mask, targets[active], aim[active])
+            loss = self.loss(images[active], removed[active], mask, wanted[active], aim[active])
             (u.grad,) = torch.autograd.grad(attached(loss).sum(), u)
             going = still_moves(loss.detach() - before, self.tolerance)
             kept, active, before = u.detach().clone(), active[going], loss.detach()[going]

@@ -9,9 +9,10 @@ from torch import Tensor
 from seewhy.explainers.gradients import attached
 from seewhy.explainers.optimized.feature_masks import FeatureMask, combination, still_moves
 from seewhy.explainers.options import LearningRate, SelectorOption, Steps
+from seewhy.explainers.selectors import Wanted
 from seewhy.maps import min_max
 from seewhy.options import AtLeast
-from seewhy.types import CoarseMap, FeatureMap, Images, Scores, Targets
+from seewhy.types import CoarseMap, FeatureMap, Images, Scores
 
 
 class FastOptiCAM(FeatureMask, name="opti_cam_fast", family="optimized", paper="zhang2024opticam"):
@@ -53,7 +54,7 @@ class FastOptiCAM(FeatureMask, name="opti_cam_fast", family="optimized", paper="
     damping: Annotated[float, AtLeast(1e-3)] = 0.2
 
     def optimized(
-        self, images: Images, removed: Images, features: FeatureMap, targets: Targets, aim: Scores
+        self, images: Images, removed: Images, features: FeatureMap, wanted: Wanted, aim: Scores
     ) -> Float[Tensor, "n d"]:
         """The best u that the steps have seen."""
         u = self.start_of(features)
@@ -64,7 +65,7 @@ class FastOptiCAM(FeatureMask, name="opti_cam_fast", family="optimized", paper="
         going = torch.ones_like(aim, dtype=torch.bool)
         for t in range(self.steps):
             coarse = combination(features, u).requires_grad_()
-            losses = self.loss(images, removed, self.mask(coarse, images.shape[-2:]), targets, aim)
+            losses = self.loss(images, removed, self.mask(coarse, images.shape[-2:]), wanted, aim)
             loss = losses.detach()
             better = going & (loss < lowest)
             best, lowest = torch.where(better[:, None], u, best), torch.where(better, loss, lowest)

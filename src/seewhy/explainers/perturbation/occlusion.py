@@ -10,7 +10,7 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BaselineOption, BatchSize, PrecisionOption, SelectorOption
-from seewhy.explainers.selectors import scores_of
+from seewhy.explainers.selectors import scores_of, with_similar
 from seewhy.masking.baselines import baseline_images
 from seewhy.options import AtLeast
 from seewhy.types import ClassAttribution, Images
@@ -27,8 +27,8 @@ class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeile
         stride: pixels from one window to the next, at most ``window``, so that no pixel is left out. None is half a
             window. The cost is one pass a window: 169 for an image of 224 x 224.
         baseline: content of the window (see ``masking.baselines.baseline_images``). The paper's is gray.
-        selector: the score: the target's "probability", as in the paper, its "logit", "log_probability", "log_odds", or
-            "contrast" to the highest other. A probability near 1 hardly falls for any window; a logit does.
+        selector: the score: the target's "probability", as in the paper, its "logit", "log_probability", "log_odds",
+            "contrast" to the highest other, or "finer". A probability near 1 hardly falls for any window; a logit does.
     """
 
     window: Annotated[int, AtLeast(1)] | None = None
@@ -44,15 +44,16 @@ class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeile
         rows, columns = (covers(side, window, stride).to(images) for side in images.shape[-2:])
         removed = baseline_images(self.baseline, self.classifier, images)
         across, each = len(columns), len(rows) * len(columns)
+        wanted = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
         falls = images.new_zeros(len(images), each, classes.shape[1])
         with self.classifier.running(self.precision):
-            some = zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True)
+            some = zip(images.split(self.batch_size), wanted.split(self.batch_size), strict=True)
             whole = torch.cat([scores_of(self.classifier, *pair, self.selector) for pair in some])
             for pairs in torch.arange(len(images) * each, device=images.device).split(self.batch_size):
                 i, place = pairs // each, pairs % each
                 hidden = rows[place // across, :, None] * columns[place % across, None, :] > 0
                 occluded = torch.where(hidden[:, None], removed[i], images[i])
-                falls[i, place] = whole[i] - scores_of(self.classifier, occluded, classes[i], self.selector)
+                falls[i, place] = whole[i] - scores_of(self.classifier, occluded, wanted[i], self.selector)
         # a pixel's windows are those of its row times those of its column: their mean is a product of two means
         down, along = rows / rows.sum(0), columns / columns.sum(0)
         return torch.einsum("nabk,ah,bw->nkhw", falls.unflatten(1, (-1, across)), down, along)

@@ -19,11 +19,11 @@ from seewhy.explainers.options import (
     Seed,
     SelectorOption,
 )
-from seewhy.explainers.selectors import select_all
+from seewhy.explainers.selectors import Wanted, select, with_similar
 from seewhy.masking.baselines import baseline_images
 from seewhy.masking.players import Players, divide
 from seewhy.masking.values import removal_game
-from seewhy.types import ClassAttribution, Classes, Images
+from seewhy.types import ClassAttribution, Images
 
 MOST_PLAYERS = 2048
 
@@ -65,16 +65,17 @@ class PlayerRegression(ClassMaps):
                 f"{division.p} players are too many for a regression (at most {MOST_PLAYERS}): take larger ones"
             )
         removed = baseline_images(self.baseline, self.classifier, images)
-        alone = (t.split(1) for t in (images, removed, division.ids, division.counts))
+        wanted = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
+        alone = (t.split(1) for t in (images, removed, division.ids, division.counts, wanted))
         maps = []
-        for image, gone, ids, count, wanted in zip(*alone, classes, strict=True):
+        for image, gone, ids, count, wanted in zip(*alone, strict=True):
             players = Players(ids, count)
             kept, weights = self.coalitions(players.p)
             values = self.solved(kept, weights, self._scores(image, gone, players, kept, wanted))
             maps.append(values.T.to(image)[:, ids[0]])
         return torch.stack(maps)
 
-    def _scores(self, image: Images, removed: Images, players: Players, kept: Kept, classes: Classes) -> CoalitionScores:
+    def _scores(self, image: Images, removed: Images, players: Players, kept: Kept, wanted: Wanted) -> CoalitionScores:
         """Scores of one image's coalitions; equal coalitions are asked once."""
         game = removal_game(self.classifier, image, removed, players)
         different, back = kept.unique(dim=0, return_inverse=True)
@@ -82,7 +83,7 @@ class PlayerRegression(ClassMaps):
         with self.classifier.running(self.precision):
             for some in different.to(image.device).split(self.batch_size):
                 logits = game(torch.zeros(len(some), dtype=torch.long, device=some.device), some)
-                scores.append(select_all(self.classifier, logits, self.selector)[:, classes])
+                scores.append(select(self.classifier, logits, wanted.expand(len(logits), -1, -1), self.selector))
         return torch.cat(scores).cpu().double()[back]
 
 

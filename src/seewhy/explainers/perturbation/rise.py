@@ -21,11 +21,11 @@ from seewhy.explainers.perturbation.random_masks import (
     Normalization,
     under_masks,
 )
-from seewhy.explainers.selectors import select_all
+from seewhy.explainers.selectors import Wanted, select, with_similar
 from seewhy.maps import pearson
 from seewhy.masking.baselines import baseline_images
 from seewhy.options import AtLeast
-from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
+from seewhy.types import Attribution, ClassAttribution, Images, Targets
 
 Sums = Float[Tensor, "k hw"]
 
@@ -93,24 +93,25 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
                 f"masks of {tuple(self.masks.shape[1:])} do not fit images of {tuple(images.shape[2:])}: resize them"
             )
         removed = baseline_images(self.baseline, self.classifier, images)
+        wanted = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
         with self.classifier.running(self.precision):
-            found = [self._maps_of(*one) for one in zip(images, removed, classes, strict=True)]
+            found = [self._maps_of(*one) for one in zip(images, removed, wanted, strict=True)]
         maps, used = zip(*found, strict=True)
         return torch.stack(maps).to(images.dtype).unflatten(2, images.shape[2:]), torch.stack(used)
 
-    def _maps_of(self, image: Tensor, removed: Tensor, classes: Classes) -> tuple[Sums, Int[Tensor, "k"]]:
+    def _maps_of(self, image: Tensor, removed: Tensor, wanted: Wanted) -> tuple[Sums, Int[Tensor, "k"]]:
         """One image: the classes' sums of masks by scores, in halves if these are compared. Done classes take no more."""
         halves, count = 2 if self.tolerance else 1, 0
         dtype = torch.promote_types(image.dtype, torch.float32)  # thousands of terms
-        sums = image.new_zeros(halves, len(classes), image[0].numel(), dtype=dtype)
+        sums = image.new_zeros(halves, len(wanted), image[0].numel(), dtype=dtype)
         weights = image.new_zeros(halves, 1, image[0].numel(), dtype=dtype)
-        going, used = torch.ones_like(classes, dtype=torch.bool), torch.zeros_like(classes)
+        going, used = torch.ones_like(wanted[:, 0], dtype=torch.bool), torch.zeros_like(wanted[:, 0])
 
         def finish(done: Tensor) -> None:
             sums[0, done] = sums[:, done].sum(0) / self._total(weights.sum(0), count)
 
         for masks in self._masks(image):
-            scores = (self._scores(image, removed, masks)[:, classes] * going).to(dtype)
+            scores = (self._scores(image, removed, masks, wanted) * going).to(dtype)
             shown = masks.flatten(1).to(dtype)
             for j in range(halves):
                 mine = slice((j - count) % halves, None, halves)
@@ -136,10 +137,10 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
         stream = MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
         return stream.batches(image, self.batch_size)
 
-    def _scores(self, image: Tensor, removed: Tensor, masks: Masks) -> Float[Tensor, "m k"]:
-        """The score of every class, for the image under each mask."""
+    def _scores(self, image: Tensor, removed: Tensor, masks: Masks, wanted: Wanted) -> Float[Tensor, "m k"]:
+        """The score of each class, for the image under each mask."""
         logits = self.classifier.logits(self.classifier.fast_layout(under_masks(image, masks, removed)))
-        return select_all(self.classifier, logits, self.selector)
+        return select(self.classifier, logits, wanted.expand(len(logits), -1, -1), self.selector)
 
     def _total(self, weights: Float[Tensor, "1 hw"], count: int) -> Float[Tensor, "1 hw"] | float:
         """What a sum is divided by: eq. 6; or each pixel's own sum of masks (1 where no mask kept it: the sum is 0)."""
