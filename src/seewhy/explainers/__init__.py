@@ -33,6 +33,7 @@ from seewhy.explainers.gradient.smooth_grad import SmoothGrad as SmoothGrad
 from seewhy.explainers.optimized.extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
 from seewhy.explainers.optimized.igos_pp import IGOSPlusPlus as IGOSPlusPlus
 from seewhy.explainers.optimized.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
+from seewhy.explainers.optimized.metric_driven import MetricDriven as MetricDriven
 from seewhy.explainers.optimized.opti_cam import OptiCAM as OptiCAM
 from seewhy.explainers.optimized.opti_cam_fast import FastOptiCAM as FastOptiCAM
 from seewhy.explainers.optimized.smooth_pixel_mask import SmoothPixelMask as SmoothPixelMask
@@ -41,6 +42,7 @@ from seewhy.explainers.perturbation.lime import Lime as Lime
 from seewhy.explainers.perturbation.occlusion import Occlusion as Occlusion
 from seewhy.explainers.perturbation.relax import Relax as Relax
 from seewhy.explainers.perturbation.rise import RISE as RISE
+from seewhy.explainers.perturbation.transformer_input_sampling import TransformerInputSampling as TransformerInputSampling
 from seewhy.explainers.perturbation.u_relax import URelax as URelax
 from seewhy.explainers.perturbation.vit_cx import ViTCX as ViTCX
 from seewhy.explainers.reference.center import Center as Center
