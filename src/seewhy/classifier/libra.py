@@ -151,8 +151,10 @@ def _flow(node: Any, edges: list[Node | None], variable: set[Node | None]) -> _F
     if name in KEPT:
         return _Flow([factor if i == KEPT[name] else None for i, factor in enumerate(usual)])
     if name == "Pow":
-        p = torch.as_tensor(node._saved_exponent)
-        return cut if bool((p <= 0).all()) else _Flow([torch.where(p > 0, 1 / p, 0), *cut.factors[1:]])
+        p = node._saved_exponent
+        if isinstance(p, Tensor):
+            return _Flow([torch.where(p > 0, 1 / p, 0), *cut.factors[1:]])
+        return _Flow([1 / p]) if p > 0 else cut
     if name in DEGREES:
         return _Flow([1 / DEGREES[name]])
     if name in FACTORS and all(i < len(edges) and edges[i] in variable for i in FACTORS[name]):
