@@ -25,7 +25,7 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers.perturbation.kernel_shap import KernelShap, all_coalitions, leverage_coalitions, sample_coalitions
 from seewhy.explanation.prepare import prepare
 from seewhy.masking.baselines import baseline_images
-from seewhy.masking.players import Players, divide
+from seewhy.masking.players import Players
 from seewhy.masking.values import removal_game
 
 Table = Tensor
@@ -80,17 +80,24 @@ def known_games(p: int) -> Iterator[tuple[str, Table]]:
 
 
 def picture_games(classifier: Classifier, images: Tensor, p: int, precision: str) -> Iterator[tuple[str, Table]]:
-    """The logit of the predicted class, while about p superpixels of each image are removed."""
+    """The logit of the predicted class, while p cells of each image are removed."""
     removed = baseline_images("mean_color", classifier, images)
+    players = cells(images, p)
     for i in range(len(images)):
-        divisions = (divide(images[i : i + 1], "superpixels", size) for size in range(p, 3 * p))
-        division = max((d for d in divisions if d.p <= p), key=lambda d: d.p)  # SLIC makes fewer than it is asked for
-        game = removal_game(classifier, images[i : i + 1], removed[i : i + 1], Players(division.ids, division.counts))
-        kept = (torch.arange(2**division.p)[:, None] >> torch.arange(division.p)) % 2 == 1
+        game = removal_game(classifier, images[i : i + 1], removed[i : i + 1], players)
+        kept = (torch.arange(2**p)[:, None] >> torch.arange(p)) % 2 == 1
         with classifier.running("bf16" if precision == "bf16" else "fp32"):
             target = int(classifier.logits(images[i : i + 1]).argmax())
             parts = [game(torch.zeros(len(some), dtype=torch.long), some)[:, target] for some in kept.split(32)]
         yield f"picture {i}", torch.cat(parts).double()
+
+
+def cells(images: Tensor, p: int) -> Players:
+    """A grid of p equal cells, as square as p allows: 12 players are 3 rows of 4."""
+    down = max(d for d in range(1, p + 1) if p % d == 0 and d * d <= p)
+    h, w = images.shape[-2:]
+    ids = (torch.arange(h) * down // h)[:, None] * (p // down) + torch.arange(w) * (p // down) // w
+    return Players(ids[None], torch.tensor([p]))
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------
