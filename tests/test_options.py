@@ -7,12 +7,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 import torch
 from support.command import as_users_run_it
-from support.tiny_models import CHEAP, TINY
+from support.tiny_models import CHEAP, TINY, model_for
 from torch import Tensor
 
 from seewhy import options
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, OptiCAM, explainer
+from seewhy.explainers.attention.attention_method import NeedsAttention
 from seewhy.metrics import METRICS
 from seewhy.options import from_text
 
@@ -38,6 +39,7 @@ OTHER: dict[str, object] = {
     "masks": torch.rand(5, 16, 16, generator=torch.Generator().manual_seed(0)),
     "keep_probability": 0.8,
     "size": 3,
+    "start_block": 1,
     "window": 4,
     "stride": 2,
     "levels": 3,
@@ -84,15 +86,16 @@ def cases() -> Iterator[Any]:
                 yield pytest.param(name, f.name, hints[f.name], id=f"{name}-{f.name}")
 
 
-def made(name: str, options: dict[str, object]) -> Tensor:
-    return explainer(name, TINY["cnn"](), **options).explain(IMAGES, TARGETS)
+def made(name: str, options: dict[str, object], model: str = "") -> Tensor:
+    return explainer(name, TINY[model or model_for(name)](), **options).explain(IMAGES, TARGETS)
 
 
 @pytest.mark.parametrize(("name", "option", "hint"), cases())
 def test_every_option_changes_the_map(name: str, option: str, hint: Any) -> None:
     base = {**BASE.get(name, {}), **NEED.get((name, option), {})}
     default = base.get(option, {f.name: f.default for f in fields(EXPLAINERS[name])}[option])  # type: ignore[arg-type]
-    expected, found = made(name, base), made(name, {**base, option: another(name, option, hint, default)})
+    model = "vit" if option == "libra" else ""  # a CNN of ReLUs has nothing to repair
+    expected, found = made(name, base, model), made(name, {**base, option: another(name, option, hint, default)}, model)
     if option in NO_EFFECT:
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     else:
@@ -108,7 +111,8 @@ def test_an_option_of_the_wrong_kind_is_refused() -> None:
 def test_options_are_checked_however_a_method_is_made(kind: Any) -> None:
     """By its class too: a misspelled word ran as another option, without a word."""
     wrong = object()
-    given = {"classifier": TINY["cnn"]()} if "classifier" in {f.name for f in fields(kind)} else {}
+    model = "vit" if issubclass(kind, NeedsAttention) else "cnn"
+    given = {"classifier": TINY[model]()} if "classifier" in {f.name for f in fields(kind)} else {}
     with as_users_run_it():
         made = kind(**given)
         for option in {f.name for f in fields(kind)} - {"classifier"}:

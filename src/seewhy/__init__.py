@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while Python runs
     from seewhy.classifier.classifier import Classifier as Classifier
     from seewhy.classifier.load import load as load
+    from seewhy.classifier.similarity import similarity_classifier as similarity_classifier
     from seewhy.classifier.sources import MODELS as MODELS
     from seewhy.data import DATASETS as DATASETS
     from seewhy.data.named import dataset as dataset
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.explainers import explainer as explainer
     from seewhy.explanation.explain import Explanation as Explanation
     from seewhy.explanation.explain import explain as explain
+    from seewhy.explanation.similar import similar_to as similar_to
     from seewhy.metrics import METRICS as METRICS
     from seewhy.metrics import Case as Case
     from seewhy.metrics import Metric as Metric
@@ -35,6 +37,7 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
 _NAMES = {
     "classifier.classifier": ["Classifier"],
     "classifier.load": ["load"],
+    "classifier.similarity": ["similarity_classifier"],
     "classifier.sources": ["MODELS"],
     "data": ["DATASETS"],
     "data.named": ["dataset"],
@@ -43,6 +46,7 @@ _NAMES = {
     "evaluation.run": ["Run", "open_run"],
     "explainers": ["EXPLAINERS", "Explainer", "explainer"],
     "explanation.explain": ["Explanation", "explain"],
+    "explanation.similar": ["similar_to"],
     "metrics": ["METRICS", "Case", "Metric", "metric"],
     "report": ["write_report"],
 }

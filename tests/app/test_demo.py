@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.progress import Progress
-from support.tiny_models import CHEAP
+from support.tiny_models import CHEAP, is_defined
 
 from seewhy.app.demo import evidence
 from seewhy.app.demo import page as demo
@@ -21,6 +21,7 @@ from seewhy.explainers import EXPLAINERS, GradCAM
 
 WEIGHTS = Path(shapes.__file__).parents[2] / "classifier" / "weights"
 SMALL = evidence.DemoPlan(candidates=24, further=2, tagged=24, evidence=3, seconds=1.0)
+NEED_ATTENTION = {name for name in EXPLAINERS if not is_defined(name, "cnn")}
 LEARNED = {name for name in EXPLAINERS if EXPLAINERS[name].family == "learned"}
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -87,9 +88,12 @@ def test_every_method_is_on_the_page(page: Page) -> None:
 
 
 def test_every_method_has_a_map_on_the_page(folder: Path) -> None:
-    """Not run is what must be trained first; all else has a map of one picture however slow it is."""
+    """Not run is what must be trained first, and what needs attention, on the CNN. All else has a map, however slow."""
     text = (folder / "demo.html").read_text(encoding="utf-8")
-    assert text.count("Not run: it is trained before") == text.count("Not run") == len(LEARNED) * len(evidence.HONEST)
+    assert text.count("Not run: it is trained before") == len(LEARNED) * len(evidence.HONEST)
+    refused = text.count("has no attention over tokens")
+    assert refused == len(NEED_ATTENTION) > 0
+    assert text.count("Not run") == refused + len(LEARNED) * len(evidence.HONEST)
 
 
 def test_every_method_with_a_paper_names_its_authors() -> None:
@@ -168,10 +172,10 @@ def test_a_method_without_time_explains_one_picture(monkeypatch: pytest.MonkeyPa
     classifier = load("shapes")
     pictures = evidence.make_pictures(4, 0)
     runs = evidence.explain_pictures({"CNN": classifier}, pictures, 2, -1.0, lambda: None)
-    assert {len(r.maps) for r in runs if r.name not in (*evidence.FEATURED, *LEARNED)} == {1}
+    assert {len(r.maps) for r in runs if r.name not in (*evidence.FEATURED, *LEARNED, *NEED_ATTENTION)} == {1}
     assert {len(r.maps) for r in runs if r.name in evidence.FEATURED} == {2}  # the sheet needs them
     runs = evidence.explain_pictures({"CNN": classifier}, pictures, 2, 600.0, lambda: None)
-    assert {r.name for r in runs if len(r.maps) == 4} == set(EXPLAINERS) - LEARNED
+    assert {r.name for r in runs if len(r.maps) == 4} == set(EXPLAINERS) - LEARNED - NEED_ATTENTION
     wanted = GradCAM(classifier).explain(pictures.images, pictures.labels)
     got = next(torch.stack(r.maps) for r in runs if r.name == "grad_cam")
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5)

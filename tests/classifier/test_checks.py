@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from support.command import as_users_run_it
-from support.tiny_models import TINY, cnn
+from support.tiny_models import TINY, cnn, model_for
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
@@ -41,7 +41,7 @@ def test_a_class_as_a_number_or_a_list_is_refused_in_one_line(name: str) -> None
     """Other libraries take them."""
     images = torch.rand(1, 3, 16, 16)
     with as_users_run_it():
-        method: Any = explainer(name, TINY["cnn"]())
+        method: Any = explainer(name, TINY[model_for(name)]())
         for targets in (0, [0]):
             with pytest.raises(
                 SeewhyError, match=r"targets must be a tensor of one class index for each image \(n,\), not of"

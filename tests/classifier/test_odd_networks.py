@@ -13,7 +13,7 @@ import pytest
 import torch
 from support.command import as_users_run_it
 from support.networks import from_hugging_face
-from support.tiny_models import CHEAP, TINY, cnn
+from support.tiny_models import CHEAP, TINY, cnn, model_for
 from torch import Tensor, nn
 from torch.ao.quantization import quantize_dynamic
 
@@ -276,7 +276,7 @@ def default_device(name: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_a_default_device_is_not_that_of_the_network(name: str) -> None:
-    classifier = TINY["cnn"]()
+    classifier = TINY[model_for(name)]()
     expected = explainer(name, classifier, **CHEAP.get(name, {})).explain(IMAGES, TWO)
     with default_device("meta"):
         found = explainer(name, replace(classifier, classes=()), **CHEAP.get(name, {})).explain(IMAGES, TWO)

@@ -16,6 +16,7 @@ from torch import Tensor
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer, ExplainsClasses, GradCAM, InputXGradient, explainer
+from seewhy.explainers.attention.attention_method import NeedsAttention
 from seewhy.explainers.base import ClassMaps, Method
 from seewhy.options import described
 from seewhy.testing.explainers import check_explainer
@@ -104,7 +105,7 @@ def test_an_unknown_family_is_refused(registry: None) -> None:
 
 def test_options_of_a_base_stand_behind_the_methods_own() -> None:
     names = [option.name for option in described(EXPLAINERS["integrated_gradients"])]
-    assert names == ["steps", "quadrature", "baseline", "batch_size"]
+    assert names == ["steps", "quadrature", "baseline", "libra", "batch_size"]
     assert InputXGradient(TINY["cnn"](), batch_size=2).batch_size == 2
 
 
@@ -145,7 +146,7 @@ def test_a_plain_dataclass_can_be_registered(registry: None, batch: tuple[Tensor
 @pytest.mark.parametrize("kind", OWN)
 def test_a_method_is_a_frozen_dataclass(kind: Any) -> None:
     """It can be compared, changed in a copy, and sent to another process."""
-    classifier = TINY["cnn"]()
+    classifier = TINY["vit" if issubclass(kind, NeedsAttention) else "cnn"]()
     one = kind(classifier)
     assert one == kind(classifier)
     with pytest.raises(FrozenInstanceError):

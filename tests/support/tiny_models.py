@@ -131,6 +131,11 @@ def is_defined(name: str, model: str) -> bool:
     return model.startswith("vit") or not issubclass(EXPLAINERS[name], NeedsAttention)
 
 
+def model_for(name: str) -> str:
+    """A tiny model for which the method is defined: the CNN, or the transformer."""
+    return "cnn" if is_defined(name, "cnn") else "vit"
+
+
 def tiny(module: nn.Module, multilabel: bool = False) -> Classifier:
     """The module with weights and running statistics that give every class and channel something to say."""
     generator = torch.Generator().manual_seed(0)

@@ -90,6 +90,7 @@ def _choose(
         listed, hint = ", ".join(every) or "none", did_you_mean(unknown[0], every)
         raise SeewhyError(f"no option {unknown[0]!r} in {', '.join(known)}.{hint} Options: {listed}")
     chosen: dict[str, T] = {}
+    unsuited: dict[str, list[str]] = {}
     for label, (name, own_options) in wanted.items():
         shared = {key: text for key, text in options.items() if key in known[name]}
         values = from_text(registry[name], {**shared, **own_options})
@@ -98,7 +99,10 @@ def _choose(
         except UnsuitedError as error:
             if label in names:
                 raise
-            left_out.append(str(error))
+            unsuited.setdefault(str(error), []).append(label)
+    left_out += [
+        reason if labels == reason.split()[:1] else f"{', '.join(labels)}: {reason}" for reason, labels in unsuited.items()
+    ]
     return chosen, left_out
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from seewhy.classifier.operations import Operations
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.maps import upsample
-from seewhy.types import Attribution, Images, Logits
+from seewhy.types import Images, Logits
 
 if TYPE_CHECKING:
     from seewhy.classifier.classifier import Classifier
@@ -180,7 +180,7 @@ class Transformer:
             raise SeewhyError(f"pictures of {size} pixels go another way than those of the network's own size: resize them")
         return logits, [attentions[place] for place in self.used]
 
-    def rows(self, tokens: Float[Tensor, "*n q m"]) -> Float[Tensor, "*n m"]:
+    def rows(self, tokens: Float[Tensor, "*b q m"]) -> Float[Tensor, "*b m"]:
         """What the head reads of a matrix over tokens: its rows, weighted by ``reads``, which stand for the queries."""
         return torch.einsum("q,...qm->...m", self.shares(tokens.shape[-2]).to(tokens), tokens)
 
@@ -191,12 +191,12 @@ class Transformer:
         first, rest = self.reads[: self.prefix], self.reads[self.prefix :].sum()
         return torch.cat([first, (rest / (queries - self.prefix)).expand(queries - self.prefix)])
 
-    def on_grid(self, tokens: Float[Tensor, "*n m"], images: Images) -> Float[Tensor, "*n gh gw"]:
+    def on_grid(self, tokens: Float[Tensor, "*b m"], images: Images) -> Float[Tensor, "*b gh gw"]:
         """The numbers of the patches, without those of the prefix tokens, on their grid."""
         size = (images.shape[-2], images.shape[-1])
         return self.reading(tokens.reshape(-1, tokens.shape[-1], 1), size)[:, 0].unflatten(0, tokens.shape[:-1])
 
-    def as_maps(self, tokens: Float[Tensor, "*n m"], images: Images) -> Attribution:
+    def as_maps(self, tokens: Float[Tensor, "*b m"], images: Images) -> Float[Tensor, "*b h w"]:
         """``on_grid``, upsampled to the images."""
         return upsample(self.on_grid(tokens, images), images.shape[-2:])
 

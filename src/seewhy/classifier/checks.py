@@ -44,6 +44,11 @@ def must_be_network(module: nn.Module) -> None:
     if any(t.is_inference() for t in [*module.parameters(), *module.buffers()]):
         raise SeewhyError("the network was made in torch.inference_mode, which leaves it no gradients: make it outside")
     kind = type(module).__name__
+    if hasattr(module, "get_image_features") and hasattr(module, "get_text_features"):
+        raise SeewhyError(
+            f"{kind} compares images with texts, and has no classes of its own: load it by seewhy.load('hf/ID', texts=[...])"
+            ", or give the embeddings of the texts to seewhy.similarity_classifier"
+        )
     if (reads := getattr(module, "main_input_name", "pixel_values")) not in ("pixel_values", "x", "images"):  # Hugging Face
         raise SeewhyError(f"{kind} reads {reads}, not pixels: wrap it in a module that takes images (n, c, h, w)")
     try:

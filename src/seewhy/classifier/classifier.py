@@ -9,14 +9,17 @@ from operator import index
 from typing import Annotated, Literal, SupportsIndex
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seewhy.classifier import attention, borrow, checks, probe, replay, stages
+from seewhy.classifier import attention, blocks, borrow, checks, probe, replay, stages
 from seewhy.classifier.borrow import Captured, frozen
+from seewhy.classifier.dropping_trials import Trials
 from seewhy.classifier.ending import FoundEnding, answer_in, find_ending, must_have_gradients, must_work
+from seewhy.classifier.libra import balance, must_end_in_logits
 from seewhy.classifier.outputs import (
     IN_WORDS,
+    NO_SCORES,
     Ending,
     Outputs,
     OutputsWarning,
@@ -26,11 +29,13 @@ from seewhy.classifier.outputs import (
     must_suit,
 )
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
+from seewhy.classifier.relevance import RelevancePass
 from seewhy.classifier.replay import Recording
+from seewhy.classifier.token_dropping import TokenDropping
 from seewhy.classifier.turns import FoundOnce, turn
 from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
-from seewhy.errors import SeewhyError, cause
+from seewhy.errors import SeewhyError, SeewhyWarning, UnsuitedError, cause
 from seewhy.options import AtLeast
 from seewhy.types import Embeddings, FeatureMap, Images, Logits, Probabilities, Scores, Targets
 
@@ -68,7 +73,7 @@ class Classifier:
         resize: (height, width) to which a picture is resized before the crop, where it is not input_size / crop.
         recipe: whose arithmetic resizes and crops a picture (see ``View``).
         outputs: what the network's numbers are: "logits"; "probabilities", of which the logits are found; "values" of a
-            regression or an embedding, which are no classes and have no probabilities. None finds it by a probe.
+            regression, or an "embedding", which are no classes and have no probabilities. None finds it by a probe.
         origins: where the value of a field came from, in a few words, by the name of the field.
     """
 
@@ -146,7 +151,7 @@ class Classifier:
             if images.requires_grad and "requires grad" in str(error):  # a conversion to NumPy
                 raise SeewhyError(f"{checks.NO_GRADIENTS} ({cause(error)})") from error
             raise
-        return self._logits_in(output, len(images), watch)
+        return self._logits_in(output, len(images), watch, images)
 
     def mixes_images(self, images: Images) -> bool:
         """Do the logits of an image depend on the other images of its batch?
@@ -181,6 +186,41 @@ class Classifier:
             stack.enter_context(computing(self.module, precision, exact, self._fastest_layout == torch.channels_last))
             stack.enter_context(torch.set_grad_enabled(gradients))
             yield
+
+    @contextmanager
+    def balanced(self, libra: bool = True) -> Generator[None]:
+        """A block in which the gradients of logits and of embeddings are LibraGrad's; False leaves them as they are.
+
+        The repair belongs to the graph of each pass in the block (see ``libra.balance``). So the numbers of the forward pass
+        are the same, and a gradient may be asked for after the block.
+
+        Raises:
+            UnsuitedError: the network ends in probabilities whose logits are unknown. A pass raises it where every way from
+                the pixels to the logits goes through a softmax, a sigmoid or the like.
+        """
+        if not libra:
+            yield
+            return
+        must_end_in_logits(self.ending, type(self.module).__name__)
+        with turn(self.module):
+            before = self.__dict__.get("_balances", False)
+            self.__dict__["_balances"] = True
+            try:
+                yield
+            finally:
+                self.__dict__["_balances"] = before
+
+    def _balance(self, logits: Logits, *inputs: Tensor) -> None:
+        """The graph of a pass is repaired; a warning says, once, which operation has no rule."""
+        unknown = balance(logits, *inputs)
+        if unknown and "_told" not in self.__dict__:
+            self.__dict__["_told"] = True
+            warnings.warn(
+                f"libra: {type(self.module).__name__} uses {', '.join(unknown)}, for which LibraGrad has no rule: there the "
+                "gradient is the usual one, and attributions need not sum to the logit",
+                SeewhyWarning,
+                stacklevel=2,
+            )
 
     def fast_layout(self, images: Images) -> Images:
         """The images in the memory layout in which the network is fastest; their numbers stay the same.
@@ -228,7 +268,12 @@ class Classifier:
         return self.logits(images).gather(1, targets[:, None]).squeeze(1)
 
     def embed(self, images: Images) -> Embeddings:
-        """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer."""
+        """(n, d) the input of the last linear layer; the mean of the feature layer where the network has no such layer.
+
+        Of a network that returns an embedding it is what the network returns.
+        """
+        if self.ending == "embedding":
+            return self.logits(images)
         if self.mixes_images(images):
             return torch.cat([self.embed(image) for image in images.split(1)])
         if len(self.heads) != 1:
@@ -255,7 +300,7 @@ class Classifier:
     @property
     def returns_values(self) -> bool:
         """Does the network return values of a regression or an embedding, which are no classes?"""
-        return self.ending == "values"
+        return self.ending in NO_SCORES
 
     @property
     def ending(self) -> Ending | None:
@@ -285,10 +330,13 @@ class Classifier:
 
     def _watched(self) -> AbstractContextManager["Watch | None"]:
         """Inside the block, the calls are noted that may make probabilities, if the network returns any."""
-        return nullcontext() if self.ending in ("logits", "values") else Watch()
+        return nullcontext() if self.ending in ("logits", *NO_SCORES) else Watch()
 
-    def _logits_in(self, output: object, n: int, watch: Watch | None = None) -> Logits:
-        """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had."""
+    def _logits_in(self, output: object, n: int, watch: Watch | None = None, *inputs: Tensor) -> Logits:
+        """The logits (n, k) in what the module returned for n images; SeewhyError if they cannot be had.
+
+        ``inputs`` are where the graph of the network begins.
+        """
         logits, kind = answer_in(self.module, output, n), type(self.module).__name__
         if watch is not None:
             ending, logits = as_logits(logits, watch.calls, kind, self.outputs)
@@ -299,6 +347,8 @@ class Classifier:
             logits = torch.cat([-logits / 2, logits / 2], 1)
         if self.classes and len(self.classes) != logits.shape[1]:
             raise SeewhyError(f"{kind} has {logits.shape[1]} classes, but {len(self.classes)} class names were given")
+        if logits.requires_grad and self.__dict__.get("_balances", False):
+            self._balance(logits, *inputs)
         return logits
 
     # -- inside the network ---------------------------------------------------------------------------------------
@@ -314,7 +364,7 @@ class Classifier:
             raise SeewhyError(f"images of a batch change each other's logits in {kind}: record one image at a time")
         with self._watched() as watch, frozen(self.module):
             recorded, output = replay.record(self.module, layer, self.normalize(images), self._image_axes)
-        return recorded, self._logits_in(output, len(images), watch)
+        return recorded, self._logits_in(output, len(images), watch, images)
 
     def run_from(self, recorded: Recording, features: Tensor, images: Images) -> Float[Tensor, "rn k"]:
         """Logits (r*n, k) when the recorded layer returns ``features`` (r*n, ...): only what follows it is computed.
@@ -329,7 +379,7 @@ class Classifier:
             return torch.cat([self.run_from(recorded, row, images) for row in features.split(len(recorded.features))])
         with self._watched() as watch, frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
-        return self._logits_in(output, repeat * recorded.n, watch)
+        return self._logits_in(output, repeat * recorded.n, watch, features, images)
 
     def as_grid(self, features: Tensor, images: Images | None = None, layer: str | None = None) -> FeatureMap:
         """(n, d, gh, gw): CNN maps pass, channels-last maps are permuted, tokens lose their prefix and become a grid.
@@ -347,13 +397,17 @@ class Classifier:
         if images is not None and len(features) != len(images):
             which = "the layer" if layer is None else f"layer {layer!r}"
             raise SeewhyError(f"{which} has {len(features)} rows for {len(images)} images: name one that has a row for each")
+        if (reading := self._reading(features, size, layer)) is None:
+            raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
+        return reading(features, size, layer)
+
+    def _reading(self, features: Tensor, size: tuple[int, int], layer: str | None) -> stages.GridReading | None:
+        """How the output of a layer is read as a grid for images of ``size``; None where it forms no grid."""
         reading = stages.by_shape(features, size, self.n_prefix_tokens)
         if reading is None and features.ndim in (3, 4):
             stage = self._survey.stage(self.layer if layer is None else layer)
             reading = stage.reading if stage else stages.channels_first(features, size)
-        if reading is None or (features.ndim == 3 and self.n_prefix_tokens not in (None, reading.prefix)):
-            raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
-        return reading(features, size, layer)
+        return None if features.ndim == 3 and reading and self.n_prefix_tokens not in (None, reading.prefix) else reading
 
     @FoundOnce
     def layer(self) -> str:
@@ -406,6 +460,62 @@ class Classifier:
         module = self.module.get_submodule(self.heads[0]) if len(self.heads) == 1 else None
         return module if isinstance(module, nn.Linear) else None
 
+    # -- patches that leave the sequence of a transformer ----------------------------------------------------------
+
+    @property
+    def token_dropping(self) -> TokenDropping:
+        """How patches leave the network's sequence (see ``kept_logits``); UnsuitedError where they cannot, exactly."""
+        if isinstance(found := self._token_dropping, TokenDropping):
+            return found
+        kind = type(self.module).__name__
+        raise UnsuitedError(f"the patches of {kind} cannot be dropped, since {found}: use removal=pixels")
+
+    @FoundOnce
+    def _token_dropping(self) -> TokenDropping | str:
+        """How patches leave the network's sequence, found by about twenty passes of a picture, once; or why they cannot."""
+        image = self._probe_image
+        return Trials(self.module, image, lambda layer, tokens: self._reading(tokens, self.input_size, layer)).find()
+
+    def patch_grid(self, images: Images) -> tuple[int, int]:
+        """Rows and columns of the patches that ``kept_logits`` takes for images of this size."""
+        dropping, size = self.token_dropping, (images.shape[-2], images.shape[-1])
+        if size == dropping.reading.size:
+            return dropping.reading.grid
+        with frozen(self.module), torch.no_grad():
+            tokens = dropping.stem(self.module, self.normalize(images[:1]))[0].tokens
+        if (grid := dropping.reading.cells(tokens.shape[1] - dropping.reading.prefix, size)) is None:
+            raise stages.no_grid(tokens, size, dropping.reading.prefix, dropping.blocks[0])
+        return grid
+
+    def kept_logits(
+        self, images: Images, kept: Bool[Tensor, "r g"], rows: Int[Tensor, "r"] | None = None, training: bool = False
+    ) -> Float[Tensor, "r k"]:
+        """Logits (r, k) of sets of patches: the other patches leave the sequence of the transformer.
+
+        They are those of the network in which the keys of the removed patches get minus infinity in every block, up to
+        rounding. Gradients reach the images and the parameters if grad is on.
+
+        Args:
+            images: (n, c, h, w) in [0, 1].
+            kept: the patches of each set that are kept, row by row of ``patch_grid``.
+            rows: the image of each set; None where set i is of image i.
+            training: leave the network's modes as they are, with their dropout, instead of evaluating.
+
+        Raises:
+            UnsuitedError: the network cannot drop patches, see ``token_dropping``.
+        """
+        dropping, one = self.token_dropping, self.normalize(images[:1])
+        rows = torch.arange(len(images), device=images.device) if rows is None else rows
+        which: list[Tensor] = []
+        logits: list[Tensor] = []
+        with turn(self.module) if training else borrow.evaluating(self.module):
+            for some, tokens in dropping.last_tokens(self.module, self.normalize(images), kept, rows):
+                with self._watched() as watch:
+                    output = dropping.head(self.module, one, tokens)
+                which.append(some)
+                logits.append(self._logits_in(output, len(some), watch))
+        return torch.cat(logits)[torch.cat(which).argsort()].to(images.dtype)
+
     def mixes_after(self, layer: str) -> bool:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""
         return probe.are_mixed(self.module, self._probe_image, layer, self.heads)
@@ -444,6 +554,20 @@ class Classifier:
         """
         image = self._random_image
         return attention.find_transformer(self, torch.cat([image, image / 2]))
+
+    @FoundOnce
+    def sums_by_image(self) -> bool:
+        """Does the first axis count the images wherever the network adds two tensors that depend on the image?"""
+        image = self._random_image.clone().requires_grad_()
+        with self.running(gradients=True), RelevancePass(image) as seen:
+            self.logits(image)
+        return seen.separate
+
+    @FoundOnce
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the modules that are the blocks of a transformer (see ``find_blocks``)."""
+        image = self._random_image
+        return blocks.find_blocks(self, torch.cat([image, image / 2]))
 
     @FoundOnce
     def _image_axes(self) -> replay.Axes:

@@ -15,7 +15,7 @@ from seewhy.classifier.outputs import (
     Watch,
     are_within_one,
     as_logits,
-    declares_values,
+    declared_ending,
     named_as_features,
 )
 from seewhy.classifier.precision import is_out_of_memory
@@ -45,9 +45,9 @@ def find_ending(module: nn.Module, image: Tensor, outputs: Outputs | None) -> Fo
 
     ``outputs`` is what the user says of the network's numbers.
     """
-    declared = outputs if outputs in ("logits", "values") else None
-    if outputs is None and declares_values(module):
-        declared = "values"
+    declared: Ending | None = outputs if outputs in ("logits", "values", "embedding") else None
+    if outputs is None:
+        declared = declared_ending(module)
     with frozen(module), buffers_kept(module), torch.no_grad():
         try:
             if declared is not None:
@@ -70,7 +70,7 @@ def _probed(module: nn.Module, images: Tensor, outputs: Outputs | None) -> Found
     with Watch() as watch:
         output = run(module, images)
     if outputs is None and named_as_features(output):
-        return FoundEnding("values", IN_WORDS["values"], probed=True)
+        return FoundEnding("embedding", IN_WORDS["embedding"], probed=True)
     answer = answer_in(module, output, len(images))
     kind, _ = as_logits(answer, watch.calls, type(module).__name__, outputs)
     if kind == "logits" and are_within_one(answer):

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.similarity import Similarity
 from seewhy.describe import as_json, digest_of
 
 PREPARING = (
@@ -19,6 +20,7 @@ IMAGENETS = ("mean", "std")
 
 def classifier_identity(classifier: Classifier) -> dict[str, object]:
     """The classifier's kind, its preprocessing and its classes as JSON; not its weights (see ``weights_digest``)."""
+    compared = {"compared_with": as_json(about)} if (about := compared_with(classifier)) else {}
     return {
         "module": type(classifier.module).__name__,
         "input_size": list(classifier.input_size),
@@ -35,7 +37,13 @@ def classifier_identity(classifier: Classifier) -> dict[str, object]:
         "outputs": classifier.ending,
         "feature_layer": classifier.feature_layer,
         "n_prefix_tokens": classifier.n_prefix_tokens,
+        **compared,
     }
+
+
+def compared_with(classifier: Classifier) -> dict[str, object]:
+    """The texts and templates, or the pictures, to which the network says how similar an image is; empty for any other."""
+    return classifier.module.about if isinstance(classifier.module, Similarity) else {}
 
 
 def origin_of(classifier: Classifier, name: str) -> str:
@@ -63,6 +71,8 @@ def about_classifier(classifier: Classifier, layer: str | None = None) -> dict[s
     }
     if "weights" in classifier.origins:
         about["weights"] = {"value": classifier.origins["weights"], "from": "given"}
+    if compared := compared_with(classifier):
+        about["compared_with"] = {"value": as_json(compared), "from": "given"}
     if layer is not None:
         found = "found by a probe" if classifier.feature_layer is None else ""
         about["feature_layer"] = {"value": layer, "from": found or origin_of(classifier, "feature_layer")}
@@ -95,7 +105,9 @@ def in_lines(about: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if "feature_layer" in value:
         parts.append((f"feature layer {value['feature_layer']}", origin["feature_layer"]))
     weights = [f"weights: {value['weights']}"] if "weights" in value else []
-    return [f"input: {picture}", f"network: {said(*parts)}", *weights]
+    templates = value.get("compared_with", {}).get("templates", ["{}"])
+    sentences = [f"texts in: {'; '.join(templates)}"] if templates != ["{}"] else []
+    return [f"input: {picture}", f"network: {said(*parts)}", *sentences, *weights]
 
 
 def numbers(values: object) -> str:

@@ -10,8 +10,10 @@ import torch
 
 from seewhy.classifier.checkpoint import classes_of_head, find_weights, must_be_sound, put_weights
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.sources import MODELS, VIEW_FIELDS, Request
+from seewhy.classifier.similarity import embedding_of
+from seewhy.classifier.sources import MODELS, VIEW_FIELDS, Request, towers_of
 from seewhy.data.class_names import read_class_names
+from seewhy.data.texts import BLANK, read_templates, read_texts
 from seewhy.errors import SeewhyError
 from seewhy.options import checked, from_text, pairs
 
@@ -30,6 +32,8 @@ def load(
     weights: str | Path | None = None,
     classes: str | Path | Sequence[str] | None = None,
     options: Mapping[str, object] | None = None,
+    texts: str | Path | Sequence[str] | None = None,
+    template: str | Path | Sequence[str] | None = None,
 ) -> Classifier:
     """The classifier called ``name``, in eval mode on the CPU.
 
@@ -43,18 +47,31 @@ def load(
         options: of the preprocessing (mean, std, size, crop, crop_mode, interpolation, multilabel, feature_layer,
             n_prefix_tokens, channel_order, resize, recipe, outputs), of the file of weights (weights_place, where the file
             holds several networks), and of the architecture (all others, such as pad_type="same" or num_classes=10).
+            outputs="embedding" gives the network without its classifier.
+        texts: the classes of a network that compares images with texts (CLIP, SigLIP, ...): a list, a text file with a text
+            per line, or one line with commas. The logits are those of the network itself; of one text it is the cosine.
+        template: the sentence around each text, as "a photo of a {}"; of several, the embeddings of a text are averaged.
 
     Raises:
-        SeewhyError: the name or an option is unknown, the weights do not fit or are not available, class names are wrong.
+        SeewhyError: the name or an option is unknown, the weights do not fit or are not available, class names are wrong,
+            the network has no text tower, or a text cannot be read by it whole.
     """
     chosen = dict(options or {})
     view = {key: chosen.pop(key) for key in CLASSIFIER_OPTIONS if key in chosen}
     place = chosen.pop("weights_place", None)
     names = None if classes is None else read_class_names(classes)
     source, short = _source(name)
-    classifier = MODELS[source](Request(short, chosen, pretrained=weights is None))
+    if texts is not None or template is not None:
+        if texts is None or classes is not None or "outputs" in view:
+            raise SeewhyError("the texts are the classes: give texts (--texts) without class names and without outputs")
+        request = Request(short, chosen, pretrained=weights is None)
+        classifier = _over_texts(name, request, source, weights, place, read_texts(texts), read_templates(template))
+        return with_view(classifier, view)
+    embedding = view.get("outputs") == "embedding"
+    request = Request(short, chosen, weights is None, embedding)
+    classifier = MODELS[source](request)
     if weights is not None:
-        classifier = _with_weights(classifier, Request(short, chosen, pretrained=False), source, weights, place, names)
+        classifier = _with_weights(classifier, replace(request, pretrained=False), source, weights, place, names)
     must_be_sound(classifier.module, name)
     if source != "factory":
         usual = dict.fromkeys(VIEW_FIELDS, ORIGINS.get(source, "the source {}").format(name))
@@ -63,7 +80,34 @@ def load(
         names_from = f"given as {classes}" if isinstance(classes, str | Path) else "given"
         classifier = replace(classifier, classes=names, origins={**classifier.origins, "classes": names_from})
     classifier.module.eval()
+    if embedding and source != "factory":
+        classifier = embedding_of(classifier)
     return with_view(classifier, view)
+
+
+def _over_texts(
+    name: str,
+    request: Request,
+    source: str,
+    weights: str | Path | None,
+    place: object,
+    texts: tuple[str, ...],
+    templates: tuple[str, ...],
+) -> Classifier:
+    """The classifier over texts. A function of the user gets the texts, and the templates if there are any."""
+    if source == "factory":
+        more = {"texts": texts} if templates == (BLANK,) else {"texts": texts, "template": templates}
+        return MODELS[source](replace(request, options={**request.options, **more}))
+    if source != "hf":
+        raise SeewhyError(
+            f"{name} has no text tower, so that it reads no texts: give a network of Hugging Face that has one, such as "
+            "hf/openai/clip-vit-base-patch32, or the embeddings of the texts to seewhy.similarity_classifier"
+        )
+    towers = towers_of(request)
+    if weights is not None:
+        put_weights(towers.module, find_weights(towers.module, weights, None if place is None else str(place)))
+    must_be_sound(towers.module, name)
+    return towers.classifier(texts, templates)
 
 
 ORIGINS = {"hf": "the processor and configuration of {}", "shapes": "the built-in network {}"}

@@ -17,12 +17,15 @@ from torch.overrides import TorchFunctionMode
 
 from seewhy.errors import SeewhyError
 
-Outputs = Literal["logits", "probabilities", "values"]
-"""What the numbers are that a network returns. "values" are no class scores: an embedding, or a regression."""
+Outputs = Literal["logits", "probabilities", "values", "embedding"]
+"""What the numbers are that a network returns. "values" of a regression and an "embedding" are no class scores."""
 Ending = Literal[
-    "logits", "softmax", "log_softmax", "sigmoid", "logsigmoid", "distribution", "log_distribution", "part", "values"
-]
+    "logits", "softmax", "log_softmax", "sigmoid", "logsigmoid", "distribution", "log_distribution", "part", "values",
+    "embedding",
+]  # fmt: skip
 """How a network ends. "distribution": probabilities of unknown origin that sum to 1. "part": each probability by itself."""
+NO_SCORES: tuple[Ending, ...] = ("values", "embedding")
+"""Numbers that are no scores of classes: they have no probabilities."""
 UNDONE: dict[Ending, Callable[[Tensor], Tensor]] = {
     "softmax": lambda z: z.softmax(1),
     "log_softmax": lambda z: z.log_softmax(1),
@@ -49,6 +52,7 @@ IN_WORDS: dict[Ending, str] = {
     "distribution": "probabilities, whose logarithm is explained",
     "log_distribution": "logarithms of probabilities, which are explained",
     "values": "values, no class scores",
+    "embedding": "an embedding, no class scores",
     "part": "probabilities p, of which log(p / (1 - p)) is explained",
 }
 HEADS = ("fc", "head", "heads", "classifier", "last_linear")
@@ -112,7 +116,7 @@ def as_logits(answer: Tensor, calls: Sequence[_Call], name: str, outputs: Output
 
     ``outputs`` is what the user says that they are. SeewhyError where the logits cannot be had exactly.
     """
-    if outputs in ("logits", "values"):
+    if outputs in ("logits", *NO_SCORES):
         return "logits", answer
     if (found := logits_behind(answer, calls)) is not None:
         if found[0] in ("softmax", "log_softmax") and answer.shape[1] == 1:
@@ -189,15 +193,15 @@ def must_suit(ending: Ending, k: int, multilabel: bool, name: str) -> None:
         raise SeewhyError(f"{name} has a probability of its own for each of {k} classes (sigmoid): give multilabel=True")
 
 
-def declares_values(module: nn.Module) -> bool:
-    """Does the network itself say that it returns no class scores, but an embedding or a regression?"""
+def declared_ending(module: nn.Module) -> Ending | None:
+    """What the network itself says that it returns, where these are no class scores: values, or an embedding."""
     configs = (getattr(m, "config", None) for m in module.modules())
     if any(getattr(config, "problem_type", None) == "regression" for config in configs):  # Hugging Face
-        return True
+        return "values"
     if getattr(module, "num_classes", None) == 0:  # timm
-        return True
+        return "embedding"
     heads = [m for name in HEADS if isinstance(m := getattr(module, name, None), nn.Module)]
-    return bool(heads) and all(isinstance(m, nn.Identity) for m in heads)
+    return "embedding" if heads and all(isinstance(m, nn.Identity) for m in heads) else None
 
 
 def named_as_features(answer: object) -> bool:

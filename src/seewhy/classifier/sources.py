@@ -24,6 +24,7 @@ from seewhy.classifier import hugging_face
 from seewhy.classifier.checkpoint import load_weights, must_hold_numbers
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.shapes_models import INPUT_SIZE, MEAN, STD, ShapesCNN, ShapesViT
+from seewhy.classifier.text_tower import TwoTowers, has_text_tower, two_towers
 from seewhy.data.shapes.shapes import Shapes
 from seewhy.errors import SeewhyError, cause
 from seewhy.registry import Registry, did_you_mean
@@ -31,11 +32,15 @@ from seewhy.registry import Registry, did_you_mean
 
 @dataclass(frozen=True)
 class Request:
-    """A request to a source: the network's name, its options, and whether its own weights are wanted."""
+    """A request to a source: the network's name, its options, and whether its own weights are wanted.
+
+    embedding: the network may have no classifier, since its embedding is wanted.
+    """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = True
+    embedding: bool = False
 
 
 VIEW_FIELDS = (
@@ -76,6 +81,8 @@ def _timm(request: Request) -> Classifier:
     tag = getattr(module, "pretrained_cfg", {})
     known_by = ".".join(filter(None, (tag.get("architecture") or request.name, tag.get("tag"))))
     origins = dict.fromkeys(VIEW_FIELDS, f"timm's configuration of {known_by}")
+    classes = _imagenet_names(module) if request.pretrained else ()
+    projects = getattr(module, "num_classes", None) == given.get("num_classes")
     if "img_size" in request.options:
         origins["input_size"] = "given as img_size"
     return Classifier(
@@ -84,7 +91,8 @@ def _timm(request: Request) -> Classifier:
         std=std,
         input_size=size,
         origins=origins,
-        classes=_imagenet_names(module) if request.pretrained else (),
+        classes=classes,
+        outputs="embedding" if not classes and projects and _is_image_tower(known_by) else None,
         crop=config["crop_pct"],
         crop_mode=config["crop_mode"] if config["crop_mode"] in ("squash", "border") else "center",
         interpolation=config["interpolation"] if config["interpolation"] != "random" else "bilinear",
@@ -103,6 +111,11 @@ def _must_keep_its_head(name: str, n: int, pretrained: int | None) -> None:
             f"num_classes={n} leaves {name} a random head, since its weights have {pretrained} classes: "
             "give weights that were trained so, with --weights or weights="
         )
+
+
+def _is_image_tower(known_by: str) -> bool:
+    """Is it the image tower of a network that compares images with texts? Its last layer makes no classes."""
+    return any(kind in known_by for kind in ("clip", "_pe_core")) and "_ft_" not in known_by
 
 
 def _imagenet_names(module: nn.Module) -> tuple[str, ...]:
@@ -150,12 +163,26 @@ def _hugging_face(request: Request) -> Classifier:
     with _building(request, request.name), _hub_in_one_try():
         config, rest = hugging_face.read_config(request.name, request.options)
         if config.model_type != "timm_wrapper":
+            if not hugging_face.has_classifier(config) and request.embedding:
+                return hugging_face.build_embedding(request.name, config, rest, request.pretrained)
+            if not hugging_face.has_classifier(config) and has_text_tower(config):
+                raise SeewhyError(
+                    f"{request.name} compares images with texts, and has no classes of its own: give texts=['a dog', 'a cat'] "
+                    "(--texts), or outputs=embedding (--model-option outputs=embedding) for its image tower"
+                )
             told = "num_labels" in request.options
             return hugging_face.build_from_hub(request.name, config, rest, request.pretrained, told)
     # timm's networks are built by timm, which knows how pictures are prepared for them
     where = "local-dir" if Path(request.name).is_dir() else "hf-hub"
     options = {"num_classes" if key == "num_labels" else key: value for key, value in request.options.items()}
     return _timm(replace(request, name=f"{where}:{request.name}", options=options))
+
+
+def towers_of(request: Request) -> TwoTowers:
+    """The image tower and the text tower of a network of Hugging Face, not yet put together."""
+    with _building(request, request.name), _hub_in_one_try():
+        config, rest = hugging_face.read_config(request.name, request.options)
+        return two_towers(request.name, config, rest, request.pretrained)
 
 
 @MODELS.register("factory")

@@ -53,11 +53,11 @@ class GridReading:
         """The features (n, d, gh, gw) of pictures of ``size``; SeewhyError, which names ``layer``, if they form no grid."""
         if features.ndim == 4:
             return features.permute(0, 3, 1, 2) if self.channels_last else features
-        if features.ndim == 3 and (grid := self._cells(features.shape[1] - self.prefix, size)):
+        if features.ndim == 3 and (grid := self.cells(features.shape[1] - self.prefix, size)):
             return features[:, self.prefix :].transpose(1, 2).unflatten(2, grid)
         raise no_grid(features, size, self.prefix, layer)
 
-    def _cells(self, tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    def cells(self, tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
         """Rows and columns of so many tokens: cells have as many pixels as in the picture of the trial, up to a rest."""
         rows, columns = (cells * new / old for cells, new, old in zip(self.grid, size, self.size, strict=True))
         pairs = [(gh, tokens // gh) for gh in range(1, tokens + 1) if tokens % gh == 0]

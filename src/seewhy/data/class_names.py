@@ -32,21 +32,29 @@ def read_class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
     path = Path(classes)
     if not path.is_file():
         raise SeewhyError(f"class names {str(classes)!r}: no such file; give a text or csv file, or 'imagenet'")
-    text = _read_text(path)
-    names = _read_csv(text, path) if path.suffix.lower() == ".csv" else text.splitlines()
-    names = [n.strip() for n in names if n.strip()]
+    if path.suffix.lower() != ".csv":
+        return tuple(read_lines(path, "class names"))
+    names = [n.strip() for n in _read_csv(_read_text(path, "class names"), path) if n.strip()]
     if not names:
         raise SeewhyError(f"class names {path}: the file is empty")
     return tuple(names)
 
 
-def _read_text(path: Path) -> str:
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a text file that are not empty; SeewhyError if it has none. ``what`` they are begins the error."""
+    lines = [line.strip() for line in _read_text(path, what).splitlines() if line.strip()]
+    if not lines:
+        raise SeewhyError(f"{what} {path}: the file is empty")
+    return lines
+
+
+def _read_text(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise SeewhyError(f"class names {path}: not a text file in UTF-8") from None
+        raise SeewhyError(f"{what} {path}: not a text file in UTF-8") from None
     except OSError as error:
-        raise SeewhyError(f"class names {path}: cannot be read ({error.strerror or error})") from None
+        raise SeewhyError(f"{what} {path}: cannot be read ({error.strerror or error})") from None
 
 
 def _read_csv(text: str, path: Path) -> list[str]:

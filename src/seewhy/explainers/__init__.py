@@ -1,7 +1,12 @@
 """Map out: one file per method. Importing a method's module registers it."""
 
+from seewhy.explainers.attention.attention_flow import AttentionFlow as AttentionFlow
+from seewhy.explainers.attention.attention_gradients import AttentionGradients as AttentionGradients
 from seewhy.explainers.attention.attention_rollout import AttentionRollout as AttentionRollout
+from seewhy.explainers.attention.grad_eclip import GradECLIP as GradECLIP
+from seewhy.explainers.attention.legrad import LeGrad as LeGrad
 from seewhy.explainers.attention.raw_attention import RawAttention as RawAttention
+from seewhy.explainers.attention.tiba import Tiba as Tiba
 from seewhy.explainers.base import EXPLAINERS as EXPLAINERS
 from seewhy.explainers.base import Explainer as Explainer
 from seewhy.explainers.base import ExplainsClasses as ExplainsClasses
@@ -38,6 +43,7 @@ from seewhy.explainers.perturbation.occlusion import Occlusion as Occlusion
 from seewhy.explainers.perturbation.relax import Relax as Relax
 from seewhy.explainers.perturbation.rise import RISE as RISE
 from seewhy.explainers.perturbation.u_relax import URelax as URelax
+from seewhy.explainers.perturbation.vit_cx import ViTCX as ViTCX
 from seewhy.explainers.reference.center import Center as Center
 from seewhy.explainers.reference.fake_cam import FakeCAM as FakeCAM
 from seewhy.explainers.reference.noise import Random as Random

@@ -46,3 +46,10 @@ PlayerSize = Annotated[int, AtLeast(1), Doc("Number of superpixels of an image, 
 Flip = Annotated[
     bool, Doc("Mirror the blurred image left to right at every second step. Not for a network that minds, say of digits.")
 ]
+LibraOption = Annotated[
+    bool,
+    Doc(
+        "LibraGrad's repair of the backward pass, for transformers and other networks with gates, attention or layer "
+        "normalization; plain ReLU networks have nothing to repair (see ``Classifier.balanced``)."
+    ),
+]

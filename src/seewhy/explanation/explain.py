@@ -14,6 +14,7 @@ from torch import Tensor
 from seewhy.classifier.borrow import on_cpu_by_default
 from seewhy.classifier.checks import why_it_fails
 from seewhy.classifier.classifier import Classifier, frozen, must_be_classifier
+from seewhy.classifier.identity import compared_with
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
@@ -35,6 +36,7 @@ class Explanation:
     image        (c, h, w) in [0, 1], the network's input
     name         name of the picture
     value        the number explained, of a network that returns values of a regression or an embedding; else None
+    short_name   the class in captions and names of files: its first name, but the whole of a text
     """
 
     map: Tensor = field(repr=False)
@@ -45,12 +47,17 @@ class Explanation:
     image: Tensor = field(repr=False)
     name: str = "picture"
     value: float | None = None
+    short_name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.short_name:
+            object.__setattr__(self, "short_name", self.class_name.partition(",")[0])
 
     @property
     def caption(self) -> str:
         """The class and its probability; or the output and its value."""
         said = f"{self.value:.4g}" if self.probability is None else percent(self.probability)
-        return f"{self.class_name.partition(',')[0]}  {said}"
+        return f"{self.short_name}  {said}"
 
     def overlay(self, size: int = 448) -> Image.Image:
         """The map over the picture, with class, probability and method in a caption; ``size`` pixels on the short side."""
@@ -133,7 +140,10 @@ def explain_targets(
         for target, attribution in zip(targets, maps, strict=True):
             score, label = float(scores[target]), classifier.class_name(target)
             probability, value = (None, score) if classifier.returns_values else (score, None)
-            explanations.append(Explanation(attribution, target, label, probability, method, image.cpu(), name, value))
+            short = label if compared_with(classifier) else ""
+            explanations.append(
+                Explanation(attribution, target, label, probability, method, image.cpu(), name, value, short)
+            )
     return explanations
 
 

@@ -98,7 +98,7 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
     entries: list[dict[str, object]] = []
     picture = _free(slug(Path(explanations[0].name).stem), names)
     for e in explanations:
-        stem = _free(".".join((picture, slug(e.explainer), slug(e.class_name.partition(",")[0]))), names)
+        stem = _free(".".join((picture, slug(e.explainer), slug(e.short_name))), names)
         e.save(folder / f"{stem}.png")
         e.save(folder / f"{stem}.npy")
         entry: dict[str, object] = {"picture": e.name, "explainer": e.explainer, "target": e.target}

@@ -96,7 +96,7 @@ def failures(run: Run) -> list[tuple[str, str, list[str]]]:
 def class_name(run: Run, index: int) -> str:
     """The name of a class, or its number if the name is not known; values are outputs, not classes."""
     names = run.manifest.classes
-    what = "output" if run.manifest.asked.classifier.get("outputs") == "values" else "class"
+    what = "output" if run.manifest.asked.classifier.get("outputs") in ("values", "embedding") else "class"
     return str(names[index]) if 0 <= index < len(names) else f"{what} {index}"
 
 

@@ -10,6 +10,14 @@ ModelName = Annotated[
 ]
 WeightsFile = Annotated[Path | None, typer.Option(help="File of weights: safetensors, or a pickle of tensors.")]
 ClassNames = Annotated[str | None, typer.Option("--classes", help='"imagenet", or a text or csv file of class names.')]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--texts", help='Texts as classes, "a dog,a cat", or a file with a text per line; may be repeated.'),
+]
+Templates = Annotated[
+    list[str] | None,
+    typer.Option("--template", help='Sentence around each text, "a photo of a {}"; several are averaged.'),
+]
 ModelOptions = Annotated[
     list[str] | None,
     typer.Option("--model-option", help="key=value: mean, std, size, ..., or one of the architecture."),

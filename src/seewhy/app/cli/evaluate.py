@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
+from seewhy.app.cli.arguments import (
+    ClassNames,
+    Device,
+    Explainers,
+    ModelName,
+    ModelOptions,
+    Quiet,
+    Templates,
+    Texts,
+    WeightsFile,
+)
+from seewhy.app.cli.network import OF_DATASET, load_network, texts_of_dataset
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
 from seewhy.app.cli.stop import Stopped, going_on_in
 from seewhy.app.cli.terminal import say
@@ -33,6 +44,8 @@ def evaluate(
     weights: WeightsFile = None,
     classes: ClassNames = None,
     model_option: ModelOptions = None,
+    texts: Texts = None,
+    template: Templates = None,
     explainer: Explainers = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
     metric_option: Annotated[
@@ -78,7 +91,6 @@ def evaluate(
 ) -> None:
     """Measure explainers on a dataset: prints a table, and with --out writes a run folder for seewhy report."""
     from seewhy.classifier.identity import about_classifier, in_lines
-    from seewhy.classifier.load import load, on_device, parse_options
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
     from seewhy.evaluation import scoreboard
@@ -97,10 +109,10 @@ def evaluate(
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
     with going_on_in(out), _one_voice(fabric, out):
-        classifier = on_device(
-            load(model, weights=weights, classes=classes, options=parse_options(model_option or [])),
-            str(fabric.device) if fabric else device,
-        )
+        if texts == [OF_DATASET]:
+            texts = texts_of_dataset(data, pairs(data_option or []))
+        place = str(fabric.device) if fabric else device
+        classifier = load_network(model, weights, classes, model_option, place, texts=texts, template=template)
         dataset = named_dataset(data, classifier, images, pairs(data_option or []))
         methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
         given = offers(dataset, classifier, bool(map_class), target)

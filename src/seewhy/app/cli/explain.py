@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seewhy.app.choose import choose
-from seewhy.app.cli.arguments import ClassNames, Device, Explainers, ModelName, ModelOptions, Quiet, WeightsFile
+from seewhy.app.cli.arguments import (
+    ClassNames,
+    Device,
+    Explainers,
+    ModelName,
+    ModelOptions,
+    Quiet,
+    Templates,
+    Texts,
+    WeightsFile,
+)
+from seewhy.app.cli.network import load_network
 from seewhy.app.cli.progress import progress_bar
 from seewhy.app.cli.stop import going_on_in
 from seewhy.app.cli.terminal import say
@@ -26,6 +37,12 @@ def explain(
     weights: WeightsFile = None,
     classes: ClassNames = None,
     model_option: ModelOptions = None,
+    texts: Texts = None,
+    template: Templates = None,
+    similar_to: Annotated[
+        list[Path] | None,
+        typer.Option("--similar-to", help="Explain the similarity to this picture, and no class; may be repeated."),
+    ] = None,
     explainer: Explainers = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
     target: Annotated[
@@ -40,7 +57,6 @@ def explain(
 ) -> None:
     """Explain pictures: writes NAME.EXPLAINER.CLASS.png and .npy, a sheet of several, and manifest.json."""
     from seewhy.classifier.identity import about_classifier, in_lines
-    from seewhy.classifier.load import load, on_device, parse_options
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.explainers.describe import about_explainers, layer_of
     from seewhy.explanation.files import explain_seen, find_pictures, read_pictures, write
@@ -48,7 +64,9 @@ def explain(
 
     warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     files = find_pictures(images)
-    classifier = on_device(load(model, weights=weights, classes=classes, options=parse_options(model_option or [])), device)
+    classifier = load_network(
+        model, weights, classes, model_option, device, texts=texts, template=template, similar_to=similar_to
+    )
     pictures = read_pictures(files, classifier, white)
     methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
     for reason in left_out:

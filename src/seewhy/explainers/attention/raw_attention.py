@@ -1,4 +1,4 @@
-"""Raw attention: what the head's tokens attend to in the last block."""
+"""Raw attention (Dosovitskiy et al., 2021): what the tokens that the head reads attend to in the last block."""
 
 from collections.abc import Sequence
 

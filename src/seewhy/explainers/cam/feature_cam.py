@@ -10,7 +10,7 @@ import torch
 from seewhy.explainers.base import Method
 from seewhy.explainers.classes import for_each
 from seewhy.explainers.gradients import feature_gradients, feature_jacobian
-from seewhy.explainers.options import BatchSize, LayerOption, SelectorOption
+from seewhy.explainers.options import BatchSize, LayerOption, LibraOption, SelectorOption
 from seewhy.maps import upsample
 from seewhy.types import Attribution, ClassAttribution, Classes, CoarseMap, FeatureMap, Images, Targets
 
@@ -24,7 +24,8 @@ class FeatureCAM(Method):
 
     layer: LayerOption = None
     batch_size: BatchSize = 32
-    selector: SelectorOption = field(default="logit", kw_only=True)  # the last parameter, behind those of the subclass
+    selector: SelectorOption = field(default="logit", kw_only=True)  # the last parameters, behind those of the subclass
+    libra: LibraOption = field(default=False, kw_only=True)
 
     @abstractmethod
     def combine(self, features: FeatureMap, gradients: FeatureMap) -> CoarseMap:
@@ -35,10 +36,11 @@ class FeatureCAM(Method):
         """One forward pass of the images, and one backward pass of what follows the layer."""
         self.classifier.check(images, targets)
         layer = self.classifier.live_layer(self.layer)
-        maps = [
-            self.combine(*feature_gradients(self.classifier, some, wanted, layer, self.selector))
-            for some, wanted in zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
-        ]
+        with self.classifier.balanced(self.libra):
+            maps = [
+                self.combine(*feature_gradients(self.classifier, some, wanted, layer, self.selector))
+                for some, wanted in zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
+            ]
         return upsample(torch.cat(maps), images.shape[-2:])
 
     @final
@@ -48,6 +50,7 @@ class FeatureCAM(Method):
         layer = self.classifier.live_layer(self.layer)
         maps = []
         for some in images.split(self.batch_size):
-            with closing(feature_jacobian(self.classifier, some, classes, layer, self.batch_size, self.selector)) as pairs:
+            pairs = feature_jacobian(self.classifier, some, classes, layer, self.batch_size, self.selector)
+            with self.classifier.balanced(self.libra), closing(pairs):
                 maps.append(torch.stack([self.combine(*pair) for pair in pairs], 1))
         return upsample(torch.cat(maps), images.shape[-2:])

@@ -10,8 +10,9 @@ from torch import Tensor
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS, ClassMaps, HasPoints, explainer, points_of_rows
+from seewhy.explainers.gradient.gradient_sum import repairs
 from seewhy.explainers.gradients import Extremes, Point, class_extremes
-from seewhy.explainers.options import BatchSize
+from seewhy.explainers.options import BatchSize, LibraOption
 from seewhy.options import Doc
 from seewhy.types import Images
 
@@ -29,11 +30,13 @@ class SaliencyOfAllClasses(ClassMaps):
 
     _: KW_ONLY  # the last parameters, behind those of the subclass
     of: GradientMethod = "saliency"
+    libra: LibraOption = False
     batch_size: BatchSize = 32
 
     def extremes(self, images: Images, classes: Tensor) -> Extremes:
         points = partial(points_of_rows, gradient_method(self.of, self.classifier), images)
-        return class_extremes(self.classifier, images, classes, points, self.batch_size)
+        with self.classifier.balanced(repairs(self)):
+            return class_extremes(self.classifier, images, classes, points, self.batch_size)
 
 
 def points_of(method: str | HasPoints, classifier: Classifier, images: Images) -> Iterator[Point]:

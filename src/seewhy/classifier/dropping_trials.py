@@ -1,0 +1,212 @@
+"""How the patches of a network can leave its sequence: found, and proven, by trials on a picture.
+
+No name of a class decides anything. The blocks are the modules that hold the attention of all tokens to all tokens. A trial
+shows that the removed tokens reach the logits in no other way than through attention. Then each faster way of running the
+kept tokens alone must give the logits of the slow one, in which the keys of the removed tokens get minus infinity.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seewhy.classifier.borrow import first_tensor, frozen, logits_in, run
+from seewhy.classifier.operations import Operations
+from seewhy.classifier.precision import is_out_of_memory
+from seewhy.classifier.replay import map_tensors, tensors_in
+from seewhy.classifier.stages import GridReading
+from seewhy.classifier.token_dropping import KeptPatches, TokenDropping, is_attention
+
+MASKS = ("attn_mask", "attention_mask")
+"""What blocks call the mask that is added to the scores of their attention."""
+ROUNDING = 1e-4
+"""Logits that differ by this part of the largest are the same. A softmax may be in single precision in any network."""
+ROUNDING_HALF = 0.05
+"""The same for networks in half precision."""
+
+
+@dataclass(eq=False)
+class _Called:
+    """One call of a module: its tokens (n, t, d), if it is given tokens; and what it returned."""
+
+    name: str
+    module: nn.Module
+    tokens: Tensor | None
+    returned: object = None
+    passes_tokens: bool = False
+
+    @property
+    def n_tokens(self) -> int:
+        return 0 if self.tokens is None else self.tokens.shape[1]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What a network is tried with.
+
+    image    a normalized picture
+    reading  how the tokens that a layer returns are read as a grid; None where they form no grid
+    """
+
+    module: nn.Module
+    image: Tensor
+    reading: Callable[[str, Tensor], GridReading | None] = field(repr=False)
+
+    @torch.no_grad()
+    def find(self) -> TokenDropping | str:
+        """How patches leave the network's sequence; or why they cannot, in a few words."""
+        with frozen(self.module):
+            plain = logits_in(run(self.module, self.image))
+            chains = self._attention()
+            if not chains:
+                return "it has no attention of all tokens to all tokens"
+            slow, why = None, ""
+            for level in _levels(chains):
+                try:
+                    found = self._tried(level, plain)
+                except Exception as error:  # the network is the user's own, and may fail in any way on such tokens
+                    must_be_of_network(error)
+                    found = f"its blocks cannot be called alone ({type(error).__name__})"
+                if isinstance(found, str):
+                    why = why or found
+                elif found.way == "keys":
+                    slow = slow or found
+                else:
+                    return found
+            return slow or why
+
+    def _attention(self) -> list[list[_Called]]:
+        """For each attention of all tokens to all tokens, in the order of the pass: the modules around it, outermost first.
+
+        A module counts if it is given the tokens and returns as many.
+        """
+        names = {m: name for name, m in self.module.named_modules() if name}
+        open_calls: list[_Called] = []
+        chains: list[tuple[int, list[_Called]]] = []
+
+        def before(m: nn.Module, args: tuple[object, ...], named: dict[str, object]) -> None:
+            given = next(tensors_in([args, named]), None)
+            tokens = given if given is not None and given.ndim == 3 and given.is_floating_point() else None
+            open_calls.append(_Called(names[m], m, tokens))
+
+        def after(_module: nn.Module, _args: object, _named: object, output: object) -> None:
+            called, tensor = open_calls.pop(), first_tensor(output)
+            called.returned = tensor if isinstance(output, Tensor) else map_tensors(output, torch.detach)
+            called.passes_tokens = tensor is not None and called.tokens is not None and tensor.shape == called.tokens.shape
+
+        class Watch(Operations):
+            def call(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+                if name == "softmax" and is_attention(args[0]):
+                    chains.append((args[0].shape[-1], list(open_calls)))
+                return function(*args, **named)
+
+        with ExitStack() as stack:
+            for m in names:
+                stack.enter_context(m.register_forward_pre_hook(before, with_kwargs=True))
+                stack.enter_context(m.register_forward_hook(after, with_kwargs=True))
+            with Watch():
+                run(self.module, self.image)
+        around = [[c for c in chain if c.passes_tokens and c.n_tokens == t] for t, chain in chains]
+        first = next((chain[0].n_tokens for chain in around if chain), 0)
+        return [chain for chain in around if chain and chain[0].n_tokens == first > 1]
+
+    def _tried(self, blocks: list[_Called], plain: Tensor) -> TokenDropping | str:
+        """How patches leave the sequence before these blocks, the fastest way that is exact; or why they cannot."""
+        name, tokens = blocks[0].name, blocks[0].tokens
+        assert tokens is not None
+        if (reading := self.reading(name, tokens)) is None or reading.prefix >= tokens.shape[1]:
+            return f"the tokens of {name} do not follow the places of the image"
+        slow = TokenDropping(tuple(b.name for b in blocks), tuple(b.returned for b in blocks), reading)
+        sets = self._sets(tokens.shape[1] - reading.prefix)
+        if not _same(self._logits(slow, torch.ones_like(sets[:1])), plain):
+            return f"more than its blocks works on the tokens between {name} and {blocks[-1].name}"
+        if not self._stem_is_local(slow, sets[0]):
+            return f"a token of {name} sees the pixels of other patches"
+        if not self._removed_are_unseen(slow, sets):
+            return "its tokens meet in other ways than in softmax attention"
+        try:
+            expected = self._logits(slow, sets)
+        except Exception as error:
+            must_be_of_network(error)
+            return "what follows its blocks needs all patches"
+        if reading.prefix:
+            short = replace(slow, head_reads_prefix=True)
+            slow = short if self._gives(short, sets, expected) else slow
+        known = {next((m for m in MASKS if m in signature(b.module.forward).parameters), None) for b in blocks}
+        mask = known.pop() if len(known) == 1 else None
+        ways = [replace(slow, way="packed", mask=mask), replace(slow, way="grouped", mask=mask)] if mask else []
+        ways.append(replace(slow, way="grouped"))
+        return next((fast for fast in ways if self._gives(fast, sets, expected)), slow)
+
+    def _sets(self, patches: int) -> KeptPatches:
+        """Half of the patches, the other half, a third, and one."""
+        chance = torch.rand(patches, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+        rank = chance.argsort().argsort().to(self.image.device)
+        half = (patches + 1) // 2
+        return torch.stack([rank < half, rank >= half, rank < max(1, patches // 3), rank == 0])
+
+    def _logits(self, dropping: TokenDropping, sets: KeptPatches) -> Tensor:
+        """The logits of each set of the picture's patches."""
+        rows = torch.zeros(len(sets), dtype=torch.long, device=sets.device)
+        found = list(dropping.last_tokens(self.module, self.image, sets, rows))
+        logits = torch.cat([logits_in(dropping.head(self.module, self.image, tokens)) for _, tokens in found])
+        return logits[torch.cat([which for which, _ in found]).argsort()]
+
+    def _gives(self, dropping: TokenDropping, sets: KeptPatches, expected: Tensor) -> bool:
+        try:
+            return _same(self._logits(dropping, sets), expected)
+        except Exception as error:  # the network is the user's own, and may fail in any way on fewer tokens
+            must_be_of_network(error)
+            return False
+
+    def _stem_is_local(self, dropping: TokenDropping, changed: Tensor) -> bool:
+        """Do the tokens stay as they are when the pixels of other patches change?"""
+        gh, gw = dropping.reading.grid
+        h, w = self.image.shape[-2:]
+        rows, columns = (torch.arange(s, device=changed.device) // (s // cells) for s, cells in ((h, gh), (w, gw)))
+        inside = (rows[:, None] < gh) & (columns < gw)
+        pixels = changed[(rows.clamp(max=gh - 1)[:, None] * gw + columns.clamp(max=gw - 1))] & inside
+        other = torch.where(pixels, self.image.flip(1, 2, 3) + 1, self.image)
+        before, after = (dropping.stem(self.module, image)[0].tokens[0] for image in (self.image, other))
+        stay = torch.cat([changed.new_ones(dropping.reading.prefix), ~changed])
+        return _same(after[stay], before[stay]) and not _same(after[~stay], before[~stay])
+
+    def _removed_are_unseen(self, slow: TokenDropping, sets: KeptPatches) -> bool:
+        """Do the tokens that are kept stay as they are, whatever stands in the places of the removed ones?"""
+        rows = torch.zeros(len(sets), dtype=torch.long, device=sets.device)
+        calls = slow.stem(self.module, self.image)
+        tokens = calls[0].tokens[rows]
+        stay = torch.cat([sets.new_ones(len(sets), slow.reading.prefix), sets], 1)
+        noise = torch.where(stay[..., None], tokens, tokens.flip(1, 2) + tokens.std())
+        before, after = (slow.with_removed_keys(calls, given, sets, rows)[stay] for given in (tokens, noise))
+        return _same(after, before)
+
+
+def _levels(chains: list[list[_Called]]) -> Iterator[list[_Called]]:
+    """Lists of modules that hold all the attention: first those with one attention each, then what is in or around them."""
+    held = Counter(called for chain in chains for called in chain)
+    starts = [next((i for i, called in enumerate(chain) if held[called] == 1), len(chain) - 1) for chain in chains]
+    known: list[list[_Called]] = []
+    for further in (0, 1, 2, -1, -2):
+        places = (min(max(start + further, 0), len(chain) - 1) for start, chain in zip(starts, chains, strict=True))
+        level = list(dict.fromkeys(chain[i] for i, chain in zip(places, chains, strict=True)))
+        if level not in known:
+            known.append(level)
+            yield level
+
+
+def must_be_of_network(error: Exception) -> None:
+    """Raises an error again that says nothing about the network: there may be enough memory the next time."""
+    if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        raise error
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    """Are they equal, up to rounding?"""
+    part = ROUNDING_HALF if expected.dtype in (torch.float16, torch.bfloat16) else ROUNDING
+    return found.shape == expected.shape and bool((found - expected).abs().max() <= part * expected.abs().max())

@@ -1,0 +1,145 @@
+"""Dropped tokens are keys of minus infinity, exactly: outputs and gradients, on the real classes of three libraries."""
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+import torchvision
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seewhy.classifier.classifier import Classifier
+
+CLASSES = 5
+HF = {
+    **{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    **{"image_size": 64, "patch_size": 16, "num_labels": CLASSES},
+}
+
+
+def of_timm(name: str, **options: object) -> Callable[[], nn.Module]:
+    size = {"img_size": 64, "depth": 2, "embed_dim": 16, "num_heads": 2, "num_classes": CLASSES}
+    return lambda: timm.create_model(name, **{**size, **options})
+
+
+def of_hf(kind: str, **options: object) -> Callable[[], nn.Module]:
+    config = kind.removesuffix("WithTeacher").removesuffix("ForImageClassification").removesuffix("Model") + "Config"
+    return lambda: getattr(transformers, kind)(getattr(transformers, config)(**{**HF, **options}))
+
+
+class Pooled(nn.Module):
+    """A tower of an image and text model, whose embedding stands for logits."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.tower(pixel_values=images).pooler_output
+
+
+def of_torchvision() -> nn.Module:
+    return torchvision.models.VisionTransformer(64, 16, 2, 2, 16, 32, num_classes=CLASSES)
+
+
+NETWORKS = {
+    "class_token": (of_timm("vit_tiny_patch16_224"), "packed"),
+    "distilled": (of_timm("deit_tiny_distilled_patch16_224"), "packed"),
+    "registers": (of_timm("vit_small_patch14_reg4_dinov2", img_size=56), "packed"),
+    "mean": (of_timm("vit_tiny_patch16_224", global_pool="avg", class_token=False), "packed"),
+    "mean_and_class_token": (of_timm("vit_tiny_patch16_224", global_pool="avg"), "packed"),
+    "clip": (of_timm("vit_base_patch32_clip_224", img_size=128), "packed"),
+    "siglip": (of_timm("vit_base_patch16_siglip_224"), "packed"),
+    "eva": (of_timm("eva02_tiny_patch14_224", img_size=56), "grouped"),
+    "dinov3": (of_timm("vit_small_patch16_dinov3"), "grouped"),
+    "rope_of_each_block": (of_timm("vit_small_patch16_rope_mixed_224"), "grouped"),
+    "beit": (of_timm("beit_base_patch16_224"), "keys"),
+    "torchvision": (of_torchvision, "grouped"),
+    "hf_vit": (of_hf("ViTForImageClassification"), "packed"),
+    "hf_vit_eager": (of_hf("ViTForImageClassification", attn_implementation="eager"), "packed"),
+    "hf_deit": (of_hf("DeiTForImageClassificationWithTeacher"), "packed"),
+    "hf_dinov2_registers": (of_hf("Dinov2WithRegistersForImageClassification"), "packed"),
+    "hf_dinov3": (lambda: Pooled(of_hf("DINOv3ViTModel", num_register_tokens=2)()), "grouped"),
+    "hf_beit": (of_hf("BeitForImageClassification", use_relative_position_bias=True), "keys"),
+    "hf_clip": (lambda: Pooled(of_hf("CLIPVisionModel")()), "packed"),
+    "hf_siglip": (lambda: Pooled(of_hf("SiglipVisionModel")()), "packed"),
+}
+
+
+def network(name: str, dtype: torch.dtype = torch.float64) -> Classifier:
+    """The network with weights in all of its blocks: layer scales of 1e-6 would hide what happens in them."""
+    torch.manual_seed(0)
+    module = NETWORKS[name][0]().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * 0.3 + (1 if parameter.ndim == 1 else 0))
+    size = {"registers": 56, "eva": 56, "clip": 128}.get(name, 64)
+    return Classifier(module.to(dtype), input_size=(size, size), outputs="logits")
+
+
+def with_removed_keys(classifier: Classifier, image: Tensor, kept: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """The logits of one image (1, c, h, w) where the keys of removed patches have minus infinity before every softmax.
+
+    Attention is written out. After the last block the removed tokens go, so that no mean has them.
+    """
+    t = len(kept) + classifier.token_dropping.reading.prefix
+    stay = torch.cat([torch.ones(t - len(kept), dtype=torch.bool), kept])
+    minus = torch.zeros(t, dtype=image.dtype).masked_fill(~stay, -torch.inf)
+
+    def softmax(scores: Tensor, dim: int = -1, dtype: torch.dtype | None = None, **_: object) -> Tensor:
+        if scores.shape[-2:] == (t, t):
+            scores = scores + minus
+        e = (scores - scores.amax(-1, keepdim=True)).exp()
+        return e / e.sum(-1, keepdim=True)
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, *_: object, **named: object) -> Tensor:
+        scores = q @ k.mT * (named.get("scale") or q.shape[-1] ** -0.5)
+        return softmax(scores if attn_mask is None else scores + attn_mask) @ v
+
+    def leave(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+        return output[:, stay]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(F, "softmax", softmax)
+        patched.setattr(torch.Tensor, "softmax", softmax)
+        patched.setattr(F, "scaled_dot_product_attention", attention)
+        patched.setattr("torch.nn.functional.scaled_dot_product_attention", attention)
+        last = classifier.module.get_submodule(classifier.token_dropping.blocks[-1])
+        hook = last.register_forward_hook(leave)
+        logits = classifier.logits(image)
+        hook.remove()
+    return logits
+
+
+def some_sets(patches: int) -> Tensor:
+    """Sets of all sizes, some of them complements of others."""
+    generator = torch.Generator().manual_seed(1)
+    ranks = torch.rand(3, patches, generator=generator).argsort(1).argsort(1)
+    sizes = torch.tensor([[1], [6], [patches // 2]])
+    return torch.cat([ranks < sizes, ranks >= sizes, torch.ones(1, patches, dtype=torch.bool)])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_dropped_tokens_are_removed_keys(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = network(name)
+    assert classifier.token_dropping.way == NETWORKS[name][1]
+    gh, gw = classifier.token_dropping.reading.grid
+    kept = some_sets(gh * gw)
+    rows = torch.tensor([0, 1, 0, 0, 1, 1, 0])
+    images = torch.rand(2, 3, *classifier.input_size, dtype=torch.float64).requires_grad_()
+    dropped = classifier.kept_logits(images, kept, rows)
+    pairs = zip(images[rows].split(1), kept, strict=True)
+    expected = torch.cat([with_removed_keys(classifier, image, stay, monkeypatch) for image, stay in pairs])
+    # an eager softmax of transformers, and rotations that are learned, are single precision in any network
+    exact = 1e-6 if name in ("hf_vit_eager", "rope_of_each_block") else 1e-12
+    assert (dropped - expected).abs().max() <= exact * expected.abs().max()
+    weights = torch.randn_like(expected)
+    wanted = [images, *(p for p in classifier.module.parameters() if p.requires_grad)]
+    ours = torch.autograd.grad((dropped * weights).sum(), wanted, allow_unused=True)
+    theirs = torch.autograd.grad((expected * weights).sum(), wanted, allow_unused=True)
+    for found, gradient in zip(ours, theirs, strict=True):
+        assert (found is None) == (gradient is None)
+        if found is not None:
+            assert (found - gradient).abs().max() <= exact * max(1, float(gradient.abs().max()))

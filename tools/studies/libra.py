@@ -1,0 +1,216 @@
+"""LibraGrad: how complete the gradients are with it and without, how good the maps are, and what they cost.
+
+    python tools/studies/libra.py                                     # completeness of small random networks
+    python tools/studies/libra.py --model vit_tiny_patch16_224 --weights FILE --model-option mean=0.5 \
+        --model-option std=0.5 --data folder:photographs --limit 60   # quality and time on photographs
+
+Completeness is measured in float64. The gap is |sum - logit| / |logit|, where the sum is over the inputs of the network and
+over all parameters that it adds (biases, positions, tokens), each times its gradient. All parameters are drawn at random,
+since libraries start biases at zero. Prints tables in Markdown.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import seewhy
+from seewhy.classifier.borrow import logits_in
+from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.libra import balance
+from seewhy.classifier.load import load, parse_options
+from seewhy.data.named import dataset
+from seewhy.evaluation.statistics import compare, mean_interval
+from seewhy.metrics import SRG, Deletion, Insertion
+
+SMALL = {"depth": 2, "embed_dim": 32, "num_heads": 2, "num_classes": 5}
+"""Sizes of timm's transformers."""
+HF = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32}
+"""Sizes of the transformers of Hugging Face."""
+TIMM: dict[str, tuple[int, dict[str, Any]]] = {
+    "vit_tiny_patch16_224": (32, {**SMALL, "img_size": 32}),
+    "deit_tiny_distilled_patch16_224": (32, {**SMALL, "img_size": 32}),
+    "vit_small_patch14_reg4_dinov2": (28, {**SMALL, "img_size": 28}),
+    "vit_giant_patch14_reg4_dinov2": (28, {**SMALL, "img_size": 28}),
+    "eva02_tiny_patch14_224": (28, {**SMALL, "img_size": 28}),
+    "vit_small_patch16_dinov3": (32, {**SMALL, "img_size": 32}),
+    "beit_base_patch16_224": (32, {**SMALL, "img_size": 32}),
+    "vit_base_patch16_siglip_224": (32, {**SMALL, "img_size": 32}),
+    "vit_base_patch16_clip_quickgelu_224": (32, {**SMALL, "img_size": 32}),
+    "swin_tiny_patch4_window7_224": (
+        56,
+        {"img_size": 56, "depths": (1, 1), "embed_dim": 32, "num_heads": (2, 2), "num_classes": 5},
+    ),
+    "mixer_s32_224": (64, {"img_size": 64, "num_classes": 5}),
+    "convnext_atto": (64, {"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 16), "num_classes": 5}),
+    "convnextv2_atto": (64, {"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 16), "num_classes": 5}),
+    "efficientnet_b0": (64, {}),
+    "mobilenetv3_small_100": (64, {}),
+    "mobilenetv2_100": (64, {}),
+    "resnet18": (64, {}),
+}
+"""Pixels a side, and options of the architecture."""
+WHAT = {
+    "vit_tiny_patch16_224": "LayerNorm, attention, GELU",
+    "deit_tiny_distilled_patch16_224": "two heads",
+    "vit_small_patch14_reg4_dinov2": "registers, layer scale",
+    "vit_giant_patch14_reg4_dinov2": "registers, SwiGLU",
+    "eva02_tiny_patch14_224": "rotary positions, SwiGLU",
+    "vit_small_patch16_dinov3": "rotary positions, registers",
+    "beit_base_patch16_224": "relative positions",
+    "vit_base_patch16_siglip_224": "attention pooling",
+    "vit_base_patch16_clip_quickgelu_224": "x sigmoid(1.702 x)",
+    "swin_tiny_patch4_window7_224": "windows",
+    "mixer_s32_224": "no attention",
+    "convnext_atto": "convolutions, LayerNorm, GELU",
+    "convnextv2_atto": "the same, and a normalization by responses",
+    "efficientnet_b0": "SiLU, squeeze-and-excitation",
+    "mobilenetv3_small_100": "hard swish, hard sigmoid",
+    "mobilenetv2_100": "ReLU6, whose upper bound has no rule",
+    "resnet18": "ReLU alone: nothing to repair",
+}
+
+
+def networks() -> dict[str, tuple[int, Callable[[], nn.Module]]]:
+    """Small networks with random weights: pixels a side, and what builds them."""
+    import timm
+    import torchvision
+    import transformers
+
+    found: dict[str, tuple[int, Callable[[], nn.Module]]] = {
+        name: (size, lambda name=name, options=options: timm.create_model(name, **options))
+        for name, (size, options) in TIMM.items()
+    }
+    configs = {
+        "ViT": {**HF, "patch_size": 16},
+        "Dinov2": {**HF, "patch_size": 16},
+        "Beit": {**HF, "patch_size": 16, "use_relative_position_bias": True},
+    }
+    for name, options in configs.items():
+        config = getattr(transformers, f"{name}Config")(num_labels=5, **options)
+        kind = getattr(transformers, f"{name}ForImageClassification")
+        found[f"Hugging Face {name}"] = (32, lambda kind=kind, config=config: kind(config))
+    found["torchvision VisionTransformer"] = (
+        32,
+        lambda: torchvision.models.VisionTransformer(32, 16, 2, 2, 32, 64, num_classes=5),
+    )
+    return found
+
+
+def randomized(module: nn.Module) -> nn.Module:
+    """The network in float64 and eval mode; noise is added to its parameters, and variances are drawn."""
+    generator = torch.Generator().manual_seed(0)
+    module = module.double().eval()
+    for p in module.parameters():
+        p.data += 0.05 * torch.randn(p.shape, generator=generator, dtype=torch.float64)
+    for name, buffer in module.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5, generator=generator)
+    return module
+
+
+def is_added(name: str) -> bool:
+    """Is a parameter added to what the network computes, by its name? Positions within attention are not."""
+    last = name.rsplit(".", maxsplit=1)[-1]
+    if "relative" in name or "table" in last:
+        return False
+    words = ("bias", "beta", "token", "pos_embed", "position_embeddings", "latent", "class_embedding", "pos_embedding")
+    return any(word in last for word in words) or name.endswith("position_embedding.weight")
+
+
+def gap(module: nn.Module, image: Tensor, libra: bool) -> float:
+    """|sum of inputs and added parameters times their gradients - logit| / |logit|, for class 1."""
+    for name, p in module.named_parameters():
+        p.requires_grad_(is_added(name))
+    x = image.clone().requires_grad_()
+    logits = logits_in(module(x))
+    if libra:
+        balance(logits)
+    given = [x, *(p for p in module.parameters() if p.requires_grad)]
+    gradients = torch.autograd.grad(logits[0, 1], given, allow_unused=True)
+    total = sum(float((a * g).sum()) for a, g in zip(given, gradients, strict=True) if g is not None)
+    logit = float(logits[0, 1])
+    return abs(total - logit) / abs(logit)
+
+
+def completeness() -> str:
+    lines = ["| network | what is in it | gap | gap with `libra` |", "|---|---|---|---|"]
+    for name, (size, build) in networks().items():
+        torch.manual_seed(0)
+        module = randomized(build())
+        image = torch.rand(1, 3, size, size, dtype=torch.float64)
+        without, with_libra = (gap(module, image, libra) for libra in (False, True))
+        lines.append(f"| `{name}` | {WHAT.get(name, '')} | {without:.2g} | {with_libra:.1e} |")
+    return "\n".join(lines)
+
+
+def quality(classifier: Classifier, data: Any, methods: list[str], steps: int) -> str:
+    """Each method with libra and without: the metrics with their intervals, paired differences, and the time of a map."""
+    metrics = {
+        "srg": SRG(steps=steps),
+        "deletion": Deletion(steps=steps),
+        "insertion": Insertion(steps=steps),
+    }
+    explainers = {
+        f"{name}{' + libra' * libra}": seewhy.explainer(name, classifier, libra=libra)
+        for name in methods
+        for libra in (False, True)
+    }
+    found = seewhy.evaluate(classifier, explainers, metrics, data, batch_size=20, target="predicted")
+    seconds = {name: _seconds(explainer, data) for name, explainer in explainers.items()}
+    lines = [f"| method | {' | '.join(metrics)} | s per map |", f"|---|{'---|' * len(metrics)}---|"]
+    for name in explainers:
+        cells = []
+        for metric in metrics:
+            mean = mean_interval(found.scores(name, metric).numpy())
+            cells.append(f"{mean.value:.4f} [{mean.low:.4f}, {mean.high:.4f}]")
+        lines.append(f"| `{name}` | {' | '.join(cells)} | {seconds[name]:.3f} |")
+    for name in methods:
+        cells = []
+        for metric in metrics:
+            other = f"{name} + libra"
+            d = compare(found.scores(other, metric).numpy(), found.scores(name, metric).numpy())
+            cells.append(f"{d.value:+.4f} [{d.low:+.4f}, {d.high:+.4f}], p = {d.p:.2g}")
+        lines.append(f"| `{name}`: with - without | {' | '.join(cells)} | x {seconds[other] / seconds[name]:.2f} |")
+    return "\n".join(lines)
+
+
+def _seconds(explainer: Any, data: Any, n: int = 8, repeats: int = 5) -> float:
+    """Seconds for a map, the fastest of several batches."""
+    batch = data.batch(range(min(n, len(data))))
+    images = explainer.classifier.to_device(batch.images)
+    targets = torch.zeros(len(images), dtype=torch.long)
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        explainer.explain(images, targets)
+        taken.append(time.perf_counter() - start)
+    return min(taken) / len(images)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="measure the quality of maps of this network; without, completeness")
+    parser.add_argument("--weights")
+    parser.add_argument("--model-option", action="append", default=[])
+    parser.add_argument("--data")
+    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=28)
+    parser.add_argument("--method", action="append")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    if given.model is None:
+        print(completeness())
+        return
+    classifier = load(given.model, weights=given.weights, options=parse_options(given.model_option))
+    data = dataset(given.data, classifier, given.limit)
+    print(quality(classifier, data, given.method or ["input_x_gradient", "integrated_gradients"], given.steps))
+
+
+if __name__ == "__main__":
+    main()
