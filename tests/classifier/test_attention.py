@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+import torchvision
 from support.tiny_transformers import DEPTH, HEADS, MAKE, PREFIX, pictures, transformer_classifier, transformer_network
 from torch import Tensor, nn
 
@@ -151,6 +152,20 @@ def test_where_attention_is_not_all_that_mixes_one_line_says_so(name: str, fault
     classifier = Classifier(timm.create_model(name, num_classes=3).eval())
     with pytest.raises(UnsuitedError, match=f"^{fault}.*: attention methods are not defined for it. grad_cam, .* are"):
         _ = classifier.transformer
+
+
+def test_stages_of_one_attention_each_are_no_pooling() -> None:
+    """CoAtNet: the second of two stages has fewer queries, as an attention pooling has, but also fewer keys."""
+    network = timm.create_model("test_coatnet", img_size=128, num_classes=3).eval()
+    with pytest.raises(UnsuitedError, match="^MaxxVit attends to other tokens in each stage"):
+        _ = Classifier(network, input_size=(128, 128)).transformer
+
+
+def test_windows_whose_attention_is_an_equation_of_five_axes_are_found() -> None:
+    """torchvision's MaxViT: B G H I D, B G H J D -> B G H I J."""
+    network = torchvision.models.MaxVit((64, 64), 8, 4, [8, 16], [1, 1], 8, 0.0, num_classes=3).eval()
+    with pytest.raises(UnsuitedError, match="^MaxVit attends within windows"):
+        _ = Classifier(network, input_size=(64, 64)).transformer
 
 
 def test_convolutions_between_blocks_are_found() -> None:

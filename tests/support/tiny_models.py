@@ -115,6 +115,7 @@ CHEAP: dict[str, dict[str, object]] = {
     "rise": {"samples": 12, "cells": 4},
     "relax": {"samples": 12, "cells": 4},
     "u_relax": {"samples": 12, "cells": 4},
+    "transformer_input_sampling": {"masks": 6},
     "lime": {"samples": 20, "size": 8},
     "kernel_shap": {"samples": 20, "size": 8},
     "extremal_perturbation": {"steps": 2, "areas": (0.1, 0.3)},
@@ -127,8 +128,9 @@ CHEAP: dict[str, dict[str, object]] = {
 
 
 def is_defined(name: str, model: str) -> bool:
-    """Is the method defined for the tiny model? Methods that read attention need a transformer."""
-    return model.startswith("vit") or not issubclass(EXPLAINERS[name], NeedsAttention)
+    """Is the method defined for the tiny model? Methods that read attention or drop tokens need a transformer."""
+    needs_transformer = issubclass(EXPLAINERS[name], NeedsAttention) or name == "transformer_input_sampling"
+    return model.startswith("vit") or not needs_transformer
 
 
 def model_for(name: str) -> str:

@@ -307,18 +307,22 @@ def both_runs(classifier: Any, layer: str, images: Tensor) -> tuple[Tensor, Tens
     return ours, theirs
 
 
-def job(library: str, name: str, layers_only: bool, connection: Any) -> None:
+Row = Callable[..., dict[str, object]]
+"""What is found out about the network of a library and a name."""
+
+
+def job(make: Row, given: tuple[object, ...], connection: Any) -> None:
     try:
-        connection.send(row(library, name, layers_only))
+        connection.send(make(*given))
     except Exception as error:  # a network of another library may fail in any way, and that is a row of the table
         line = str(error).splitlines()[0] if str(error) else ""
-        connection.send({"library": library, "name": name, "error": f"{type(error).__name__}: {line}"[:160]})
+        connection.send({"error": f"{type(error).__name__}: {line}"[:160]})
 
 
-def with_limit(library: str, name: str, layers_only: bool, seconds: float) -> dict[str, object]:
+def with_limit(make: Row, library: str, name: str, *more: object, seconds: float) -> dict[str, object]:
     """The row, or what went wrong; in a process of its own, which is ended after so many seconds."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=job, args=(library, name, layers_only, theirs))
+    process = multiprocessing.Process(target=job, args=(make, (library, name, *more), theirs))
     process.start()
     theirs.close()
     try:
@@ -370,7 +374,7 @@ def main() -> None:
         for library, name in list(builders())[given.part[0] :: given.part[1]]:
             if (library, name) in there or (given.only and not any(word in name for word in given.only)):
                 continue
-            found = with_limit(library, name, given.layers_only, given.seconds)
+            found = with_limit(row, library, name, given.layers_only, seconds=given.seconds)
             writer.writerow(found)
             file.flush()
             print(*(f"{key}={value}" for key, value in found.items()), flush=True)

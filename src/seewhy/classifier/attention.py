@@ -122,11 +122,11 @@ class Attending(Operations):
         made: Tensor = function(equation, left, right, **named)
         letters, result = equation.replace(" ", "").split("->")
         a, b = letters.split(",")
-        if len(a) != 4 or len(b) != 4 or len(result) != 4 or a[:2] != b[:2]:
+        if len(a) < 3 or len(b) != len(a) or a[:-2] != b[:-2]:
             return made
-        if id(left) in self._weights and a[3] == b[2] and result == a[:3] + b[3]:
+        if id(left) in self._weights and a[-1] == b[-2] and result == a[:-1] + b[-1]:
             return self._attend(left, right, torch.matmul)
-        if result == a[:3] + b[2] and a[3] == b[3]:
+        if result == a[:-1] + b[-2] and a[-1] == b[-1]:
             self._scores[id(made)] = (made, left, right)
         return made
 
@@ -214,15 +214,16 @@ def find_transformer(classifier: "Classifier", pictures: Images) -> Transformer:
     if classifier.mixes_images(pictures):
         raise unsuited("mixes the images of a batch")
     try:
-        slopes = _slopes(classifier, pictures)
+        attentions, slopes = _slopes(classifier, pictures)
     except _NotByImages:
         raise unsuited("attends within windows or groups, not over all tokens of an image") from None
     used = {place: slope for place, slope in enumerate(slopes) if slope is not None}
     if not used:
         raise unsuited("has no attention over tokens on which its output depends")
-    tokens = [slope.shape[2] for slope in used.values()]
-    pooled = tokens[-1] != tokens[0]
-    if len(set(tokens[: len(tokens) - pooled])) > 1 or (reading := classifier.reading_of(tokens[0])) is None:
+    queries, keys = ([getattr(attentions[place], part).shape[2] for place in used] for part in ("query", "key"))
+    pooled = queries[-1] != keys[-1]
+    other = len(set(keys)) > 1 or queries[: len(queries) - pooled] != keys[: len(keys) - pooled]
+    if other or (reading := classifier.reading_of(keys[0])) is None:
         raise unsuited("attends to other tokens in each stage, or to tokens that form no grid of patches")
     if _mixes_otherwise(classifier, pictures[:1]):
         raise unsuited("mixes tokens also by other means than attention, such as convolutions")
@@ -238,15 +239,15 @@ def attend(classifier: "Classifier", images: Images, replace: Replace | None = N
     return logits, attending.attentions
 
 
-def _slopes(classifier: "Classifier", pictures: Images) -> list[Tensor | None]:
-    """How the logits depend on the output (n, h, q, e) of each attention; None where they do not."""
+def _slopes(classifier: "Classifier", pictures: Images) -> tuple[list[BlockAttention], list[Tensor | None]]:
+    """All attentions, and how the logits depend on the output (n, h, q, e) of each; None where they do not."""
     with classifier.running(gradients=True):
         logits, attentions = attend(classifier, pictures.detach().requires_grad_())
         weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype, device=logits.device).view_as(logits)
         outputs = [a.output for a in attentions]
         if not outputs:
-            return []
-        return list(torch.autograd.grad((logits * weights).sum(), outputs, allow_unused=True))
+            return [], []
+        return attentions, list(torch.autograd.grad((logits * weights).sum(), outputs, allow_unused=True))
 
 
 def _mixes_otherwise(classifier: "Classifier", picture: Images) -> bool:

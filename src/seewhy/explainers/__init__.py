@@ -42,6 +42,7 @@ from seewhy.explainers.perturbation.lime import Lime as Lime
 from seewhy.explainers.perturbation.occlusion import Occlusion as Occlusion
 from seewhy.explainers.perturbation.relax import Relax as Relax
 from seewhy.explainers.perturbation.rise import RISE as RISE
+from seewhy.explainers.perturbation.transformer_input_sampling import TransformerInputSampling as TransformerInputSampling
 from seewhy.explainers.perturbation.u_relax import URelax as URelax
 from seewhy.explainers.perturbation.vit_cx import ViTCX as ViTCX
 from seewhy.explainers.reference.center import Center as Center

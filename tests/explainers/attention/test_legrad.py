@@ -6,12 +6,14 @@ from typing import Any, cast
 
 import pytest
 import torch
+from support.tiny_models import TINY
 from support.tiny_transformers import MAKE, pictures, transformer_classifier
 from torch import Tensor, nn
 
 from seewhy import explainer
 from seewhy.classifier.attention import Attending
 from seewhy.classifier.classifier import Classifier
+from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers import ExplainsClasses
 from seewhy.maps import upsample
 
@@ -121,3 +123,12 @@ def test_a_batch_of_eight_is_eight_images_and_classes_are_the_loop(name: str) ->
     classes = method.explain_classes(images[:2], torch.tensor([4, 0]))
     for j, k in enumerate((4, 0)):
         torch.testing.assert_close(classes[:, j], method.explain(images[:2], torch.full((2,), k)), rtol=1e-4, atol=1e-7)
+
+
+def test_more_blocks_than_there_are_and_networks_without_blocks_are_refused_in_one_line() -> None:
+    classifier = transformer_classifier("timm_vit")
+    assert explainer("legrad", classifier, blocks=3)
+    with pytest.raises(SeewhyError, match="legrad cannot read 4 blocks: the network has 3"):
+        explainer("legrad", classifier, blocks=4)
+    with pytest.raises(UnsuitedError, match="has no attention over tokens"):
+        explainer("legrad", TINY["cnn"]())

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.classifier.attention import Attending
+from seewhy.errors import SeewhyError
 from seewhy.explainers.attention.attention_method import HeadWeights, NeedsAttention
 from seewhy.options import AtLeast, Doc
 from seewhy.types import ClassAttribution, Images
@@ -34,6 +35,10 @@ class LeGrad(NeedsAttention, name="legrad", family="attention", paper="bousselha
     pooling: Annotated[Literal["mean", "own"], Doc('"mean" of all tokens or what the "own" head reads.')] = "mean"
     blocks: Annotated[int, AtLeast(1)] | None = None
 
+    def __post_init__(self) -> None:
+        if (self.blocks or 1) > (most := len(self.classifier.blocks)):
+            raise SeewhyError(f"legrad cannot read {self.blocks} blocks: the network has {most}")
+
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """All classes come from the same forward passes."""
         transformer = self.classifier.transformer
@@ -43,7 +48,7 @@ class LeGrad(NeedsAttention, name="legrad", family="attention", paper="bousselha
     def tokens(self, images: Images, classes: Int[Tensor, "n k"]) -> Float[Tensor, "n k m"]:
         """The value of each token, for each image's own classes; all images at a time."""
         classifier, names = self.classifier, self.classifier.blocks
-        pooled, total = classifier.transformer.pooled, 0.0
+        pooled, values = classifier.transformer.pooled, []
         with classifier.running(gradients=True):
             recorded, _ = classifier.record(images, names[-1])
             with classifier.capture(*names) as outputs:
@@ -56,8 +61,8 @@ class LeGrad(NeedsAttention, name="legrad", family="attention", paper="bousselha
                 with Attending(len(images)) as after:
                     logits = classifier.run_from(recorded, tokens, images)
                 weights = after.attentions[-1].weights if pooled else attention.weights
-                total = total + torch.stack([positive_gradient(logits, column, weights) for column in classes.T], 1)
-        return total / len(chosen)
+                values.append(torch.stack([positive_gradient(logits, column, weights) for column in classes.T], 1))
+        return torch.stack(values).mean(0)
 
 
 def positive_gradient(logits: Tensor, targets: Int[Tensor, "n"], weights: HeadWeights) -> Float[Tensor, "n m"]:

@@ -112,7 +112,8 @@ def complete_linkage(distances: Float[Tensor, "d d"], threshold: float) -> Int[T
     """
     if len(distances) < 2:
         return torch.zeros(len(distances), dtype=torch.long, device=distances.device)
-    pairs = distances[tuple(torch.triu_indices(*distances.shape, offset=1))].double().clamp_min(0)
+    first, second = torch.triu_indices(len(distances), len(distances), offset=1)
+    pairs = distances[first, second].double().clamp_min(0)
     found = fcluster(linkage(pairs.cpu().numpy(), "complete"), threshold, "distance")
-    _, first, member = np.unique(found, return_index=True, return_inverse=True)
-    return torch.from_numpy(first.argsort().argsort()[member]).to(distances.device)
+    _, earliest, member = np.unique(found, return_index=True, return_inverse=True)
+    return torch.from_numpy(earliest.argsort().argsort()[member]).to(distances.device)

@@ -1,0 +1,244 @@
+"""Transformers of timm, torchvision and transformers x every registered method: a map, or one line that says why not.
+
+    python tools/studies/transformer_table.py --out docs/explanation/transformers.csv            # adds what is not there yet
+    python tools/studies/transformer_table.py --out some.csv --only swin --method tiba           # some networks, some methods
+    python tools/studies/transformer_table.py --out docs/explanation/transformers.csv --table    # in Markdown
+
+One row per network, with random weights, small where the architecture allows it. ``map`` in the column of a method says that
+the maps of two pictures are finite, not constant, and differ where the method looks at the picture. Any other word is the
+one line with which the method refused the network, or a fault, which begins with FAULT. A network has ``--seconds``.
+"""
+
+import argparse
+import csv
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import networks
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+TIMM = """
+vit_tiny_patch16_224 | vit_tiny_patch16_224:mean | deit_tiny_distilled_patch16_224 | deit3_small_patch16_224
+vit_small_patch14_reg4_dinov2 | eva02_tiny_patch14_224 | vit_tiny_patch16_dinov3_qkvb | beit_base_patch16_224
+beitv2_base_patch16_224 | vit_base_patch16_clip_224 | vit_base_patch16_siglip_224 | naflexvit_base_patch16_gap
+vit_relpos_small_patch16_rpn_224 | aimv2_1b_patch14_224 | vit_tiny_r_s16_p8_224 | convit_tiny | cait_xxs24_224
+xcit_nano_12_p16_224 | swin_tiny_patch4_window7_224 | swinv2_tiny_window8_256:small | pvt_v2_b0 | mvitv2_tiny | test_coatnet
+levit_128s | efficientformer_l1 | mobilevit_xxs | mixer | tnt_s_patch16_224
+"""
+"""Names of timm: of ``networks.py``, or of ``MORE``."""
+TORCHVISION = "vit swin_t maxvit"
+HUGGING_FACE = """
+ViT DeiT DeiTDistilled Dinov2 Dinov2WithRegisters Beit Data2VecVision CLIP MetaClip2 Siglip ViTMSN IJepa Swin Swinv2 Levit
+Hiera MobileViT PvtV2 Cvt ConvNext
+"""
+SMALL = {"depth": 3, "embed_dim": 48, "num_heads": 3}
+MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
+    ("timm", "vit_tiny_patch16_224:mean"): (
+        64,
+        lambda: networks.from_timm("vit_tiny_patch16_224", 64, {**SMALL, "global_pool": "avg", "class_token": False}),
+    ),
+    ("timm", "vit_base_patch16_clip_224"): (64, lambda: networks.from_timm("vit_base_patch16_clip_224", 64, SMALL)),
+    ("timm", "vit_base_patch16_siglip_224"): (64, lambda: networks.from_timm("vit_base_patch16_siglip_224", 64, SMALL)),
+    ("timm", "mixer"): (64, lambda: small_mixer()),
+    ("timm", "swinv2_tiny_window8_256:small"): (
+        64,
+        lambda: networks.from_timm(
+            "swinv2_tiny_window8_256", 64, {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
+        ),
+    ),
+    ("torchvision", "maxvit"): (64, lambda: small_maxvit()),
+    ("torchvision", "vit"): (64, lambda: small_vit_of_torchvision()),
+    ("transformers", "DeiTDistilled"): (64, lambda: distilled_deit()),
+}
+"""Pixels a side, and how the network is made, of transformers that the table of ``networks.py`` has not."""
+FEWER = {"steps": 2, "samples": 8, "iterations": 1, "path_steps": 2, "cells": 4, "channels": 4}
+"""Options with which a method needs few passes, where it has them."""
+OF_SIZE = ("size", "window", "stride")
+"""Options that are a third of the picture's side."""
+SEPARATE = {"igos_pp": {"longest": 10.0, "sparsity": 0.0}, "kernel_shap": {"samples": 32}}
+STILL = ("center", "fake_cam")
+"""Methods that do not look at the picture."""
+WAYS: dict[str, tuple[str, dict[str, object]]] = {"libra": ("input_x_gradient", {"libra": True})}
+"""More columns: a method with options that concern transformers."""
+FIRST = ("library", "name", "size", "parameters", "blocks", "prefix", "error")
+
+
+def small_vit_of_torchvision() -> nn.Module:
+    import torchvision
+
+    return torchvision.models.VisionTransformer(64, 16, 3, 2, 32, 48, num_classes=10)
+
+
+def small_maxvit() -> nn.Module:
+    import torchvision
+
+    return torchvision.models.MaxVit((64, 64), 8, 4, [8, 16], [1, 1], 8, 0.0, num_classes=10)
+
+
+def small_mixer() -> nn.Module:
+    from timm.models.mlp_mixer import MlpMixer
+
+    return MlpMixer(10, img_size=64, patch_size=16, num_blocks=2, embed_dim=48)
+
+
+def distilled_deit() -> nn.Module:
+    import transformers
+
+    config = transformers.DeiTConfig(**networks.VIT)
+    config.num_labels = 10
+    return transformers.DeiTForImageClassificationWithTeacher(config)
+
+
+def builders() -> dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]]:
+    """Library and name, with pixels a side and the function that builds the network."""
+    known = networks.builders() | MORE
+    timm = ("timm", TIMM.replace("|", " ")), ("torchvision", TORCHVISION), ("transformers", HUGGING_FACE)
+    names = [(library, name) for library, listed in timm for name in listed.split()]
+    return {name: known[name] for name in names}
+
+
+def columns(side: int = 0) -> dict[str, tuple[str, dict[str, object]]]:
+    """The name of a column, with its method and options: every registered method in few passes, then ``WAYS``."""
+    from seewhy.explainers import EXPLAINERS
+    from seewhy.options import described
+
+    found: dict[str, tuple[str, dict[str, object]]] = {}
+    for column, (name, given) in ({name: (name, {}) for name in EXPLAINERS} | WAYS).items():
+        options = {option.name for option in described(EXPLAINERS[name])}
+        few = {**FEWER, **dict.fromkeys(OF_SIZE, side // 3)}
+        found[column] = name, {k: v for k, v in few.items() if k in options} | SEPARATE.get(name, {}) | given
+    return found
+
+
+def row(library: str, name: str, methods: list[str]) -> dict[str, object]:
+    """What every method answers for one network."""
+    from seewhy.classifier.classifier import Classifier
+    from seewhy.errors import SeewhyError
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    size, build = builders()[library, name]
+    module = networks.lively(build())
+    classifier = Classifier(module, input_size=(size, size))
+    found: dict[str, object] = {"size": size, "parameters": sum(p.numel() for p in module.parameters())}
+    try:
+        found |= {"blocks": classifier.transformer.n_blocks, "prefix": classifier.transformer.prefix}
+    except SeewhyError:
+        pass  # each method says it by itself
+    coarse = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    images = interpolate(coarse, size=(size, size), mode="bilinear")
+    for column, (method, options) in columns(size).items():
+        if not methods or column in methods:
+            begun = time.process_time()
+            found[column] = answer(classifier, method, options, images)
+            if (spent := time.process_time() - begun) > 10:
+                print(library, name, column, f"{spent:.0f} s", flush=True)
+    return found
+
+
+def answer(classifier: Any, method: str, options: dict[str, object], images: Tensor) -> str:
+    """"map", or the line with which the method refuses, or a fault."""
+    from seewhy.errors import SeewhyError
+    from seewhy.explainers import explainer
+
+    try:
+        made = explainer(method, classifier, **options)
+        for pair in ((1, 3), (5, 7), (0, 2)):  # a map of zeros says that nothing speaks for a class, not for every class
+            maps = made.explain(images[[0, 1, 0]], torch.tensor([pair[0], *pair]))
+            spread = (maps.amax((1, 2)) - maps.amin((1, 2))) / maps.abs().amax((1, 2)).clamp_min(1e-30)
+            if bool((spread > 1e-5).all()):
+                break
+    except SeewhyError as error:
+        return str(error) if "\n" not in str(error) else f"FAULT: more than one line: {error!r}"
+    except Exception as error:  # what the table is about: a traceback is no answer
+        return f"FAULT: {type(error).__name__}: {str(error).splitlines()[:1]}"
+    if maps.shape != (3, *images.shape[-2:]) or not maps.isfinite().all():
+        return "FAULT: wrong shape, or not finite"
+    if not bool((spread > 1e-5).all()):
+        return "FAULT: a constant map"
+    if method not in STILL and alike(maps[0], maps[1]):
+        return "FAULT: the same map for two pictures"
+    if made.class_specific == alike(maps[0], maps[2]):
+        return "FAULT: class_specific says otherwise"
+    return "map"
+
+
+def alike(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= 1e-6 * a.abs().max())
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """A line for each network: methods of attention, and how many of the others answer with a map; the refusals below."""
+    from seewhy.explainers import EXPLAINERS
+
+    told = [c for c in rows[0] if c not in FIRST]
+    ways = [c for c in told if c not in EXPLAINERS]
+    attention = [c for c in told if c in EXPLAINERS and EXPLAINERS[c].family == "attention"]
+    others = [c for c in told if c not in attention and c not in ways]
+    shown = [*attention, *ways]
+    lines = [f"| library | network | {' | '.join(f'`{c}`' for c in shown)} | {len(others)} other methods |"]
+    lines += ["|---" * (len(shown) + 3) + "|"]
+    refusals: dict[str, int] = {}
+
+    def cell(answer: str) -> str:
+        if answer == "map":
+            return "map"
+        line = answer.partition(": ")[2] if answer.startswith("FAULT") else answer.partition(" ")[2]
+        return f"({refusals.setdefault(line, len(refusals) + 1)})"
+
+    for r in rows:
+        cells = [cell(r[c]) for c in shown]
+        maps = sum(r[c] == "map" for c in others)
+        not_maps = sorted({cell(r[c]) for c in others if r[c] != "map"})
+        lines.append(f"| {r['library']} | `{r['name']}` | {' | '.join(cells)} | {' '.join([f'{maps} maps', *not_maps])} |")
+    return "\n".join([*lines, "", *(f"{number}. ... {line}" for line, number in refusals.items())])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="csv file, to which answers are added")
+    parser.add_argument("--only", action="append", help="a word in the names of networks; may be repeated")
+    parser.add_argument("--method", action="append", default=[], help="a method; may be repeated. All by default")
+    parser.add_argument("--seconds", type=float, default=600, help="time that a network has")
+    parser.add_argument("--table", action="store_true", help="print the table, run nothing")
+    given = parser.parse_args()
+    rows = list(csv.DictReader(given.out.open())) if given.out.exists() else []
+    if given.table:
+        print(table(rows))
+        return
+    import timm  # noqa: F401  imported once, before the processes are made
+    import torchvision  # noqa: F401
+    import transformers  # noqa: F401
+
+    found = {(r["library"], r["name"]): r for r in rows}
+    wanted = [c for c in columns() if not given.method or c in given.method]
+    for library, name in builders():
+        known = {k: v for k, v in found.get((library, name), {}).items() if v and k != "error"}
+        methods = [c for c in wanted if c not in known]
+        if not methods or (given.only and not any(word in name for word in given.only)):
+            continue
+        begun = time.time()
+        new = networks.with_limit(row, library, name, methods, seconds=given.seconds)
+        found[library, name] = known | {k: str(v) for k, v in new.items()}
+        write(given.out, [found[key] for key in builders() if key in found])
+        maps = sum(new.get(c) == "map" for c in methods)
+        others = {str(new[c]): c for c in [*methods, "error"] if new.get(c, "map") != "map"}
+        print(f"{time.time() - begun:.0f} s", library, name, f"{maps}/{len(methods)} maps", others or "", flush=True)
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> None:
+    methods = dict.fromkeys(c for c in [*columns(), *(k for r in rows for k in r)] if c not in FIRST)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*FIRST, *methods])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
