@@ -5,12 +5,12 @@ from itertools import product
 
 import pytest
 import torch
-from support.tiny_models import TINY
+from support.tiny_models import TINY, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seewhy.classifier.operations import Operations
-from seewhy.classifier.relevance import RelevancePass
+from seewhy.classifier.relevance import MOVES, RULES, RelevancePass
 from seewhy.errors import UnsuitedError
 from seewhy.explainers.attention.attention_gradients import through_blocks
 
@@ -19,7 +19,9 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def back(compute: Callable[..., Tensor], inputs: list[Tensor], relevance: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+def back(
+    compute: Callable[..., Tensor], inputs: list[Tensor], relevance: Tensor | None = None
+) -> tuple[list[Tensor], Tensor]:
     """The relevance of each input, and that of the output: random numbers, if none are given."""
     leaves = [x.clone().requires_grad_() for x in inputs]
     with RelevancePass(leaves[0]):
@@ -238,7 +240,7 @@ def test_two_blocks_of_two_tokens_by_hand() -> None:
 
 
 def test_a_function_without_a_rule_is_named() -> None:
-    with pytest.raises(UnsuitedError, match="no rule for 'cumsum'.*choose attention_gradients") as error:
+    with pytest.raises(UnsuitedError, match=r"no rule for 'cumsum'.*choose attention_gradients") as error:
         back(lambda x: (x + 1).cumsum(1), [numbers(2, 3)])
     assert "\n" not in str(error.value)
     with pytest.raises(UnsuitedError, match="'cumsum'"):
@@ -298,8 +300,6 @@ class Sequence(nn.Module):
 
 
 def test_sums_over_other_axes_than_images_are_noticed() -> None:
-    from support.tiny_models import tiny
-
     assert TINY["vit"]().sums_by_image
     assert not tiny(Sequence()).sums_by_image
 
@@ -318,6 +318,4 @@ def test_the_rules_are_under_the_names_of_operations() -> None:
         x + x, x - x, x * x, x / x, x @ x.T, x**2, F.linear(x, x), x.softmax(1), F.gelu(x), F.silu(x), x.mean(1), -x
         F.layer_norm(x, (3,)), F.rms_norm(x, (3,)), F.conv2d(x[None], x[None, :1, :1, None]), torch.einsum("ij->i", x)
         x[0], x.T, x.view(3, 2), x.to(torch.float32), torch.cat([x, x]), F.normalize(x), F.dropout(x), x.copy_(x)
-    from seewhy.classifier.relevance import MOVES, RULES
-
     assert names - {"norm"} <= set(RULES) | MOVES

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.similarity import Similarity, embedding_in, embedding_of
+from seewhy.classifier.similarity import SimilarityNetwork, embedding_in, embedding_of
 from seewhy.errors import SeewhyError
 
 transformers = pytest.importorskip("transformers")
@@ -86,14 +86,23 @@ def test_the_embedding_is_the_input_of_the_last_linear_layer(name: str) -> None:
     assert found.ending == "embedding"
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
-def test_the_embedding_of_a_classifier_of_timm_is_what_it_returns_without_classes(name: str) -> None:
-    whole = Classifier(spread(timm.create_model(name)), input_size=(224, 224))
-    bare = timm.create_model(name, num_classes=0)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet10t", {}),
+        ("vit_tiny_patch16_224", {"depth": 2, "img_size": 64}),
+        ("deit_tiny_distilled_patch16_224", {"depth": 2, "img_size": 64}),
+    ],
+)
+def test_the_embedding_of_a_classifier_of_timm_is_what_it_returns_without_classes(
+    name: str, options: dict[str, int]
+) -> None:
+    whole = Classifier(spread(timm.create_model(name, **options)), input_size=(64, 64))
+    bare = timm.create_model(name, num_classes=0, **options)
     bare.load_state_dict(
         {key: value for key, value in whole.module.state_dict().items() if "head" not in key and "fc." not in key}
     )
-    alone = Classifier(bare.eval())
+    alone = Classifier(bare.eval(), input_size=(64, 64))
     x = images(whole, 1)
     assert alone.ending == "embedding"
     assert embedding_of(alone) is alone
@@ -214,6 +223,6 @@ def test_relax_explains_a_backbone_a_tower_and_a_network_of_timm(tmp_path: Path)
 
 
 def test_the_module_says_what_it_holds() -> None:
-    module = Similarity(nn.Flatten(), torch.eye(4), about={"texts": "4"})
+    module = SimilarityNetwork(nn.Flatten(), torch.eye(4), about={"texts": "4"})
     assert module.about == {"texts": "4"}
     assert not any(p.requires_grad for p in module.parameters())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.two_towers import SIZE, clip_folder, save_quietly, siglip_folder, spread
-from torch import Tensor
+from torch import Tensor, nn
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
@@ -320,3 +320,63 @@ def test_the_embedding_of_a_text_classifier_is_that_of_the_image_tower(clip: Pat
     tower = seewhy.load(f"hf/{clip}", options={"outputs": "embedding"})
     found, expected = seewhy.load(f"hf/{clip}", texts=TEXTS).embed(images()), tower.embed(images())
     torch.testing.assert_close(found, expected / expected.norm(dim=1, keepdim=True))
+
+
+# -- networks of the same libraries, given as they are -----------------------------------------------------------------
+
+
+class WithTexts(nn.Module):
+    """A wrapper that a user may write: it gives the texts, and returns all that CLIP returns."""
+
+    def __init__(self, network: Any, tokens: Tensor) -> None:
+        super().__init__()
+        self.network, self.tokens = network, tokens
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network(input_ids=self.tokens, pixel_values=images)
+
+
+def test_of_what_clip_returns_the_logits_per_image_are_explained(clip: Path) -> None:
+    module, tokenizer = whole_network(clip)
+    tokens = tokenizer(TEXTS[:1] * 3, return_tensors="pt")["input_ids"]
+    tokens[1, 1], tokens[2, 1] = 3, 4
+    classifier = Classifier(WithTexts(module, tokens), input_size=(SIZE, SIZE))
+    expected = module(input_ids=tokens, pixel_values=classifier.normalize(images())).logits_per_image
+    torch.testing.assert_close(classifier.logits(images()), expected)
+    assert classifier.ending == "logits"
+    assert seewhy.explainer("grad_cam", classifier).explain(images(1), torch.tensor([1])).max() > 0
+
+
+@pytest.mark.parametrize("kind", ["CLIPVisionModelWithProjection", "CLIPVisionModel", "SiglipVisionModel", "Dinov2Model"])
+def test_a_tower_given_as_it_is_returns_an_embedding(kind: str) -> None:
+    """``image_embeds`` or ``pooler_output``, found by its name: no classes, and no percent sign."""
+    config = {"CLIP": "CLIPVisionConfig", "Sigl": "SiglipVisionConfig", "Dino": "Dinov2Config"}[kind[:4]]
+    module = spread(getattr(transformers, kind)(getattr(transformers, config)(**_VISION)))
+    classifier = Classifier(module, input_size=(SIZE, SIZE))
+    with pytest.warns(UserWarning, match="an embedding"):
+        assert classifier.ending == "embedding"
+    output = module(classifier.normalize(images()))
+    expected = output.image_embeds if kind.endswith("Projection") else output.pooler_output
+    torch.testing.assert_close(classifier.embed(images()), expected)
+
+
+def test_siglip_2_of_varying_size_is_refused(siglip: Path, tmp_path: Path) -> None:
+    """Its processor makes patches of a picture, in the picture's own shape."""
+    folder = shutil.copytree(siglip, tmp_path / "naflex")
+    config = transformers.Siglip2Config(
+        text_config={**_SMALL, "vocab_size": 33, "max_position_embeddings": 12},
+        vision_config={**_SMALL, "patch_size": 8, "num_patches": 16},
+    )
+    save_quietly(transformers.Siglip2Model(config), folder)
+    save_quietly(transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=16), folder)
+    with pytest.raises(SeewhyError, match=r"image processor of .* has steps that seewhy does not know") as error:
+        seewhy.load(f"hf/{folder}", texts=TEXTS)
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_in_half_precision_reads_texts(clip: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip, tmp_path / "half")
+    module, _ = whole_network(clip)
+    save_quietly(module.half(), folder)
+    classifier, exact = (seewhy.load(f"hf/{f}", texts=TEXTS) for f in (folder, clip))
+    torch.testing.assert_close(classifier.logits(images()), exact.logits(images()), rtol=2e-2, atol=5e-2)

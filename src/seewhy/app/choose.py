@@ -65,7 +65,8 @@ def _choose(
 ) -> Chosen[T]:
     """What ``names`` name, made with options of their own and with those of ``options``, as text, that they have.
 
-    A name with options of its own, "opti_cam:steps=50,learning_rate=0.3", keeps them as its name. Of "all" is left out
+    A name with options of its own, "opti_cam:steps=50,learning_rate=0.3", keeps them as its name, and so does one with a
+    removal of other things than pixels. Of "all" is left out
     what lacks something, what cannot be imported and what does not suit the network.
 
     Raises:
@@ -91,13 +92,17 @@ def _choose(
         raise SeewhyError(f"no option {unknown[0]!r} in {', '.join(known)}.{hint} Options: {listed}")
     chosen: dict[str, T] = {}
     unsuited: dict[str, list[str]] = {}
-    for label, (name, own_options) in wanted.items():
+    for asked, (name, own_options) in wanted.items():
+        label = asked
         shared = {key: text for key, text in options.items() if key in known[name]}
         values = from_text(registry[name], {**shared, **own_options})
+        removal = shared.get("removal", "pixels")
+        if removal != "pixels" and "removal" not in own_options:  # numbers that differ in it have other names
+            label += f"{':' if label == name else ','}removal={removal}"
         try:
             chosen[label] = make(name, values)
         except UnsuitedError as error:
-            if label in names:
+            if asked in names:
                 raise
             unsuited.setdefault(str(error), []).append(label)
     left_out += [

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from seewhy.classifier.outputs import Watch, are_probabilities_of, logits_behind, parts_of
+from seewhy.classifier.outputs import LOGITS, Watch, are_probabilities_of, logits_behind, parts_of
 from seewhy.classifier.turns import turn
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
@@ -229,13 +229,15 @@ def with_first_tensor(output: Any, tensor: Tensor) -> Any:
 def logits_in(output: object) -> Tensor:
     """The logits in what a network returned: the output itself, its ``.logits``, or its only two-dimensional tensor.
 
+    Of a network that compares images with texts they are its ``logits_per_image``.
     Of two such tensors one may be the softmax or the sigmoid of the other: then the other is taken.
     """
     if isinstance(output, Tensor):
         return output
     named = parts_of(output)
-    if isinstance(named.get("logits"), Tensor):
-        return named["logits"]
+    for name in LOGITS:
+        if isinstance(named.get(name), Tensor):
+            return named[name]
     values = list(named.values()) if named else list(output) if isinstance(output, tuple | list) else []
     flat = [v for v in values if isinstance(v, Tensor) and v.ndim == 2]
     if len(flat) == 1:

@@ -28,6 +28,7 @@ from seewhy.classifier.outputs import (
     logits_behind,
     must_suit,
 )
+from seewhy.classifier.patch_embedding import PatchEmbedding, find_patch_embedding
 from seewhy.classifier.precision import Precision, computing, is_out_of_memory
 from seewhy.classifier.relevance import RelevancePass
 from seewhy.classifier.replay import Recording
@@ -506,6 +507,12 @@ class Classifier:
         """
         dropping, one = self.token_dropping, self.normalize(images[:1])
         rows = torch.arange(len(images), device=images.device) if rows is None else rows
+        if not dropping.head_reads_prefix and not bool(kept.any(1).all()):
+            kind = type(self.module).__name__
+            raise UnsuitedError(
+                f"{kind} reads its patches, and none is left of some images: take a metric that keeps one, such as srg, or "
+                "removal=mask_tokens"
+            )
         which: list[Tensor] = []
         logits: list[Tensor] = []
         with turn(self.module) if training else borrow.evaluating(self.module):
@@ -515,6 +522,47 @@ class Classifier:
                 which.append(some)
                 logits.append(self._logits_in(output, len(some), watch))
         return torch.cat(logits)[torch.cat(which).argsort()].to(images.dtype)
+
+    @property
+    def patch_embedding(self) -> PatchEmbedding:
+        """The layer that makes a vector of each patch; UnsuitedError where there is none whose patches are apart."""
+        if (found := self._patch_embedding) is None:
+            kind = type(self.module).__name__
+            raise UnsuitedError(f"{kind} has no layer of patches, which mask tokens could stand for: use removal=pixels")
+        return found
+
+    def embedding_grid(self, images: Images) -> tuple[int, int]:
+        """Rows and columns of the patches that ``masked_logits`` takes for images of this size."""
+        reading, size = self.patch_embedding.reading, (images.shape[-2], images.shape[-1])
+        if size == reading.size:
+            return reading.grid
+        with frozen(self.module), torch.no_grad(), self.capture(self.patch_embedding.layer) as outputs:
+            borrow.run(self.module, self.normalize(images[:1]))
+        grid = reading(outputs[self.patch_embedding.layer], size, self.patch_embedding.layer).shape[2:]
+        return grid[0], grid[1]
+
+    @FoundOnce
+    def _patch_embedding(self) -> PatchEmbedding | None:
+        """The layer of patches, found by a few passes, once."""
+        return find_patch_embedding(
+            self.module, self._probe_image, lambda layer, output: self._reading(output, self.input_size, layer)
+        )
+
+    def masked_logits(
+        self, images: Images, kept: Bool[Tensor, "r g"], rows: Int[Tensor, "r"] | None = None
+    ) -> Float[Tensor, "r k"]:
+        """Logits (r, k) of sets of patches: the vectors of the other patches are the network's mask token, or zero.
+
+        Arguments and gradients are those of ``kept_logits``; the patches are those of ``patch_embedding``.
+        """
+        shown, size = images if rows is None else images[rows], (images.shape[-2], images.shape[-1])
+        parts = [slice(i, i + 1) for i in range(len(shown))] if self.mixes_images(shown) else [slice(None)]
+        logits = []
+        with borrow.evaluating(self.module):
+            for part in parts:
+                with self.patch_embedding.masked(self.module, kept[part], size):
+                    logits.append(self._logits_of_pass(shown[part]))
+        return torch.cat(logits).to(images.dtype)
 
     def mixes_after(self, layer: str) -> bool:
         """Does a linear layer or a convolution mix the channels of ``layer`` before the heads read them?"""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.borrow import first_tensor, frozen, logits_in, run
 from seewhy.classifier.operations import Operations
+from seewhy.classifier.patch_embedding import pixels_of
 from seewhy.classifier.precision import is_out_of_memory
 from seewhy.classifier.replay import map_tensors, tensors_in
 from seewhy.classifier.stages import GridReading
@@ -166,11 +167,7 @@ class Trials:
 
     def _stem_is_local(self, dropping: TokenDropping, changed: Tensor) -> bool:
         """Do the tokens stay as they are when the pixels of other patches change?"""
-        gh, gw = dropping.reading.grid
-        h, w = self.image.shape[-2:]
-        rows, columns = (torch.arange(s, device=changed.device) // (s // cells) for s, cells in ((h, gh), (w, gw)))
-        inside = (rows[:, None] < gh) & (columns < gw)
-        pixels = changed[(rows.clamp(max=gh - 1)[:, None] * gw + columns.clamp(max=gw - 1))] & inside
+        pixels = pixels_of(changed[None], dropping.reading.grid, (self.image.shape[-2], self.image.shape[-1]))
         other = torch.where(pixels, self.image.flip(1, 2, 3) + 1, self.image)
         before, after = (dropping.stem(self.module, image)[0].tokens[0] for image in (self.image, other))
         stay = torch.cat([changed.new_ones(dropping.reading.prefix), ~changed])

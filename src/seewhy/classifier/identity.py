@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.similarity import Similarity
+from seewhy.classifier.similarity import SimilarityNetwork
 from seewhy.describe import as_json, digest_of
 
 PREPARING = (
@@ -43,7 +43,7 @@ def classifier_identity(classifier: Classifier) -> dict[str, object]:
 
 def compared_with(classifier: Classifier) -> dict[str, object]:
     """The texts and templates, or the pictures, to which the network says how similar an image is; empty for any other."""
-    return classifier.module.about if isinstance(classifier.module, Similarity) else {}
+    return classifier.module.about if isinstance(classifier.module, SimilarityNetwork) else {}
 
 
 def origin_of(classifier: Classifier, name: str) -> str:

@@ -55,7 +55,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Callable[[Tensor], Tensor]]] = {
 NORMALIZATIONS = {"NativeLayerNorm", "NativeGroupNorm", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
 """Normalizations by statistics of their own input: the deviation is constant, and the mean is linear."""
 SUMS = {"Add", "Sub", "Rsub"}
-BOUNDED = {"Hardtanh", "ClampMax"}
+CUT_OFF = {"Hardtanh", "ClampMax"}
 """Operations with an upper bound, such as ReLU6."""
 VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Expand", "Unsqueeze", "Squeeze", "Transpose", "Permute", "T", "Clone"}
 PASSING = {"Mul", "Div", "Neg", "Clamp", "ClampMin"}
@@ -198,7 +198,7 @@ def _is_gate(factor: Node | None) -> bool:
 
     A linear layer is sometimes recorded as a product and a sum with its bias, and is no gate.
     """
-    total = _behind(factor, PASSING | BOUNDED | VIEWS)
+    total = _behind(factor, PASSING | CUT_OFF | VIEWS)
     inputs = [edge for edge, _ in total.next_functions if edge is not None] if total else []
     return bool(
         total and _name(total) in SUMS and len(inputs) == 1 and _name(_behind(inputs[0], VIEWS)) not in ("Mm", "Bmm")

@@ -57,6 +57,8 @@ IN_WORDS: dict[Ending, str] = {
 }
 HEADS = ("fc", "head", "heads", "classifier", "last_linear")
 """Names that libraries give to the last layer."""
+LOGITS = ("logits", "logits_per_image")
+"""Names under which networks of Transformers return logits."""
 POOLED = ("pool", "embed", "feature", "hidden")
 """Parts of the names under which networks return what they have seen, and not what they conclude."""
 
@@ -207,7 +209,7 @@ def declared_ending(module: nn.Module) -> Ending | None:
 def named_as_features(answer: object) -> bool:
     """Is the only tensor of two dimensions in what the network returned an embedding by its name?"""
     named = parts_of(answer)
-    if "logits" in named:
+    if any(name in named for name in LOGITS):
         return False
     flat = [str(name) for name, part in named.items() if isinstance(part, Tensor) and part.ndim == 2]
     return len(flat) == 1 and any(word in flat[0] for word in POOLED)

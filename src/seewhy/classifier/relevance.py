@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional as F
 
 from seewhy.classifier.operations import Operations
 from seewhy.errors import UnsuitedError
@@ -111,20 +112,31 @@ class _Positive(Function):
     """A linear map of fixed weights: x gets its share of the positive products (eq. 5)."""
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, whole: Computed, without_bias: Computed, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.function = without_bias
+    def forward(ctx: Any, dtype: torch.dtype, function: Computed, bare: Computed, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.function, ctx.divisor = bare, None
         ctx.save_for_backward(x.to(dtype, copy=True), weight.to(dtype))
-        made: Tensor = whole(x, weight)
+        made: Tensor = function(x, weight)
         return made
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> Any:
         x, weight = ctx.saved_tensors
-        plus, minus = x.clamp(min=0).requires_grad_(), x.clamp(max=0).requires_grad_()
-        with torch.enable_grad():
-            made = ctx.function(plus, weight.clamp(min=0)) + ctx.function(minus, weight.clamp(max=0))
-        to_plus, to_minus = torch.autograd.grad(made, (plus, minus), relevance.to(x) / made.detach().clamp(min=LEAST))
-        return None, None, None, plus * to_plus + minus * to_minus, None
+        halves = [(x.clamp(min=0), weight.clamp(min=0)), (x.clamp(max=0), weight.clamp(max=0))]
+        if ctx.divisor is None:  # the same for every class
+            ctx.divisor = sum(ctx.function(*half) for half in halves).clamp_(min=LEAST)
+        shares = relevance.to(x) / ctx.divisor
+        of_plus, of_minus = (part * _pulled(ctx.function, part, w, shares) for part, w in halves)
+        return None, None, None, of_plus + of_minus, None
+
+
+def _pulled(function: Computed, x: Tensor, weight: Tensor, shares: Tensor) -> Tensor:
+    """The gradient of the sum of shares * function(x, weight) by x."""
+    if function is F.linear:
+        return shares @ weight
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        made = function(x, weight)
+    return torch.autograd.grad(made, x, shares)[0]
 
 
 class _Shared(Function):
@@ -250,10 +262,13 @@ def _linear(
         made = _refused("a linear map whose weights depend on the image", function(input, weight, bias, *rest, **named))
         return made
 
-    def with_bias(b: Tensor | None) -> Computed:
-        return lambda x, w: function(x, w, b, *rest, **named)
+    def with_bias(x: Tensor, w: Tensor) -> Any:
+        return function(x, w, bias, *rest, **named)
 
-    made = _Positive.apply(run.dtype, with_bias(bias), with_bias(None), input, weight)
+    def bare(x: Tensor, w: Tensor) -> Any:
+        return function(x, w, None, *rest, **named)
+
+    made = _Positive.apply(run.dtype, with_bias, F.linear if function is F.linear else bare, input, weight)
     return made
 
 
@@ -324,7 +339,9 @@ def _in_type(given: Any, dtype: torch.dtype) -> Any:
 def _refused(name: str, made: Any) -> Any:
     """What a function without a rule returned: its backward says so."""
     if isinstance(made, tuple | list):
-        return [_refused(name, part) for part in made] if type(made) is list else tuple(_refused(name, part) for part in made)
+        return (
+            [_refused(name, part) for part in made] if type(made) is list else tuple(_refused(name, part) for part in made)
+        )
     return _Refused.apply(name, made) if _varies(made) else made
 
 

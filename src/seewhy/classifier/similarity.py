@@ -28,7 +28,7 @@ class UnitLength(nn.Module):
         return embeddings / embeddings.norm(dim=1, keepdim=True)
 
 
-class Similarity(nn.Module):
+class SimilarityNetwork(nn.Module):
     """scale * cosine(embedding of the image, reference j) + bias, for each reference.
 
     Args:
@@ -171,7 +171,7 @@ def similarity_classifier(
     probe, kind = tower._probe_image, next(iter(about))
     return replace(
         tower,
-        module=Similarity(tower.module, embeddings.detach().to(probe), scale, bias, about),
+        module=SimilarityNetwork(tower.module, embeddings.detach().to(probe), scale, bias, about),
         classes=names,
         multilabel=multilabel and not values,
         outputs="values" if values else "logits",

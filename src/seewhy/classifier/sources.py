@@ -167,7 +167,7 @@ def _hugging_face(request: Request) -> Classifier:
                 return hugging_face.build_embedding(request.name, config, rest, request.pretrained)
             if not hugging_face.has_classifier(config) and has_text_tower(config):
                 raise SeewhyError(
-                    f"{request.name} compares images with texts, and has no classes of its own: give texts=['a dog', 'a cat'] "
+                    f"{request.name} compares images with texts, and has no classes of its own: give texts=['a dog', ...] "
                     "(--texts), or outputs=embedding (--model-option outputs=embedding) for its image tower"
                 )
             told = "num_labels" in request.options

@@ -45,8 +45,13 @@ class TwoTowers:
         """
         every = [self._tokens(prompts(texts, template)) for template in templates]
         with frozen(self.module), torch.no_grad():
-            scale, bias = self._scale_and_bias(every[0])
-            parts = [self._embeddings(tokens) for tokens in every]
+            try:
+                scale, bias = self._scale_and_bias(every[0])
+                parts = [self._embeddings(tokens) for tokens in every]
+            except SeewhyError:
+                raise
+            except Exception as error:  # networks of many kinds have two towers, and may need more than images and texts
+                raise self._no_cosine(cause(error)) from error
         embeddings = torch.stack([part / part.norm(dim=1, keepdim=True) for part in parts]).mean(0)
         sigmoids = bias is not None
         about = {"texts": f"{len(texts)} {digest_of(chr(10).join(texts).encode())}", "templates": list(templates)}
@@ -121,11 +126,15 @@ class TwoTowers:
         own: Logits | None = getattr(module(pixel_values=image, **few), "logits_per_image", None)
         expected = scale * cosine + (0.0 if bias is None else float(bias))
         if own is None or own.shape != expected.shape or not torch.allclose(own, expected, rtol=1e-3, atol=1e-3 * scale):
-            raise SeewhyError(
-                f"{self.name} ({type(module).__name__}) does not compare images with texts by a scaled cosine: give its "
-                "embeddings to seewhy.similarity_classifier"
-            )
+            raise self._no_cosine("its logits are others")
         return scale, None if bias is None else float(bias)
+
+    def _no_cosine(self, why: str) -> SeewhyError:
+        kind = type(self.module).__name__
+        return SeewhyError(
+            f"{self.name} ({kind}) does not compare images with texts by a scaled cosine ({why}): give its embeddings to "
+            "seewhy.similarity_classifier"
+        )
 
 
 def has_text_tower(config: Any) -> bool:

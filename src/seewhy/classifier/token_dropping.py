@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
+from itertools import accumulate
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -32,10 +34,8 @@ Way = Literal["packed", "grouped", "keys"]
 """``packed``: two sets in a row where that fits. ``grouped``: sets of one size, or a similar one where blocks take a mask.
 ``keys``: all tokens run, and the keys of removed ones get minus infinity. All three give the same numbers."""
 
-WHOLE = 1.1
-"""Two sets share a row if no row becomes longer than the whole sequence, times this."""
-GROUP = 8
-"""Sets that make a group of their own, where sets are filled up to the longest of their group."""
+ANOTHER_GROUP = 40
+"""What another group of sets costs, in tokens that could be computed in its time: measured on a CPU, for one row or many."""
 
 
 class Given(NamedTuple):
@@ -48,7 +48,7 @@ class Given(NamedTuple):
 
     @classmethod
     def of(cls, block: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> "Given":
-        items = [*enumerate(args), *named.items()]
+        items: list[tuple[int | str, object]] = [*enumerate(args), *named.items()]
         return cls(block, args, named, next(key for key, value in items if isinstance(value, Tensor)))
 
     @property
@@ -58,8 +58,8 @@ class Given(NamedTuple):
 
     def run(self, tokens: Tensor, change: Callable[[Tensor], Tensor], mask: dict[str, Tensor] | None = None) -> Tensor:
         """The tokens that the block returns for other ``tokens``, for other tensors as ``change`` makes them, and a mask."""
-        args, named = list(map_tensors(self.args, change)), map_tensors(self.named, change)
-        (args if isinstance(self.slot, int) else named)[self.slot] = tokens
+        args = [tokens if key == self.slot else map_tensors(value, change) for key, value in enumerate(self.args)]
+        named = {key: tokens if key == self.slot else map_tensors(value, change) for key, value in self.named.items()}
         if mask:
             bound = signature(self.block.forward).bind(*args, **named)
             if bound.arguments.keys() & mask.keys() and any(bound.arguments[name] is not None for name in mask):
@@ -75,14 +75,14 @@ class Layout(NamedTuple):
     """Sets of patches in rows of tokens.
 
     source   for each place of a row, the token in those of all images, one after another
-    index    the same token, by its place in its own image
+    place    the same token, by its place in its own image
     segment  0 and 1 for the first and the second set of the row, -1 for what fills the row up
     sets     which sets these are
     starts   where each of them starts in the rows, one after another
     """
 
     source: Int[Tensor, "m l"]
-    index: Int[Tensor, "m l"]
+    place: Int[Tensor, "m l"]
     segment: Int[Tensor, "m l"]
     sets: Int[Tensor, "s"]
     starts: Int[Tensor, "s"]
@@ -140,7 +140,9 @@ class TokenDropping:
                 stack.enter_context(forward_replaced(block, partial(forward, block, like)))
             yield
 
-    def last_tokens(self, module: nn.Module, images: Tensor, kept: KeptPatches, rows: Int[Tensor, "r"]) -> Iterator[SetsAndTokens]:
+    def last_tokens(
+        self, module: nn.Module, images: Tensor, kept: KeptPatches, rows: Int[Tensor, "r"]
+    ) -> Iterator[SetsAndTokens]:
         """What the last block returns, for some of the sets at a time: which, and their tokens as the head reads them.
 
         Args:
@@ -160,9 +162,9 @@ class TokenDropping:
             at = torch.cat([places.expand(len(order), -1), order + prefix], 1) + each[:, None] * whole.shape[1]
             yield from self._as_head_reads(tokens.flatten(0, 1), each, at, sizes)
             return
-        for first, second in planned(sizes, kept.shape[1], self.mask is not None, self.way == "packed"):
+        for first, second in planned(sizes, prefix, self.mask is not None, self.way == "packed"):
             layout = laid_out(first, second, order, sizes, rows, prefix)
-            tokens = whole.flatten(0, 1)[layout.source]
+            tokens = _taken(whole.flatten(0, 1), layout.source)
             change = partial(_for_kept, layout=layout, prefix=prefix, patches=kept.shape[1])
             mask: dict[str, Tensor] = {}
             if self.mask is not None and not bool((layout.segment == 0).all()):
@@ -192,11 +194,16 @@ class TokenDropping:
         """
         prefix = self.reading.prefix
         if self.head_reads_prefix:
-            yield sets, tokens[at[:, :prefix]]
+            yield sets, _taken(tokens, at[:, :prefix])
             return
         for size in sizes.unique().tolist():
             mine = sizes == size
-            yield sets[mine], tokens[at[mine, : prefix + size]]
+            yield sets[mine], _taken(tokens, at[mine, : prefix + size])
+
+
+def _taken(tokens: Float[Tensor, "all d"], at: Int[Tensor, "m l"]) -> Float[Tensor, "m l d"]:
+    """The tokens at some places. The gradient of ``index_select`` is faster than that of brackets."""
+    return tokens.index_select(0, at.flatten()).view(*at.shape, -1)
 
 
 def _in_structure(like: object, tokens: Tensor) -> object:
@@ -204,28 +211,46 @@ def _in_structure(like: object, tokens: Tensor) -> object:
 
 
 def planned(
-    sizes: Int[Tensor, "r"], patches: int, masks: bool, pairs: bool
+    sizes: Int[Tensor, "r"], prefix: int, masks: bool, pairs: bool
 ) -> Iterator[tuple[Int[Tensor, "m"], Int[Tensor, "m"] | None]]:
     """Which sets run together: the first and the second set of each row, or one set a row.
 
-    Without ``masks`` the sets of a group have the same size, with masks a similar size. In ``pairs`` the smallest set shares
-    a row with the largest, and so on, if no row becomes longer than the whole sequence: sets whose sizes come in pairs that
-    add up to it, as those of Shapley values, leave no place empty.
+    Without ``masks`` the sets of a group have the same size. With masks they have a similar size, so that few tokens fill
+    up. In ``pairs`` the smallest set shares a row with the largest, and so on, where this takes fewer tokens: sets whose
+    sizes come in pairs of the same sum, as those of Shapley values, leave no place empty.
     """
     order = sizes.argsort(stable=True)
-    r, ordered = len(order), sizes[order]
-    if not r:
-        return
-    if not masks:
-        yield from ((part, None) for part in order.split(ordered.unique_consecutive(return_counts=True)[1].tolist()))
-        return
-    low, high = order[: r // 2], order.flip(0)[: r // 2]
-    if pairs and r > 1 and int(ordered[0]) < int(ordered[-1]) and int((sizes[low] + sizes[high]).max()) <= WHOLE * patches:
-        yield high, low
-        if r % 2:
-            yield order[r // 2 : r // 2 + 1], None
-        return
-    yield from ((part, None) for part in order.split(GROUP if int(ordered[0]) < int(ordered[-1]) else r))
+    lengths, counts = (part.tolist() for part in (sizes + prefix).unique(return_counts=True))
+    groups, tokens = cheapest_groups(lengths, counts) if masks else (counts, inf)
+    half = len(order) // 2
+    if pairs and half:
+        low, high = order[:half], order[-half:].flip(0)
+        alone = order[half:-half]
+        longest = int((sizes[low] + sizes[high]).max()) + 2 * prefix
+        if half * longest + len(alone) * int(sizes[alone].sum() + prefix) + ANOTHER_GROUP * (1 + len(alone)) < tokens:
+            yield high, low
+            groups, order = [1] * len(alone), alone
+    yield from ((part, None) for part in order.split(groups) if len(part))
+
+
+def cheapest_groups(lengths: list[int], counts: list[int]) -> tuple[list[int], float]:
+    """How many sets make each group, and what all of them cost in tokens; a group is filled up to its longest set.
+
+    Args:
+        lengths: the different numbers of tokens, in ascending order.
+        counts: how many sets have each of them.
+    """
+    sums = [0, *accumulate(counts)]
+    cheapest: list[tuple[float, int]] = [(0.0, 0)]  # the cost of the first sets, and where their last group begins
+    for end, length in enumerate(lengths, 1):
+        costs = (cheapest[j][0] + (sums[end] - sums[j]) * length + ANOTHER_GROUP for j in range(end))
+        cheapest.append(min(zip(costs, range(end), strict=True)))
+    groups, end = [], len(lengths)
+    while end:
+        begin = cheapest[end][1]
+        groups.append(sums[end] - sums[begin])
+        end = begin
+    return groups[::-1], cheapest[-1][0]
 
 
 def laid_out(
@@ -284,10 +309,10 @@ def _for_kept(given: Tensor, layout: Layout, prefix: int, patches: int) -> Tenso
         return given
     table = given.view(-1, *given.shape[-2:])
     if given.shape[-2] == patches + prefix:
-        return table[:, layout.index].transpose(0, 1)
+        return table[:, layout.place].transpose(0, 1)
     if bool((layout.segment == 1).any()):
         raise SeewhyError("positions of patches alone say nothing of the prefix of a second set in the same row")
-    return table[:, (layout.index[:, prefix:] - prefix).clamp(min=0)].transpose(0, 1)
+    return table[:, (layout.place[:, prefix:] - prefix).clamp(min=0)].transpose(0, 1)
 
 
 class _RemovedKeys(Operations):

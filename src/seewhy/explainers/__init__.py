@@ -33,6 +33,7 @@ from seewhy.explainers.gradient.smooth_grad import SmoothGrad as SmoothGrad
 from seewhy.explainers.optimized.extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
 from seewhy.explainers.optimized.igos_pp import IGOSPlusPlus as IGOSPlusPlus
 from seewhy.explainers.optimized.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
+from seewhy.explainers.optimized.metric_driven import MetricDriven as MetricDriven
 from seewhy.explainers.optimized.opti_cam import OptiCAM as OptiCAM
 from seewhy.explainers.optimized.opti_cam_fast import FastOptiCAM as FastOptiCAM
 from seewhy.explainers.optimized.smooth_pixel_mask import SmoothPixelMask as SmoothPixelMask

@@ -28,6 +28,7 @@ from seewhy.classifier.turns import in_turn
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.gradients import Point
+from seewhy.masking.tokens import must_remove
 from seewhy.options import build, checking
 from seewhy.registry import Registry
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
@@ -228,6 +229,10 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
         kind = type(classifier.module).__name__
         cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"
         raise UnsuitedError(f"{name}: {kind} returns values, which have no probabilities: {cure}")
+    try:
+        must_remove(classifier, getattr(made, "removal", "pixels"))
+    except UnsuitedError as error:
+        raise UnsuitedError(f"{name}: {error}") from None
     return cast(Explainer, made)
 
 

@@ -11,6 +11,7 @@ from seewhy.classifier.precision import Precision
 from seewhy.explainers.selectors import Selector
 from seewhy.masking.baselines import Baseline
 from seewhy.masking.players import Division
+from seewhy.masking.tokens import Removal
 from seewhy.options import AtLeast, AtMost, Doc
 
 BatchSize = Annotated[
@@ -40,6 +41,13 @@ BaselineOption = Annotated[
     AtLeast(0),
     AtMost(1),
     Doc("What removed pixels become: a name, a gray in [0, 1], or pixels (see ``masking.baselines.baseline_images``)."),
+]
+RemovalOption = Annotated[
+    Removal,
+    Doc(
+        'What removed players become: "pixels" of the baseline; "tokens" that leave the sequence of a transformer; or '
+        '"mask_tokens". The last two take patches of the network, and no baseline.'
+    ),
 ]
 PlayersOption = Annotated[Division, Doc('"superpixels" or "patches"; "pixels" only for images of few pixels.')]
 PlayerSize = Annotated[int, AtLeast(1), Doc("Number of superpixels of an image, about; or the side of a patch in pixels.")]

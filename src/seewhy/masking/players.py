@@ -44,12 +44,17 @@ class Players:
         ones = torch.ones(ids.shape, device=ids.device)
         return ones.new_zeros(len(ids), self.p).scatter_add_(1, ids, ones)
 
+    def sums(self, maps: Attribution) -> Float[Tensor, "n p"]:
+        """Sum of the attributions of each player's pixels."""
+        if self.each_pixel:
+            return maps.flatten(1)
+        return maps.new_zeros(len(maps), self.p).scatter_add_(1, self.ids.flatten(1), maps.flatten(1))
+
     def means(self, maps: Attribution) -> Float[Tensor, "n p"]:
         """Mean attribution of each player; 0 for a player without pixels."""
         if self.each_pixel:
             return maps.flatten(1)
-        sums = maps.new_zeros(len(maps), self.p).scatter_add_(1, self.ids.flatten(1), maps.flatten(1))
-        return sums / self.sizes().to(maps).clamp_min(1)
+        return self.sums(maps) / self.sizes().to(maps).clamp_min(1)
 
 
 def divide(images: Images, division: Division, size: int = 16) -> Players:

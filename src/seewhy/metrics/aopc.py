@@ -40,7 +40,7 @@ class AOPC(OverPlayers, name="aopc", better="higher", range=(-1.0, 1.0), explain
         return by_player_count(case, self.players, self.size, self._score)
 
     def _score(self, case: Case) -> Scores:
-        pair = curves(case, self.players, self.size, self.baseline, self.ties)
+        pair = curves(case, self.players, self.size, self.baseline, self.ties, self.removal)
         ks = range(min(self.regions, pair.players.p) + 1)
         p = target_scores(case, pair.removed(ks), self.value)
         return p[:, 0] - p.mean(1)

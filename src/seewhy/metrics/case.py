@@ -15,7 +15,8 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes, of_rows
 from seewhy.masking.baselines import Baseline, baseline_images
-from seewhy.masking.values import RemovePixels, Value
+from seewhy.masking.tokens import Removal, value_of
+from seewhy.masking.values import Value
 from seewhy.types import Attribution, ClassAttribution, Images, Logits, Regions, Scores, Targets
 
 T = TypeVar("T")
@@ -145,9 +146,9 @@ class Case:
         others = logits.scatter(1, self.scored[:, None], -torch.inf)
         return (others.logsumexp(1) - logits.logsumexp(1)).exp()
 
-    def value_function(self, baseline: Baseline) -> Value:
-        """The case's own v, or the classifier with pixels replaced by ``baseline``."""
-        return self.value or RemovePixels(self.classifier, baseline)
+    def value_function(self, baseline: Baseline, removal: Removal = "pixels") -> Value:
+        """The case's own v, or the classifier with players removed: pixels replaced by ``baseline``, or tokens."""
+        return self.value or value_of(removal, self.classifier, baseline)
 
     def faded(self, masks: Attribution, baseline: Baseline | float | Tensor) -> Images:
         """The images where the mask is 1, the baseline where it is 0."""

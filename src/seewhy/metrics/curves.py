@@ -23,8 +23,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seewhy.classifier.classifier import Classifier
+from seewhy.explainers.options import RemovalOption
 from seewhy.masking.baselines import Baseline
 from seewhy.masking.players import Division, Players, divide
+from seewhy.masking.tokens import Removal, must_remove
 from seewhy.masking.values import Game
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
@@ -48,6 +51,11 @@ class OverPlayers(Measure, family="ordering", reads="order"):
     size: SizeOption = 16
     baseline: GameBaselineOption = "mean_color"
     value: ValueOption = "probability"
+    removal: RemovalOption = "pixels"
+
+    def suits(self, classifier: Classifier) -> None:
+        """SeewhyError where the players cannot be removed from the classifier in this way."""
+        must_remove(classifier, self.removal, self.players, self.size)
 
 
 @dataclass(eq=False)
@@ -93,8 +101,10 @@ class Curves:
         return torch.stack([self._known[point] for point in points], 1)
 
 
-def curves(case: Case, division: Division, size: int, baseline: Baseline, ties: Ties = "random") -> Curves:
-    """The curves of a case, shared by all metrics with the same players, baseline and ties.
+def curves(
+    case: Case, division: Division, size: int, baseline: Baseline, ties: Ties = "random", removal: Removal = "pixels"
+) -> Curves:
+    """The curves of a case, shared by all metrics with the same players, removal and ties.
 
     Players of equal worth are in random order ("random") or by their place ("position", as the successors of RISE have
     it). The random order is the image's own, so that a map of zeros is a random order and no scan from the upper left.
@@ -104,9 +114,9 @@ def curves(case: Case, division: Division, size: int, baseline: Baseline, ties: 
     def make() -> Curves:
         players = divide_case(case, division, size)
         order = ranked(players.means(case.attributions), ties, case.seeds)
-        return Curves(players, order, case.value_function(baseline)(case.images, players), case.batch_size)
+        return Curves(players, order, case.value_function(baseline, removal)(case.images, players), case.batch_size)
 
-    return case.share(("curves", division, size, baseline, ties), make)
+    return case.share(("curves", division, size, baseline, ties, removal), make)
 
 
 def divide_case(case: Case, division: Division, size: int) -> Players:
@@ -190,6 +200,6 @@ class OneCurve(OverPlayers):
 
     def values(self, case: Case) -> tuple[list[int], Float[Tensor, "n m"]]:
         """The sizes, and the values there, for images with equally many players."""
-        pair = curves(case, self.players, self.size, self.baseline, self.ties)
+        pair = curves(case, self.players, self.size, self.baseline, self.ties, self.removal)
         ks = self.sizes(pair.players.p)
         return ks, target_scores(case, self.logits(pair, ks), self.value)

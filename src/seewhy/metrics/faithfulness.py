@@ -7,13 +7,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from seewhy.classifier.classifier import Classifier
+from seewhy.explainers.options import RemovalOption
 from seewhy.maps import read
 from seewhy.masking.baselines import Baseline
+from seewhy.masking.players import Players
+from seewhy.masking.tokens import Removal, must_remove
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.correlation import correlation
-from seewhy.metrics.curves import divide_case, ranked, target_scores
-from seewhy.metrics.options import GameBaselineOption, ReadsOption, Score, TiesOption, ValueOption
+from seewhy.metrics.curves import by_player_count, divide_case, ranked, target_scores
+from seewhy.metrics.options import GameBaselineOption, PlayersOption, ReadsOption, Score, SizeOption, TiesOption, ValueOption
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Scores
 
@@ -34,7 +38,8 @@ class FaithfulnessEstimate(
 
     $$\mathrm{FE} = \rho\Big( \sum_{i \in G_j} a_i,\ f_c(x) - f_c(x \setminus G_j) \Big)_{j},$$
 
-    Pearson's correlation over groups $G_j$ of neighbors in the order of the map, each removed alone.
+    Pearson's correlation over groups $G_j$ of neighbors in the order of the map, each removed alone. The members are
+    players, which are pixels in the paper.
 
     Rewards: maps whose sums are proportional to the fall of the logit.
 
@@ -43,7 +48,7 @@ class FaithfulnessEstimate(
     Defined: 0 where the sums or the falls are all equal, as for a constant map. Equal values are in random order.
 
     Args:
-        features: pixels in a group; 0 makes 56 groups of any image, which are 896 pixels of 224 x 224, as in NEMt.
+        features: players in a group; 0 makes 56 groups of any image, which are 896 pixels of 224 x 224, as in NEMt.
         baseline: what stands for removed; "darkest" is Quantus' black. A value function of the case's own takes its place.
         value: logit, as in NEMt, or probability.
 
@@ -51,19 +56,30 @@ class FaithfulnessEstimate(
     ranks color channels one by one instead, and gives other numbers.
     """
 
-    features: Annotated[int, AtLeast(0), Doc("Pixels in a group.")] = 0
+    features: Annotated[int, AtLeast(0), Doc("Players in a group.")] = 0
     baseline: GameBaselineOption = "darkest"
     value: ValueOption = "logit"
     reads: ReadsOption = "min_max"
     ties: TiesOption = "random"
+    players: PlayersOption = "pixels"
+    size: SizeOption = 16
+    removal: RemovalOption = "pixels"
+
+    def suits(self, classifier: Classifier) -> None:
+        """SeewhyError where the players cannot be removed from the classifier in this way."""
+        must_remove(classifier, self.removal, self.players, self.size)
 
     def score(self, case: Case) -> Scores:
-        worth = read(case.attributions, self.reads).flatten(1)
+        return by_player_count(case, self.players, self.size, self._score)
+
+    def _score(self, case: Case) -> Scores:
+        players = divide_case(case, self.players, self.size)
+        worth = players.sums(read(case.attributions, self.reads))
         features = self.features or max(1, round(worth.shape[1] / GROUPS))
         group = ranked(worth, self.ties, case.seeds).argsort(1) // features
         groups = torch.arange(-(-worth.shape[1] // features), device=group.device)[:, None]
         sums = torch.zeros(len(worth), len(groups), dtype=worth.dtype, device=worth.device).scatter_add_(1, group, worth)
-        falls = _falls(case, (one == groups for one in group), self.baseline, self.value)
+        falls = _falls(case, players, (one == groups for one in group), self.baseline, self.value, self.removal)
         return correlation(sums, falls)[0].to(worth)
 
 
@@ -80,7 +96,7 @@ class FaithfulnessCorrelation(
 
     $$\mathrm{FC} = \rho_S\Big( \sum_{i \in S} a_i,\ f_c(x) - f_c(x \setminus S) \Big),$$
 
-    Pearson's correlation over random sets $S$ of ``subset_size`` pixels.
+    Pearson's correlation over random sets $S$ of ``subset_size`` players, which are pixels in the paper.
 
     Rewards: maps whose numbers add up to effects.
 
@@ -92,29 +108,42 @@ class FaithfulnessCorrelation(
     Source: Bhatt et al. (2020), eq. 1; 224 pixels and 100 sets are the defaults of Quantus.
     """
 
-    subset_size: Annotated[int, AtLeast(1), Doc("Pixels in a set.")] = 224
+    subset_size: Annotated[int, AtLeast(1), Doc("Players in a set.")] = 224
     runs: Annotated[int, AtLeast(1), Doc("Number of sets.")] = 100
     baseline: GameBaselineOption = "darkest"
     value: ValueOption = "probability"
     reads: ReadsOption = "raw"
+    players: PlayersOption = "pixels"
+    size: SizeOption = 16
+    removal: RemovalOption = "pixels"
+
+    def suits(self, classifier: Classifier) -> None:
+        """SeewhyError where the players cannot be removed from the classifier in this way."""
+        must_remove(classifier, self.removal, self.players, self.size)
 
     def score(self, case: Case) -> Scores:
-        maps = read(case.attributions, self.reads).flatten(1)
-        sums = torch.stack([m @ s.to(m).T for m, s in zip(maps, self._sets(case), strict=True)])
-        return correlation(sums, _falls(case, self._sets(case), self.baseline, self.value))[0].to(maps)
+        return by_player_count(case, self.players, self.size, self._score)
 
-    def _sets(self, case: Case) -> Iterator[Bool[Tensor, "m p"]]:
+    def _score(self, case: Case) -> Scores:
+        players = divide_case(case, self.players, self.size)
+        worth = players.sums(read(case.attributions, self.reads))
+        sums = torch.stack([w @ s.to(w).T for w, s in zip(worth, self._sets(case, players.p), strict=True)])
+        falls = _falls(case, players, self._sets(case, players.p), self.baseline, self.value, self.removal)
+        return correlation(sums, falls)[0].to(worth)
+
+    def _sets(self, case: Case, p: int) -> Iterator[Bool[Tensor, "m p"]]:
         """The random sets of each image, from its own seed."""
-        p = case.attributions[0].numel()
         for seed in case.seeds:
             chance = torch.rand(self.runs, p, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
             chosen = chance.topk(min(self.subset_size, p), dim=1).indices
             yield torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chosen, True).to(case.images.device)
 
 
-def _falls(case: Case, sets: Iterable[Bool[Tensor, "m p"]], baseline: Baseline, value: Score) -> Float[Tensor, "n m"]:
-    """How much the score falls when each of an image's sets of pixels is removed from the whole image."""
-    game = case.value_function(baseline)(case.images, divide_case(case, "pixels", 1))
+def _falls(
+    case: Case, players: Players, sets: Iterable[Bool[Tensor, "m p"]], baseline: Baseline, value: Score, removal: Removal
+) -> Float[Tensor, "n m"]:
+    """How much the score falls when each of an image's sets of players is removed from the whole image."""
+    game = case.value_function(baseline, removal)(case.images, players)
     answers = []
     for i, gone in enumerate(sets):
         parts = gone.split(case.batch_size)

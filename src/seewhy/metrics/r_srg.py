@@ -28,7 +28,7 @@ class DrawnSets(OverPlayers, range=(0.0, 1.0), reads="min_max", explains="label"
             low, high = worth.amin(1, keepdim=True), worth.amax(1, keepdim=True)
             norm = torch.where(high > low, (worth - low) / torch.where(high > low, high - low, 1), 0)
             weights = norm if best else 1 - norm
-            game = part.value_function(self.baseline)(part.images, players)
+            game = part.value_function(self.baseline, self.removal)(part.images, players)
             generators = [torch.Generator().manual_seed(2 * seed + best) for seed in part.seeds]
             rows = torch.arange(len(worth), device=worth.device).repeat_interleave(self.n_draws)
             means = []

@@ -150,7 +150,7 @@ class PixelFlipping(
         return by_player_count(case, self.players, self.size, self._score)
 
     def _score(self, case: Case) -> Scores:
-        pair = curves(case, self.players, self.size, self.baseline, self.ties)
+        pair = curves(case, self.players, self.size, self.baseline, self.ties, self.removal)
         p = pair.players.p
         ks = sorted({0, p, *np.geomspace(1, p, self.points, dtype=int).tolist()})  # cut to whole numbers, not rounded
         owned = pair.players.sizes().gather(1, pair.order).cumsum(1)  # pixels of the best k

@@ -24,9 +24,11 @@ from seewhy.app.cli.arguments import (
     ModelName,
     ModelOptions,
     Quiet,
+    RemovalName,
     Templates,
     Texts,
     WeightsFile,
+    with_removal,
 )
 from seewhy.app.cli.network import OF_DATASET, load_network, texts_of_dataset
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
@@ -51,6 +53,7 @@ def evaluate(
     metric_option: Annotated[
         list[str] | None, typer.Option("--metric-option", help="key=value: an option of the metrics that have it.")
     ] = None,
+    removal: RemovalName = None,
     data_option: Annotated[
         list[str] | None, typer.Option("--data-option", help="key=value: an option of the dataset, such as seed=1.")
     ] = None,
@@ -116,7 +119,7 @@ def evaluate(
         dataset = named_dataset(data, classifier, images, pairs(data_option or []))
         methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
         given = offers(dataset, classifier, bool(map_class), target)
-        metrics, more = choose_metrics(metric, pairs(metric_option or []), given, classifier)
+        metrics, more = choose_metrics(metric, with_removal(pairs(metric_option or []), removal), given, classifier)
         for reason in (*left_out, *more) if first else ():
             say(f"left out: {reason}", err=True)
         if first and devices * nodes > -(-len(dataset) // batch_size):

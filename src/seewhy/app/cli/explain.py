@@ -16,9 +16,11 @@ from seewhy.app.cli.arguments import (
     ModelName,
     ModelOptions,
     Quiet,
+    RemovalName,
     Templates,
     Texts,
     WeightsFile,
+    with_removal,
 )
 from seewhy.app.cli.network import load_network
 from seewhy.app.cli.progress import progress_bar
@@ -45,6 +47,7 @@ def explain(
     ] = None,
     explainer: Explainers = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
+    removal: RemovalName = None,
     target: Annotated[
         str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
     ] = "predicted",
@@ -68,7 +71,7 @@ def explain(
         model, weights, classes, model_option, device, texts=texts, template=template, similar_to=similar_to
     )
     pictures = read_pictures(files, classifier, white)
-    methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
+    methods, left_out = choose(explainer or ["grad_cam"], classifier, with_removal(pairs(option or []), removal))
     for reason in left_out:
         say(f"left out: {reason}", err=True)
     details: dict[str, object] = {

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from seewhy.classifier.attention import Transformer
 from seewhy.explainers.attention.attention_method import (
     AttentionGradientMap,

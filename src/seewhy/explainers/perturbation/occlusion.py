@@ -1,6 +1,6 @@
 """Occlusion (Zeiler & Fergus, 2014)."""
 
-from math import ceil
+from math import ceil, gcd
 from typing import Annotated
 
 import torch
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.options import BaselineOption, BatchSize, PrecisionOption, SelectorOption
-from seewhy.explainers.selectors import scores_of, with_similar
-from seewhy.masking.baselines import baseline_images
+from seewhy.explainers.options import BaselineOption, BatchSize, PrecisionOption, RemovalOption, SelectorOption
+from seewhy.explainers.selectors import scores_of, select, with_similar
+from seewhy.masking.players import divide
+from seewhy.masking.tokens import value_of
 from seewhy.options import AtLeast
 from seewhy.types import ClassAttribution, Images
 
@@ -24,6 +25,7 @@ class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeile
 
     Args:
         window: side in pixels of the square that is hidden. None is a seventh of the image's shorter side (32 of 224).
+        removal: "tokens" and "mask_tokens" hide whole patches of the network, of which window and stride are multiples.
         stride: pixels from one window to the next, at most ``window``, so that no pixel is left out. None is half a
             window. The cost is one pass a window: 169 for an image of 224 x 224.
         baseline: content of the window (see ``masking.baselines.baseline_images``). The paper's is gray.
@@ -34,6 +36,7 @@ class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeile
     window: Annotated[int, AtLeast(1)] | None = None
     stride: Annotated[int, AtLeast(1)] | None = None
     baseline: BaselineOption = "black"
+    removal: RemovalOption = "pixels"
     selector: SelectorOption = "probability"
     precision: PrecisionOption = "fp32"
     batch_size: BatchSize = 32
@@ -42,7 +45,8 @@ class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeile
         """All classes come from the same occluded passes."""
         window, stride = self._sizes(images)
         rows, columns = (covers(side, window, stride).to(images) for side in images.shape[-2:])
-        removed = baseline_images(self.baseline, self.classifier, images)
+        part = gcd(window, stride)  # a window holds whole squares of this side
+        game = value_of(self.removal, self.classifier, self.baseline)(images, divide(images, "patches", part))
         across, each = len(columns), len(rows) * len(columns)
         wanted = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
         falls = images.new_zeros(len(images), each, classes.shape[1])
@@ -52,8 +56,8 @@ class Occlusion(ClassMaps, name="occlusion", family="perturbation", paper="zeile
             for pairs in torch.arange(len(images) * each, device=images.device).split(self.batch_size):
                 i, place = pairs // each, pairs % each
                 hidden = rows[place // across, :, None] * columns[place % across, None, :] > 0
-                occluded = torch.where(hidden[:, None], removed[i], images[i])
-                falls[i, place] = whole[i] - scores_of(self.classifier, occluded, wanted[i], self.selector)
+                logits = game(i, ~hidden[:, ::part, ::part].flatten(1))
+                falls[i, place] = whole[i] - select(self.classifier, logits, wanted[i], self.selector)
         # a pixel's windows are those of its row times those of its column: their mean is a product of two means
         down, along = rows / rows.sum(0), columns / columns.sum(0)
         return torch.einsum("nabk,ah,bw->nkhw", falls.unflatten(1, (-1, across)), down, along)

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from seewhy.classifier.patch_embedding import patch_sides
 from seewhy.masking.baselines import blend
 from seewhy.options import Above, AtLeast, AtMost, Doc
 from seewhy.types import Images
@@ -42,6 +44,8 @@ class MaskStream:
     keep_probability: float = 0.5
     seed: int = 0
     border: Border = "repeat"
+    patches: tuple[int, int] | None = None
+    """Rows and columns of patches that a mask keeps or removes as a whole: a patch is kept with the cell at its center."""
 
     def batches(self, image: Float[Tensor, "c h w"], batch_size: int) -> Iterator[Masks]:
         """At most ``batch_size`` masks at a time, of one round each, on the image's device and in its type."""
@@ -54,6 +58,9 @@ class MaskStream:
             down, right = (torch.randint(ceil(s / self.cells), (ROUND,), generator=generator) for s in sides)
             for some in torch.arange(min(ROUND, self.samples - first)).split(batch_size):
                 y, x = (crops(*ways) for ways in ((rows, down[some], sides[0]), (columns, right[some], sides[1])))
+                if self.patches:
+                    across = patch_sides(self.patches, (sides[0], sides[1]))
+                    y, x = (nearest_cells(*ways) for ways in zip((y, x), across, self.patches, strict=True))
                 with torch.autocast(image.device.type, enabled=False):
                     masks = y @ grids[some].to(image) @ x.mT
                 yield masks
@@ -76,3 +83,10 @@ def upsampling(cells: int, side: int, border: Border) -> Float[Tensor, "pixels c
 def crops(weights: Float[Tensor, "pixels cells"], first: Tensor, side: int) -> Float[Tensor, "m side cells"]:
     """``side`` rows of the weights for each mask, from its own first one on."""
     return weights[(first[:, None] + torch.arange(side)).to(weights.device)]
+
+
+def nearest_cells(weights: Float[Tensor, "m side cells"], side: int, patches: int) -> Float[Tensor, "m side cells"]:
+    """The weights of a row of pixels in which each patch of ``side`` pixels has one cell, the one nearest to its center."""
+    patch = (torch.arange(weights.shape[1], device=weights.device) // side).clamp(max=patches - 1)
+    center = patch * side + side // 2
+    return one_hot(weights.argmax(2)[:, center], weights.shape[2]).to(weights)

@@ -15,6 +15,7 @@ from seewhy.explainers.options import (
     PlayerSize,
     PlayersOption,
     PrecisionOption,
+    RemovalOption,
     Samples,
     Seed,
     SelectorOption,
@@ -22,7 +23,7 @@ from seewhy.explainers.options import (
 from seewhy.explainers.selectors import Wanted, select, with_similar
 from seewhy.masking.baselines import baseline_images
 from seewhy.masking.players import Players, divide
-from seewhy.masking.values import removal_game
+from seewhy.masking.tokens import value_of
 from seewhy.types import ClassAttribution, Images
 
 MOST_PLAYERS = 2048
@@ -46,6 +47,7 @@ class PlayerRegression(ClassMaps):
     _: KW_ONLY  # the last parameters, behind those of the subclass
     selector: SelectorOption = "logit"
     baseline: BaselineOption = "mean_color"
+    removal: RemovalOption = "pixels"
     seed: Seed = 0
     precision: PrecisionOption = "fp32"
     batch_size: BatchSize = 32
@@ -77,7 +79,7 @@ class PlayerRegression(ClassMaps):
 
     def _scores(self, image: Images, removed: Images, players: Players, kept: Kept, wanted: Wanted) -> CoalitionScores:
         """Scores of one image's coalitions; equal coalitions are asked once."""
-        game = removal_game(self.classifier, image, removed, players)
+        game = value_of(self.removal, self.classifier, removed)(image, players)
         different, back = kept.unique(dim=0, return_inverse=True)
         scores = []
         with self.classifier.running(self.precision):

@@ -10,7 +10,15 @@ from torch import Tensor
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.classes import as_column
-from seewhy.explainers.options import BaselineOption, BatchSize, PrecisionOption, Samples, Seed, SelectorOption
+from seewhy.explainers.options import (
+    BaselineOption,
+    BatchSize,
+    PrecisionOption,
+    RemovalOption,
+    Samples,
+    Seed,
+    SelectorOption,
+)
 from seewhy.explainers.perturbation.random_masks import (
     ROUND,
     Border,
@@ -24,8 +32,9 @@ from seewhy.explainers.perturbation.random_masks import (
 from seewhy.explainers.selectors import Wanted, select, with_similar
 from seewhy.maps import pearson
 from seewhy.masking.baselines import baseline_images
+from seewhy.masking.tokens import network_grid, network_patches, value_of
 from seewhy.options import AtLeast
-from seewhy.types import Attribution, ClassAttribution, Images, Targets
+from seewhy.types import Attribution, ClassAttribution, Images, Logits, Targets
 
 Sums = Float[Tensor, "k hw"]
 
@@ -54,6 +63,8 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
         tolerance: 0 takes all samples. 0.1 stops where the halves correlate by 0.9: most often soon with "own"
             normalization, seldom before 4000 masks with the "expected" one.
         masks: own masks (m, h, w) in [0, 1] in place of random ones. keep_probability is then their mean.
+        removal: with "tokens" or "mask_tokens" a mask keeps or removes whole patches of the network, each with the cell at
+            its center. Own masks must do so, too.
         border: the outer cells "repeat" to the border, or "mirror" there as in the released code.
         batch_size: masked images that are run at a time. More than 256 have no effect.
     """
@@ -67,6 +78,7 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
     masks: Tensor | None = None
     border: Border = "repeat"
     baseline: BaselineOption = "mean_color"
+    removal: RemovalOption = "pixels"
     seed: Seed = 0
     precision: PrecisionOption = "fp32"
     batch_size: BatchSize = 32
@@ -134,13 +146,28 @@ class RISE(ClassMaps, name="rise", family="perturbation", paper="petsiuk2018rise
         if self.masks is not None:
             rounds = self.masks.split(ROUND)
             return (some.to(image) for drawn in rounds for some in drawn.split(self.batch_size))
-        stream = MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border)
+        patches = None if self.removal == "pixels" else network_grid(self.removal, self.classifier, image[None])
+        stream = MaskStream(self.samples, self.cells, self.keep_probability, self.seed, self.border, patches)
         return stream.batches(image, self.batch_size)
 
     def _scores(self, image: Tensor, removed: Tensor, masks: Masks, wanted: Wanted) -> Float[Tensor, "m k"]:
         """The score of each class, for the image under each mask."""
-        logits = self.classifier.logits(self.classifier.fast_layout(under_masks(image, masks, removed)))
+        if self.removal == "pixels":
+            logits = self.classifier.logits(self.classifier.fast_layout(under_masks(image, masks, removed)))
+        else:
+            logits = self._logits_without_patches(image, masks)
         return select(self.classifier, logits, wanted.expand(len(logits), -1, -1), self.selector)
+
+    def _logits_without_patches(self, image: Tensor, masks: Masks) -> Logits:
+        patches = network_patches(self.removal, self.classifier, image[None])
+        rows = torch.zeros(len(masks), dtype=torch.long, device=masks.device)
+        kept = torch.stack([patches.means(mask[None])[0] for mask in masks]) > 0.5
+        if self.masks is not None and not torch.equal(patches.pixels(rows, kept).to(masks), masks):
+            raise SeewhyError(
+                f"removal={self.removal} takes masks of 0 and 1 that are the same within each of the {patches.p} patches: "
+                "make them so, or give removal=pixels"
+            )
+        return value_of(self.removal, self.classifier, "black")(image[None], patches)(rows, kept)
 
     def _total(self, weights: Float[Tensor, "1 hw"], count: int) -> Float[Tensor, "1 hw"] | float:
         """What a sum is divided by: eq. 6; or each pixel's own sum of masks (1 where no mask kept it: the sum is 0)."""
