@@ -1,6 +1,6 @@
 """The pictures of docs/explanation/transformers.md, on pictures that the library draws itself.
 
-    python tools/docs/attention_pictures.py methods                   # docs/images/attention_methods.png
+    python tools/docs/attention_pictures.py methods                   # docs/images/attention_methods.jpg
     python tools/docs/attention_pictures.py sinks --weights vit_tiny_patch16_224.safetensors
     python tools/docs/attention_pictures.py sinks --weights ... --photographs FOLDER     # the shares of the page, no picture
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from bibliography import ROOT
-from plates import INK, Tile, on_image, photo, sheet
+from plates import Tile, on_image, photo, sheet
 from torch import Tensor
 
 import seewhy
@@ -24,15 +24,15 @@ from seewhy.maps import upsample
 IMAGES = ROOT / "docs" / "images"
 METHODS = (
     *("raw_attention", "attention_rollout", "attention_flow", "attention_gradients", "tiba", "legrad", "grad_eclip"),
-    *("vit_cx", "transformer_input_sampling", "grad_cam"),
+    *("vit_cx", "grad_cam"),
 )
 CORNERS = ([0, 0, -1, -1], [0, -1, 0, -1])
 
 
 def methods() -> None:
-    """Every method on the built-in vision transformer, which sees three shapes."""
+    """Every method on the built-in vision transformer, on two pictures."""
     classifier, rows = seewhy.load("shapes/vit"), []
-    for i in (1, 7, 3):
+    for i in (1, 7):
         sample = Shapes(n=24, size=classifier.input_size[0]).sample(i)
         image, target = sample.image[None], sample.label[None]
         tiles = [Tile(photo(sample.image), classifier.classes[int(sample.label)])]
@@ -41,7 +41,7 @@ def methods() -> None:
             tiles.append(Tile(on_image(sample.image, maps[0]), name))
         half = (len(tiles) + 1) // 2
         rows += [("", tiles[:half]), ("", [*tiles[half:]])]
-    sheet(rows).savefig(IMAGES / "attention_methods.png", dpi=80)
+    sheet(rows).savefig(IMAGES / "attention_methods.jpg", dpi=80, pil_kwargs={"quality": 88})
 
 
 def pretrained(weights: Path) -> Classifier:
@@ -50,7 +50,7 @@ def pretrained(weights: Path) -> Classifier:
 
 
 def attention_and_norms(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, 12, 14, 14) attention of the class token to the patches in each block, sum 1; (n, 14, 14) norms before the last."""
+    """(n, 12, 14, 14) attention of the class token to the patches in each block, and (n, 14, 14) norms before the last."""
     with classifier.running(), classifier.capture("blocks.10") as outputs:
         _, attentions = classifier.transformer.read(images)
         norms = classifier.as_grid(outputs["blocks.10"], images, "blocks.10").norm(dim=1)
@@ -78,7 +78,7 @@ def sinks(weights: Path) -> None:
             Tile(on_image(image, upsample(without, size)[0]), "the same without corners"),
         ]
         rows.append(("", tiles))
-    sheet(rows, size=2.1).savefig(IMAGES / "attention_sinks.png", dpi=80, facecolor="white", edgecolor=INK)
+    sheet(rows, size=2.1).savefig(IMAGES / "attention_sinks.jpg", dpi=80, pil_kwargs={"quality": 88})
 
 
 def shares(weights: Path, folder: Path) -> None:

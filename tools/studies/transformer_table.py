@@ -1,8 +1,8 @@
 """Transformers of timm, torchvision and transformers x every registered method: a map, or one line that says why not.
 
-    python tools/studies/transformer_table.py --out docs/explanation/transformers.csv            # adds what is not there yet
-    python tools/studies/transformer_table.py --out some.csv --only swin --method tiba           # some networks, some methods
-    python tools/studies/transformer_table.py --out docs/explanation/transformers.csv --table    # in Markdown
+    python tools/studies/transformer_table.py --out docs/explanation/transformers.csv          # adds what is not there yet
+    python tools/studies/transformer_table.py --out some.csv --only swin --method tiba         # some networks, some methods
+    python tools/studies/transformer_table.py --out docs/explanation/transformers.csv --table  # in Markdown
 
 One row per network, with random weights, small where the architecture allows it. ``map`` in the column of a method says that
 the maps of two pictures are finite, not constant, and differ where the method looks at the picture, and that the maps of two
@@ -16,6 +16,7 @@ import csv
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,34 +47,6 @@ SMALLER = {
     **dict.fromkeys(("vit_small_patch14_reg4_dinov2", "eva02_tiny_patch14_224"), 56),
 }
 """Pixels a side of architectures of timm that are built with ``SMALL``."""
-MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
-    **{("timm", n): (s, lambda n=n, s=s: networks.from_timm(n, s, SMALL)) for n, s in SMALLER.items()},
-    ("timm", "vit_tiny_patch16_224:mean"): (
-        64,
-        lambda: networks.from_timm("vit_tiny_patch16_224", 64, {**SMALL, "global_pool": "avg", "class_token": False}),
-    ),
-    ("timm", "mixer"): (64, lambda: small_mixer()),
-    ("timm", "swinv2_tiny_window8_256:small"): (
-        64,
-        lambda: networks.from_timm(
-            "swinv2_tiny_window8_256", 64, {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
-        ),
-    ),
-    ("torchvision", "maxvit"): (64, lambda: small_maxvit()),
-    ("torchvision", "vit"): (64, lambda: small_vit_of_torchvision()),
-    ("transformers", "DeiTDistilled"): (64, lambda: distilled_deit()),
-}
-"""Pixels a side, and how the network is made, of transformers that the table of ``networks.py`` has not."""
-FEWER = {"steps": 5, "samples": 8, "iterations": 1, "path_steps": 2, "cells": 4, "channels": 4}
-"""Options with which a method needs few passes, where it has them."""
-OF_SIZE = ("size", "window", "stride")
-"""Options that are a third of the picture's side."""
-SEPARATE = {"igos_pp": {"longest": 10.0, "sparsity": 0.0}, "kernel_shap": {"samples": 32}, "transformer_input_sampling": {"masks": 16}}
-STILL = ("center", "fake_cam")
-"""Methods that do not look at the picture."""
-WAYS: dict[str, tuple[str, dict[str, object]]] = {"libra": ("input_x_gradient", {"libra": True})}
-"""More columns: a method with options that concern transformers."""
-FIRST = ("library", "name", "size", "parameters", "blocks", "prefix", "error")
 
 
 def small_vit_of_torchvision() -> nn.Module:
@@ -100,6 +73,42 @@ def distilled_deit() -> nn.Module:
     config = transformers.DeiTConfig(**networks.VIT)
     config.num_labels = 10
     return transformers.DeiTForImageClassificationWithTeacher(config)
+
+
+MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
+    **{("timm", n): (s, lambda n=n, s=s: networks.from_timm(n, s, SMALL)) for n, s in SMALLER.items()},
+    ("timm", "vit_tiny_patch16_224:mean"): (
+        64,
+        lambda: networks.from_timm("vit_tiny_patch16_224", 64, {**SMALL, "global_pool": "avg", "class_token": False}),
+    ),
+    ("timm", "mixer"): (64, small_mixer),
+    ("timm", "swinv2_tiny_window8_256:small"): (
+        64,
+        lambda: networks.from_timm(
+            "swinv2_tiny_window8_256", 64, {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (1, 2)}
+        ),
+    ),
+    ("torchvision", "maxvit"): (64, small_maxvit),
+    ("torchvision", "vit"): (64, small_vit_of_torchvision),
+    ("transformers", "DeiTDistilled"): (64, distilled_deit),
+}
+"""Pixels a side, and how the network is made, of transformers that the table of ``networks.py`` has not."""
+FEWER = {"steps": 5, "samples": 8, "iterations": 1, "path_steps": 2, "cells": 4, "channels": 4}
+"""Options with which a method needs few passes, where it has them."""
+OF_SIZE = ("size", "window", "stride")
+"""Options that are a third of the picture's side."""
+SEPARATE: dict[str, dict[str, object]] = {
+    "igos_pp": {"longest": 10.0, "sparsity": 0.0},
+    "kernel_shap": {"samples": 32},
+    "meaningful_perturbation": {"sparsity": 0.0, "variation": 0.0},
+    "transformer_input_sampling": {"masks": 16},
+}
+"""Options of single methods: few passes, and no other term beside the score, which is small with random weights."""
+STILL = ("center", "fake_cam")
+"""Methods that do not look at the picture."""
+WAYS: dict[str, tuple[str, dict[str, object]]] = {"libra": ("input_x_gradient", {"libra": True})}
+"""More columns: a method with options that concern transformers."""
+FIRST = ("library", "name", "size", "parameters", "blocks", "prefix", "error")
 
 
 def builders() -> dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]]:
@@ -135,10 +144,8 @@ def row(library: str, name: str, methods: list[str]) -> dict[str, object]:
     module = lively(build())
     classifier = Classifier(module, input_size=(size, size))
     found: dict[str, object] = {"size": size, "parameters": sum(p.numel() for p in module.parameters())}
-    try:
+    with suppress(SeewhyError):  # each method says it by itself
         found |= {"blocks": classifier.transformer.n_blocks, "prefix": classifier.transformer.prefix}
-    except SeewhyError:
-        pass  # each method says it by itself
     coarse = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
     images = interpolate(coarse, size=(size, size), mode="bilinear")
     for column, (method, options) in columns(size).items():
@@ -161,7 +168,7 @@ def lively(module: nn.Module) -> nn.Module:
 
 
 def answer(classifier: Any, method: str, options: dict[str, object], images: Tensor) -> str:
-    """"map", or the line with which the method refuses, or a fault."""
+    """ "map", or the line with which the method refuses, or a fault."""
     from seewhy.errors import SeewhyError
     from seewhy.explainers import explainer
 
@@ -178,10 +185,9 @@ def answer(classifier: Any, method: str, options: dict[str, object], images: Ten
         return f"FAULT: {type(error).__name__}: {str(error).splitlines()[:1]}"
     if maps.shape != (3, *images.shape[-2:]) or not maps.isfinite().all():
         return "FAULT: wrong shape, or not finite"
-    if made.family == "cam" and bool(((spread > 1e-6) | (maps == 0).all(2).all(1)).all()) and not bool((spread > 1e-6).all()):
-        return "zeros"
-    if not bool((spread > 1e-6).all()):
-        return "FAULT: a constant map"
+    flat, zeros = spread <= 1e-6, (maps == 0).flatten(1).all(1)
+    if bool(flat.any()):
+        return "zeros" if made.family == "cam" and torch.equal(flat, zeros) else "FAULT: a constant map"
     few_steps = made.family == "optimized"  # five steps from a common start leave two maps nearly the same
     if method not in STILL and alike(maps[0], maps[1], 0 if few_steps else 1e-6):
         return "FAULT: the same map for two pictures"

@@ -34,7 +34,7 @@ class BlockAttention:
     """One attention of a pass, of n images and h heads, with q queries and m keys; it is a part of the pass's graph.
 
     ``weights`` = softmax(s ``query`` · ``key``ᵀ + mask) for a scale s, and ``output`` = ``weights`` · ``value``. Where a
-    network mixes other numbers into the softmax, as the gates of ConViT do, ``weights`` are what it multiplies the values by.
+    network mixes other numbers into the softmax, as ConViT's gates do, ``weights`` are what it multiplies the values by.
     """
 
     query: Float[Tensor, "n h q d"]
