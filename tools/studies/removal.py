@@ -1,10 +1,10 @@
 """Does the ranking of methods by SRG change between blanked pixels and dropped tokens?
 
-    SEEWHY_REAL_DATA=FOLDER python tools/studies/removal.py [--images N] [--steps N] [--methods NAME ...] [--removals NAME ...]
+    SEEWHY_REAL_DATA=FOLDER python tools/studies/removal.py [--images N] [--steps N] [--methods NAME ...]
 
 ViT-Tiny with ImageNet weights on photographs of the folder, spread evenly over the classes; the predicted class. Prints a
-table in Markdown: the mean SRG of each method by each removal, and Kendall's tau of the two rankings with a 95 % interval of a
-bootstrap over the photographs.
+table in Markdown: the mean SRG of each method by each removal, and Kendall's tau of the two rankings with a 95 % interval
+of a bootstrap over the photographs.
 """
 
 import argparse
