@@ -202,7 +202,7 @@ def alike(a: Tensor, b: Tensor, tolerance: float) -> bool:
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """A line for each network: how many methods of attention, and of the others, answer with a map; and the other answers."""
+    """A line for each network: how many methods of attention, and others, answer with a map; and the other answers."""
     from seewhy.explainers import EXPLAINERS
 
     told = [c for c in rows[0] if c not in FIRST]
