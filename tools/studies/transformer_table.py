@@ -158,11 +158,12 @@ def row(library: str, name: str, methods: list[str]) -> dict[str, object]:
 
 
 def lively(module: nn.Module) -> nn.Module:
-    """As ``networks.lively``, with larger matrices: with fresh ones, every token of a transformer is nearly the same."""
+    """As ``networks.lively``. A small network has larger matrices: with fresh ones, all its tokens are nearly the same."""
     module = networks.lively(module)
+    small = sum(p.numel() for p in module.parameters()) < 2e6
     with torch.no_grad():
         for p in module.parameters():
-            if p.ndim == 2:
+            if p.ndim == 2 and small:
                 p.add_(torch.randn_like(p), alpha=0.05)
     return module
 
@@ -201,30 +202,24 @@ def alike(a: Tensor, b: Tensor, tolerance: float) -> bool:
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """A line for each network: methods of attention, and how many of the others answer with a map; the refusals below."""
+    """A line for each network: how many methods of attention, and others, answer with a map; and the other answers."""
     from seewhy.explainers import EXPLAINERS
 
     told = [c for c in rows[0] if c not in FIRST]
-    ways = [c for c in told if c not in EXPLAINERS]
     attention = [c for c in told if c in EXPLAINERS and EXPLAINERS[c].family == "attention"]
-    others = [c for c in told if c not in attention and c not in ways]
-    shown = [*attention, *ways]
-    lines = [f"| library | network | {' | '.join(f'`{c}`' for c in shown)} | {len(others)} other methods |"]
-    lines += ["|---" * (len(shown) + 3) + "|"]
-    refusals: dict[str, int] = {}
-
-    def cell(answer: str) -> str:
-        if answer == "map":
-            return "map"
-        line = answer.partition(": ")[2] if answer.startswith("FAULT") else answer.partition(" ")[2]
-        return f"({refusals.setdefault(line, len(refusals) + 1)})"
-
+    others = [c for c in told if c not in attention]
+    lines = ["| library | network | blocks | attention: maps | others: maps | the rest |", "|---|---|---|---|---|---|"]
     for r in rows:
-        cells = [cell(r[c]) for c in shown]
-        maps = sum(r[c] == "map" for c in others)
-        not_maps = sorted({cell(r[c]) for c in others if r[c] != "map"})
-        lines.append(f"| {r['library']} | `{r['name']}` | {' | '.join(cells)} | {' '.join([f'{maps} maps', *not_maps])} |")
-    return "\n".join([*lines, "", *(f"{number}. ... {line}" for line, number in refusals.items())])
+        reasons: dict[str, list[str]] = {}
+        for c in told:
+            if r[c] != "map":
+                reasons.setdefault(r[c].partition(": ")[0] if not r[c].startswith("FAULT") else r[c], []).append(c)
+        if r["error"]:
+            reasons[r["error"]] = ["error"]
+        rest = [f"{'attention' if names == attention else ', '.join(names)}: {why}" for why, names in reasons.items()]
+        counts = [f"{sum(r[c] == 'map' for c in some)} of {len(some)}" for some in (attention, others)]
+        lines.append(f"| {r['library']} | `{r['name']}` | {r['blocks']} | {' | '.join(counts)} | {'<br>'.join(rest)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
