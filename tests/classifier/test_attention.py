@@ -7,6 +7,7 @@ import torchvision
 from support.tiny_transformers import DEPTH, HEADS, MAKE, PREFIX, pictures, transformer_classifier, transformer_network
 from torch import Tensor, nn
 
+from seewhy.classifier.attention import attend
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError, UnsuitedError
 
@@ -157,14 +158,27 @@ def test_where_attention_is_not_all_that_mixes_one_line_says_so(name: str, fault
 def test_stages_of_one_attention_each_are_no_pooling() -> None:
     """CoAtNet: the second of two stages has fewer queries, as an attention pooling has, but also fewer keys."""
     network = timm.create_model("test_coatnet", img_size=128, num_classes=3).eval()
-    with pytest.raises(UnsuitedError, match="^MaxxVit attends to other tokens in each stage"):
+    with pytest.raises(UnsuitedError, match=r"^MaxxVit attends to other tokens in each stage"):
         _ = Classifier(network, input_size=(128, 128)).transformer
+
+
+def test_gates_between_softmax_and_values_are_seen() -> None:
+    """ConViT mixes positions into its first blocks, without a class token: the class token's blocks alone are no chain."""
+    network = timm.create_model("convit_tiny", img_size=64, depth=4, local_up_to_layer=2, embed_dim=16, num_classes=3)
+    classifier = Classifier(network.eval(), input_size=(64, 64))
+    with classifier.running():
+        attentions = attend(classifier, torch.rand(2, 3, 64, 64))[1]
+    assert [a.weights.shape[-1] for a in attentions] == [16, 16, 17, 17]
+    for a in attentions:
+        torch.testing.assert_close(a.weights.sum(-1), torch.ones(a.weights.shape[:3]))
+    with pytest.raises(UnsuitedError, match=r"^ConVit attends to other tokens in each stage"):
+        _ = classifier.transformer
 
 
 def test_windows_whose_attention_is_an_equation_of_five_axes_are_found() -> None:
     """torchvision's MaxViT: B G H I D, B G H J D -> B G H I J."""
     network = torchvision.models.MaxVit((64, 64), 8, 4, [8, 16], [1, 1], 8, 0.0, num_classes=3).eval()
-    with pytest.raises(UnsuitedError, match="^MaxVit attends within windows"):
+    with pytest.raises(UnsuitedError, match=r"^MaxVit attends within windows"):
         _ = Classifier(network, input_size=(64, 64)).transformer
 
 

@@ -97,7 +97,7 @@ def test_where_attention_has_windows_one_line_says_what_works(library: str) -> N
     """Transformer-Explainability #30, #54: rollout and relevance are asked of a Swin, where they are not defined."""
     classifier = Classifier(swin(library), input_size=(64, 64))
     for method in OF_ATTENTION:
-        with pytest.raises(SeewhyError, match="Swin.* attends within windows.*grad_cam") as error:
+        with pytest.raises(SeewhyError, match=r"Swin.* attends within windows.*grad_cam") as error:
             explainer(method, classifier)
         assert "\n" not in str(error.value)
 

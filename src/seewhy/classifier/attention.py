@@ -26,14 +26,15 @@ OTHERS = "grad_cam, input_x_gradient, rise and other methods are defined for it 
 SAME_NUMBERS = ("dropout", "alpha_dropout", "to", "type_as", "float", "double", "half", "bfloat16", "contiguous", "clone")
 """Functions that keep what a tensor means: they change its type or its memory, and dropout does nothing in eval mode."""
 KEEP_SCORES = ("mul", "div", "add", "sub", "masked_fill", "where", "clamp", *SAME_NUMBERS)
-"""Functions between the product of queries and keys and its softmax: a scale, a mask, a bias of positions."""
+"""Functions between the product of queries and keys, its softmax, and the values: a scale, a mask, a bias, a gate."""
 
 
 @dataclass(frozen=True, eq=False)
 class BlockAttention:
     """One attention of a pass, of n images and h heads, with q queries and m keys; it is a part of the pass's graph.
 
-    ``weights`` = softmax(s ``query`` · ``key``ᵀ + mask) for a scale s, and ``output`` = ``weights`` · ``value``.
+    ``weights`` = softmax(s ``query`` · ``key``ᵀ + mask) for a scale s, and ``output`` = ``weights`` · ``value``. Where a
+    network mixes other numbers into the softmax, as ConViT's gates do, ``weights`` are what it multiplies the values by.
     """
 
     query: Float[Tensor, "n h q d"]
@@ -85,14 +86,16 @@ class Attending(Operations):
         return made
 
     def _follow(self, name: str, made: Tensor, given: list[Tensor]) -> None:
-        """What is made of scores in small steps is scores; their softmax is weights, and stays so where nothing changes."""
+        """What is made of scores in small steps is scores; their softmax is weights. A gate leaves weights what they are."""
         for before in given:
             if (scores := self._scores.get(id(before))) is not None:
                 if name == "softmax":
                     self._weights[id(made)] = (made, *scores[1:])
                 elif name in KEEP_SCORES and made.shape == before.shape:
                     self._scores[id(made)] = (made, *scores[1:])
-            elif name in SAME_NUMBERS and (weights := self._weights.get(id(before))) is not None:
+            elif (weights := self._weights.get(id(before))) is None:
+                continue
+            elif name in KEEP_SCORES and made.shape == before.shape:
                 self._weights[id(made)] = (made, *weights[1:])
 
     def _attend(self, weights: Tensor, value: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
