@@ -47,9 +47,16 @@ OTHER: dict[str, object] = {
     "tolerance": 0.5,
     "of": "smooth_grad",
     "selector": ("finer", 0.9, 2),
+    "blocks": 1,
+    "removal": "tokens",
+    "baseline_shown": "black",
+    "transformer_input_sampling.masks": 2,
+    "vit_cx.threshold": 0.9,
+    "candidates": 2,
+    "sufficient": 0.0,
 }
-"""Values that no rule finds."""
-NO_EFFECT = {"batch_size", "closed_form"}
+"""Values that no rule finds, of an option or of METHOD.option."""
+NO_EFFECT = {"batch_size", "closed_form", "max_tokens"}
 """Options that must not change a map but by rounding."""
 NEED: dict[tuple[str, str], dict[str, object]] = {
     ("opti_cam", "seed"): {"start": "random"},
@@ -59,14 +66,21 @@ NEED: dict[tuple[str, str], dict[str, object]] = {
     ("opti_cam_fast", "negative"): {"layer": LAYER},
     ("occlusion", "window"): {"stride": 3},
     ("igos_pp", "edge"): {"iterations": 3, "edge": 5.0},
+    ("grad_eclip", "blocks"): {"blocks": 2},
+    ("metric_driven", "sufficient"): {"objective": "both"},
+    ("metric_driven", "baseline_shown"): {"objective": "both"},
+    ("lime", "removal"): {"players": "patches", "size": 4},
+    ("kernel_shap", "removal"): {"players": "patches", "size": 4},
+    ("occlusion", "removal"): {"window": 8, "stride": 4},
 }
 """What else must be set for an option to matter."""
 REFUSED = {("opti_cam_fast", "normalization")}
 
 
 def another(name: str, option: str, hint: Any, default: object) -> object:
-    if option in OTHER:
-        return OTHER[option]
+    for key in (f"{name}.{option}", option):
+        if key in OTHER:
+            return OTHER[key]
     if get_origin(hint) is Literal:
         return next(word for word in reversed(get_args(hint)) if word != default)
     if isinstance(default, bool):
@@ -94,7 +108,7 @@ def made(name: str, options: dict[str, object], model: str = "") -> Tensor:
 def test_every_option_changes_the_map(name: str, option: str, hint: Any) -> None:
     base = {**BASE.get(name, {}), **NEED.get((name, option), {})}
     default = base.get(option, {f.name: f.default for f in fields(EXPLAINERS[name])}[option])  # type: ignore[arg-type]
-    model = "vit" if option == "libra" else ""  # a CNN of ReLUs has nothing to repair
+    model = "vit" if option in ("libra", "removal") else ""  # a CNN of ReLUs has nothing to repair, and no tokens
     expected, found = made(name, base, model), made(name, {**base, option: another(name, option, hint, default)}, model)
     if option in NO_EFFECT:
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

@@ -83,9 +83,8 @@ def test_the_order_is_the_greedy_one(model: str, candidates: int | None, objecti
 def test_magnitudes_follow_the_least_concave_curve_above_the_measured_one() -> None:
     """The mean of the insertion curve and of one minus the deletion curve; its hull written as a maximum over chords."""
     classifier, (image, c) = double("vit"), (IMAGES[0], 1)
-    found = explainer("metric_driven", classifier, size=6, baseline="black", baseline_shown=0.6).explain(
-        IMAGES[:1], TARGETS[:1]
-    )
+    options = {"size": 6, "objective": "both", "baseline": "black", "baseline_shown": 0.6}
+    found = explainer("metric_driven", classifier, **options).explain(IMAGES[:1], TARGETS[:1])
     shown, left = (value(classifier, image, torch.full_like(image, gray), c) for gray in (0.6, 0.0))
     order, p = order_of(found[0]), 9
     tops = [frozenset(order[:k]) for k in range(p + 1)]
