@@ -6,7 +6,7 @@ import pytest
 from support.tiny_models import TINY, is_defined, tiny
 from torch import nn
 
-from seewhy.app.choose import choose
+from seewhy.app.choose import choose, choose_metrics
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers import EXPLAINERS
 
@@ -65,3 +65,24 @@ def test_a_method_may_have_options_of_its_own_and_keeps_them_as_its_name() -> No
     assert methods[names[0]].layer == ("2", "6")  # type: ignore[attr-defined]
     with pytest.raises(SeewhyError, match=r"opti_cam has no option 'step'.*'steps'"):
         choose(["opti_cam:step=3"], TINY["cnn"](), {})
+
+
+def test_numbers_of_another_removal_have_another_name() -> None:
+    metrics, _ = choose_metrics(["srg", "lif:steps=3", "average_drop", "mif:removal=pixels"], {"removal": "mask_tokens"}, ())
+    assert list(metrics) == [
+        "srg:removal=mask_tokens",
+        "lif:steps=3,removal=mask_tokens",
+        "average_drop",
+        "mif:removal=pixels",
+    ]
+    same, _ = choose_metrics(["srg"], {"removal": "pixels"}, ())
+    assert list(same) == ["srg"]
+
+
+def test_a_network_without_tokens_leaves_the_metrics_out() -> None:
+    metrics, left_out = choose_metrics(["all"], {"removal": "tokens"}, (), TINY["cnn"]())
+    assert "srg:removal=tokens" not in metrics
+    assert "average_drop" in metrics
+    assert any("srg" in line and "the patches of Sequential cannot be dropped" in line for line in left_out)
+    with pytest.raises(UnsuitedError, match=r"^srg: the patches of Sequential cannot be dropped.*removal=pixels$"):
+        choose_metrics(["srg"], {"removal": "tokens"}, (), TINY["cnn"]())

@@ -4,10 +4,12 @@ import gc
 import warnings
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.command import run
 from support.networks import from_hugging_face, from_timm, from_torchvision
 from support.tiny_models import TINY, TinyViT
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ import seewhy
 from seewhy.classifier.borrow import frozen, logits_in
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.libra import balance
+from seewhy.data.pictures import to_picture
 from seewhy.errors import SeewhyWarning, UnsuitedError
 
 Function = Callable[..., Tensor]
@@ -139,6 +142,7 @@ RULES: dict[str, tuple[Function, Function]] = {
     "leaky_relu": (F.leaky_relu, F.leaky_relu),
     "max_pool": (lambda x: F.max_pool2d(x, 2), lambda x: F.max_pool2d(x, 2)),
     "square": (lambda x: x**2, lambda x: x * held(x)),
+    "cube": (lambda x: x**3, lambda x: x * held(x**2)),
     "square root": (lambda x: (x.abs() + 0.1 * x.abs()).sqrt(), lambda x: 1.1 * x.abs() / held((1.1 * x.abs()).sqrt())),
     "power of a tensor": (lambda x: x.relu() ** SCALE.abs(), lambda x: x * held(x.relu() ** SCALE.abs() / x)),
     "gate": (lambda x: x * F.linear(x, W).sigmoid(), lambda x: x * held(F.linear(x, W).sigmoid())),
@@ -369,6 +373,16 @@ def test_the_gradient_by_attention_weights_remains(images: Tensor) -> None:
     torch.testing.assert_close(g, x.detach().sum(-1)[:, None].expand_as(g))
 
 
+def test_gradients_by_the_attention_of_a_classifier(vit: Classifier, images: Tensor) -> None:
+    """Attention methods read a balanced network in the same block."""
+    with vit.running(gradients=True), vit.balanced():
+        logits, attentions = vit.transformer.read(images.requires_grad_())
+        last = torch.autograd.grad(logits[:, 1].sum(), attentions[-1].weights, retain_graph=True)[0]
+        first = torch.autograd.grad(logits[:, 1].sum(), attentions[0].weights)[0]
+    assert last.abs().max() > 0
+    assert first.abs().max() > 0
+
+
 def test_the_graph_is_freed_at_once() -> None:
     """A hook that knew its node would keep the whole graph until the garbage is collected."""
 
@@ -512,6 +526,16 @@ def test_a_method_that_is_read_brings_its_option(name: str, vit: Classifier, ima
     read = seewhy.explainer("input_x_gradient", vit, libra=True)
     maps = seewhy.explainer(name, vit, of=read).explain(images, targets)
     torch.testing.assert_close(maps, seewhy.explainer(name, vit, of="input_x_gradient", libra=True).explain(images, targets))
+
+
+def test_the_command_line_has_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    to_picture(torch.rand(3, 16, 16)).save("dog.png")
+    result = run(capfd, "explain", "dog.png", "--model", "factories:small", "--explainer", "input_x_gradient:libra=true")
+    assert (result.status, result.err) == (0, "")
+    assert "input_x_gradient:libra=true" in result.out
 
 
 def test_input_times_gradient_is_complete_up_to_the_biases() -> None:

@@ -5,7 +5,6 @@ from itertools import product
 
 import pytest
 import torch
-from support.tiny_models import TINY, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -286,22 +285,14 @@ def test_nothing_stays_behind() -> None:
     assert torch.autograd.grad((x * x).sum(), x)[0].equal(2 * x)
 
 
-class Sequence(nn.Module):
-    """Tokens first, images second, as in ``nn.MultiheadAttention`` by default."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patch, self.head = nn.Conv2d(3, 12, 4, 4), nn.Linear(12, 5)
-        self.attention = nn.MultiheadAttention(12, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.patch(x).flatten(2).permute(2, 0, 1)
-        return self.head((tokens + self.attention(tokens, tokens, tokens)[0]).mean(0))
-
-
 def test_sums_over_other_axes_than_images_are_noticed() -> None:
-    assert TINY["vit"]().sums_by_image
-    assert not tiny(Sequence()).sums_by_image
+    """Of nine images (9, 4, 2), added as they are and with the tokens first (4, 9, 2)."""
+    x = numbers(9, 4, 2).requires_grad_()
+    with RelevancePass(x) as images_first:
+        x + x
+    with RelevancePass(x) as tokens_first:
+        x.transpose(0, 1) + x.transpose(0, 1)
+    assert (images_first.separate, tokens_first.separate) == (True, False)
 
 
 def test_the_rules_are_under_the_names_of_operations() -> None:

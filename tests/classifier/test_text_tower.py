@@ -16,6 +16,7 @@ import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.hub_names import quiet
 from seewhy.classifier.identity import classifier_identity
+from seewhy.classifier.libra import balance
 from seewhy.errors import SeewhyError
 
 transformers = pytest.importorskip("transformers")
@@ -380,3 +381,25 @@ def test_a_network_in_half_precision_reads_texts(clip: Path, tmp_path: Path) -> 
     save_quietly(module.half(), folder)
     classifier, exact = (seewhy.load(f"hf/{f}", texts=TEXTS) for f in (folder, clip))
     torch.testing.assert_close(classifier.logits(images()), exact.logits(images()), rtol=2e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_with_libra_pixels_and_biases_account_for_a_similarity(kind: str, request: pytest.FixtureRequest) -> None:
+    """A cosine does not grow with the embedding, so the usual gradient by it accounts for nothing."""
+    module = seewhy.load(f"hf/{request.getfixturevalue(kind)}", texts=TEXTS).module.double()
+    words = ("bias", "class_embedding", "position_embedding", "probe")
+    x = images(1).double().requires_grad_()
+    given = [x, *(p for name, p in module.named_parameters() if any(word in name for word in words))]
+    for p in given:
+        p.requires_grad_()
+
+    def accounted(libra: bool) -> float:
+        logits = module(x)
+        if libra:
+            assert balance(logits) == []
+        gradients = torch.autograd.grad(logits[0, 1], given, allow_unused=True)
+        total = sum(float((a * g).detach().sum()) for a, g in zip(given, gradients, strict=True) if g is not None)
+        return total / float(logits[0, 1].detach())
+
+    assert accounted(libra=True) == pytest.approx(1, rel=1e-11)
+    assert abs(accounted(libra=False) - 1) > 0.01

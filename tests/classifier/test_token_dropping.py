@@ -1,6 +1,7 @@
 """Dropped tokens are keys of minus infinity, exactly: outputs and gradients, on the real classes of three libraries."""
 
 from collections.abc import Callable
+from itertools import combinations
 
 import pytest
 import timm
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.token_dropping import ANOTHER_GROUP, cheapest_groups, planned
+from seewhy.errors import SeewhyError, UnsuitedError
 
 CLASSES = 5
 HF = {
@@ -143,3 +146,91 @@ def test_dropped_tokens_are_removed_keys(name: str, monkeypatch: pytest.MonkeyPa
         assert (found is None) == (gradient is None)
         if found is not None:
             assert (found - gradient).abs().max() <= exact * max(1, float(gradient.abs().max()))
+
+
+def test_all_kept_is_the_network_itself_and_a_row_depends_on_itself_alone() -> None:
+    classifier = network("class_token", torch.float32)
+    images = torch.rand(3, 3, 64, 64)
+    whole = classifier.kept_logits(images, torch.ones(3, 16, dtype=torch.bool))
+    assert torch.allclose(whole, classifier.logits(images), atol=1e-5)
+    kept = torch.rand(11, 16) < torch.rand(11, 1)
+    rows = torch.arange(11) % 3
+    together = classifier.kept_logits(images, kept, rows)
+    alone = [classifier.kept_logits(images[row : row + 1], one[None]) for row, one in zip(rows, kept, strict=True)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+
+
+def test_the_network_comes_back_also_after_an_exception() -> None:
+    classifier = network("class_token", torch.float32)
+    module = classifier.module.train()
+    before = {name: dict(m.__dict__) for name, m in module.named_modules()}
+    kept = torch.rand(4, 16) < 0.5
+    classifier.kept_logits(torch.rand(4, 3, 64, 64), kept)
+    with pytest.raises(SeewhyError, match="sets of 9 patches do not belong to images of 16 patches"):
+        classifier.kept_logits(torch.rand(4, 3, 64, 64), kept[:, :9])
+    broken = module.blocks[1].mlp.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        classifier.kept_logits(torch.rand(4, 3, 64, 64), kept)
+    broken.remove()
+    for name, m in module.named_modules():
+        assert m.training
+        assert m.__dict__.keys() == before[name].keys()
+        assert not m._forward_hooks
+        assert not m._forward_pre_hooks
+
+
+def test_training_leaves_dropout_on() -> None:
+    torch.manual_seed(0)
+    module = of_timm("vit_tiny_patch16_224", proj_drop_rate=0.5)().train()
+    classifier = Classifier(module, input_size=(64, 64), outputs="logits")
+    images, kept = torch.rand(1, 3, 64, 64), torch.rand(1, 16) < 0.5
+    still = [classifier.kept_logits(images, kept) for _ in range(2)]
+    moving = [classifier.kept_logits(images, kept, training=True) for _ in range(2)]
+    assert torch.equal(*still)
+    assert not torch.allclose(*moving)
+
+
+def test_a_mean_of_no_patches_is_refused_and_a_class_token_alone_is_not() -> None:
+    none = torch.zeros(1, 16, dtype=torch.bool)
+    with pytest.raises(UnsuitedError, match=r"reads its patches, and none is left .* srg, or removal=mask_tokens"):
+        network("mean", torch.float32).kept_logits(torch.rand(1, 3, 64, 64), none)
+    assert network("class_token", torch.float32).kept_logits(torch.rand(1, 3, 64, 64), none).isfinite().all()
+
+
+def test_images_of_another_size_have_other_patches() -> None:
+    torch.manual_seed(0)
+    module = of_timm("vit_tiny_patch16_224", dynamic_img_size=True)().eval()
+    classifier = Classifier(module, input_size=(64, 64), outputs="logits")
+    images = torch.rand(1, 3, 48, 96)
+    assert classifier.patch_grid(images) == (3, 6)
+    whole = classifier.kept_logits(images, torch.ones(1, 18, dtype=torch.bool))
+    assert torch.allclose(whole, classifier.logits(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [(False, False), (True, False), (True, True)])
+def test_every_set_runs_once(way: tuple[bool, bool]) -> None:
+    for r in (0, 1, 2, 5, 32):
+        sizes = torch.randint(0, 20, (r,), generator=torch.Generator().manual_seed(r))
+        groups = [torch.cat([s for s in pair if s is not None]) for pair in planned(sizes, 1, *way)]
+        assert sorted(torch.cat(groups).tolist() if groups else []) == list(range(r))
+
+
+def test_complements_share_rows_and_equal_sizes_share_a_group() -> None:
+    sizes = torch.tensor([3, 16, 9, 13, 0, 7])
+    ((first, second),) = planned(sizes, 1, True, True)
+    assert second is not None
+    assert (sizes[first] + sizes[second]).tolist() == [16] * 3
+    assert [len(group) for group, _ in planned(torch.full((32,), 100), 1, True, True)] == [32]
+
+
+def test_the_cheapest_groups_are_the_cheapest_of_all() -> None:
+    lengths, counts = [10, 60, 70, 200], [4, 1, 3, 2]
+
+    def cost(ends: tuple[int, ...]) -> float:
+        begins = (0, *ends[:-1])
+        return sum(sum(counts[b:e]) * lengths[e - 1] + ANOTHER_GROUP for b, e in zip(begins, ends, strict=True))
+
+    ways = [(*inner, 4) for size in range(4) for inner in combinations((1, 2, 3), size)]
+    groups, tokens = cheapest_groups(lengths, counts)
+    assert tokens == min(map(cost, ways))
+    assert sum(groups) == 10

@@ -14,7 +14,7 @@ from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, explainer
 from seewhy.explainers.gradients import feature_gradients
-from seewhy.explainers.selectors import FINER, similar_to
+from seewhy.explainers.selectors import FINER, similar_classes
 from seewhy.maps import upsample
 from seewhy.options import from_text
 
@@ -83,7 +83,7 @@ def test_grad_cam_is_the_aggregate_of_finer_cam(model: str) -> None:
 @pytest.mark.parametrize("m", [1, 3, 4, 9])
 def test_similar_classes_have_the_nearest_logits(m: int) -> None:
     logits = torch.tensor([[0.5, 2.0, -1.0, 0.5, 0.6], [3.0, 3.0, 3.0, 3.0, 3.0]])
-    found = similar_to(TINY["cnn"](), logits, torch.tensor([[0, 3], [2, 4]]), ("finer", 0.6, m))
+    found = similar_classes(TINY["cnn"](), logits, torch.tensor([[0, 3], [2, 4]]), ("finer", 0.6, m))
     for i, row in enumerate(logits.tolist()):
         for j, c in enumerate([[0, 3], [2, 4]][i]):
             assert found[i, j].tolist() == [c, *nearest(row, c, m)]

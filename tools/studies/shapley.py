@@ -79,18 +79,27 @@ def known_games(p: int) -> Iterator[tuple[str, Table]]:
     yield "noise", torch.randn(2**p, generator=generator, dtype=torch.float64) + 2 * (kept @ worth)
 
 
-def picture_games(classifier: Classifier, images: Tensor, p: int, precision: str) -> Iterator[tuple[str, Table]]:
-    """The logit of the predicted class, while about p superpixels of each image are removed."""
+def picture_games(
+    classifier: Classifier, images: Tensor, p: int, superpixels: bool, precision: str
+) -> Iterator[tuple[str, Table]]:
+    """The logit of the predicted class, while p cells, or about p superpixels, are removed."""
     removed = baseline_images("mean_color", classifier, images)
     for i in range(len(images)):
-        divisions = (divide(images[i : i + 1], "superpixels", size) for size in range(p, 3 * p))
-        division = max((d for d in divisions if d.p <= p), key=lambda d: d.p)  # SLIC makes fewer than it is asked for
-        game = removal_game(classifier, images[i : i + 1], removed[i : i + 1], Players(division.ids, division.counts))
-        kept = (torch.arange(2**division.p)[:, None] >> torch.arange(division.p)) % 2 == 1
+        players = divide(images[i : i + 1], "superpixels", p) if superpixels else cells(images, p)
+        game = removal_game(classifier, images[i : i + 1], removed[i : i + 1], players)
+        kept = (torch.arange(2**players.p)[:, None] >> torch.arange(players.p)) % 2 == 1
         with classifier.running("bf16" if precision == "bf16" else "fp32"):
             target = int(classifier.logits(images[i : i + 1]).argmax())
             parts = [game(torch.zeros(len(some), dtype=torch.long), some)[:, target] for some in kept.split(32)]
         yield f"picture {i}", torch.cat(parts).double()
+
+
+def cells(images: Tensor, p: int) -> Players:
+    """A grid of p equal cells, as square as p allows: 12 players are 3 rows of 4."""
+    down = max(d for d in range(1, p + 1) if p % d == 0 and d * d <= p)
+    h, w = images.shape[-2:]
+    ids = (torch.arange(h) * down // h)[:, None] * (p // down) + torch.arange(w) * (p // down) // w
+    return Players(ids[None], torch.tensor([p]))
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------
@@ -146,6 +155,7 @@ def main() -> None:
     parser.add_argument("--model-option", nargs="*", default=[], help="KEY=NUMBER")
     parser.add_argument("--pictures", nargs="*", default=[])
     parser.add_argument("--players", type=int, default=12)
+    parser.add_argument("--superpixels", action="store_true", help="about so many superpixels; SLIC makes 9 of 12")
     parser.add_argument("--repetitions", type=int, default=30)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     args = parser.parse_args()
@@ -164,7 +174,7 @@ def main() -> None:
         images = torch.stack([prepare(file, classifier)[0] for file in args.pictures])
     else:
         return
-    tables = [table for _, table in picture_games(classifier, images, args.players, args.precision)]
+    tables = [table for _, table in picture_games(classifier, images, args.players, args.superpixels, args.precision)]
     report(method, args.network, tables, args.repetitions)
 
 

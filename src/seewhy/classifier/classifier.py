@@ -604,11 +604,16 @@ class Classifier:
         return attention.find_transformer(self, torch.cat([image, image / 2]))
 
     @FoundOnce
-    def sums_by_image(self) -> bool:
-        """Does the first axis count the images wherever the network adds two tensors that depend on the image?"""
-        image = self._random_image.clone().requires_grad_()
-        with self.running(gradients=True), RelevancePass(image) as seen:
-            self.logits(image)
+    def relevance_by_image(self) -> bool:
+        """Can the relevance of several images come back in one pass: does the first axis of all sums count the images?
+
+        UnsuitedError where relevance would meet a function without a rule on its way to the attentions.
+        """
+        transformer, image = self.transformer, self._random_image.clone().requires_grad_()
+        with self.running(gradients=True):
+            with RelevancePass(image) as seen:
+                logits, attentions = transformer.read(image)
+            torch.autograd.grad(logits.sum(), [a.weights for a in attentions])
         return seen.separate
 
     @FoundOnce

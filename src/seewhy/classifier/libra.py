@@ -43,7 +43,7 @@ FACTORS = {
 """Products, and which of their inputs are the two factors."""
 DEGREES = {"Sqrt": 0.5, "Var": 2}
 """Functions f that grow as x^p, and p: the usual gradient is p times that of x times the constant f(x) / x."""
-ACTIVATIONS: dict[str, Callable[[Any], Callable[[Tensor], Tensor]]] = {
+SELF_GATED: dict[str, Callable[[Any], Callable[[Tensor], Tensor]]] = {
     "Gelu": lambda node: partial(F.gelu, approximate=node._saved_approximate),
     "Silu": lambda _: F.silu,
     "Mish": lambda _: F.mish,
@@ -52,7 +52,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Callable[[Tensor], Tensor]]] = {
     "Celu": lambda node: partial(F.celu, alpha=float(node._saved_alpha)),
 }
 """Functions with f(0) = 0."""
-NORMALIZATIONS = {"NativeLayerNorm", "NativeGroupNorm", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
+STANDARDIZED = {"NativeLayerNorm", "NativeGroupNorm", "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
 """Normalizations by statistics of their own input: the deviation is constant, and the mean is linear."""
 SUMS = {"Add", "Sub", "Rsub"}
 CUT_OFF = {"Hardtanh", "ClampMax"}
@@ -72,7 +72,7 @@ ViewAsComplex ViewAsReal Where
 """
 """Operations that are linear, or linear in pieces: they stay as they are."""
 KNOWN = {
-    *(*CONSTANT, *KEPT, *FACTORS, *DEGREES, *ACTIVATIONS, *NORMALIZATIONS, *SUMS, *PASSING, *VIEWS, *LINEAR.split()),
+    *(*CONSTANT, *KEPT, *FACTORS, *DEGREES, *SELF_GATED, *STANDARDIZED, *SUMS, *PASSING, *VIEWS, *LINEAR.split()),
     *("Pow", "Tanh", "Glu"),
 }
 
@@ -151,8 +151,10 @@ def _flow(node: Any, edges: list[Node | None], variable: set[Node | None]) -> _F
     if name in KEPT:
         return _Flow([factor if i == KEPT[name] else None for i, factor in enumerate(usual)])
     if name == "Pow":
-        p = torch.as_tensor(node._saved_exponent)
-        return cut if bool((p <= 0).all()) else _Flow([torch.where(p > 0, 1 / p, 0), *cut.factors[1:]])
+        p = node._saved_exponent
+        if isinstance(p, Tensor):
+            return _Flow([torch.where(p > 0, 1 / p, 0), *cut.factors[1:]])
+        return _Flow([1 / p]) if p > 0 else cut
     if name in DEGREES:
         return _Flow([1 / DEGREES[name]])
     if name in FACTORS and all(i < len(edges) and edges[i] in variable for i in FACTORS[name]):
@@ -167,13 +169,13 @@ def _rule(name: str, node: Any) -> Callable[[Tensor], Tensor] | None:
     """The rule of an operation of one variable, from what the graph has saved of it; the rule must not know the node."""
     if name == "Elu" and not hasattr(node, "_saved_self"):  # computed in place: the graph has f(x), and no x
         return partial(_elu_in_place, node._saved_result.detach(), *_scales(node))
-    if name in ACTIVATIONS:
-        return partial(_activation, node._saved_self.detach(), ACTIVATIONS[name](node))
+    if name in SELF_GATED:
+        return partial(_activation, node._saved_self.detach(), SELF_GATED[name](node))
     if name == "Tanh":
         return partial(_tanh, node._saved_result.detach())
     if name == "Glu":
         return partial(_glu, node._saved_self.detach(), node._saved_dim % 2**64 - 2**64 * (node._saved_dim >= 2**63))
-    if name in NORMALIZATIONS and getattr(node, "_saved_training", True):
+    if name in STANDARDIZED and getattr(node, "_saved_training", True):
         inverse, weight = node._saved_result2.detach(), node._saved_weight
         weight = inverse.new_ones(()) if weight is None else weight.detach()
         if name == "NativeLayerNorm":

@@ -276,16 +276,16 @@ def _pooling(run: RelevancePass, function: Computed, input: Tensor, *rest: Any, 
     return _shared(run, lambda x: function(x, *rest, **named), in_equal_parts, input)
 
 
-ACTIVATIONS = (
+PASS_ON = (
     *("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "tanh", "softplus"),
     *("softsign", "hardtanh", "hardswish", "hardsigmoid", "log_sigmoid", "logsigmoid", "threshold", "logit", "erf", "exp"),
     *("log", "log1p", "pow", "square", "sqrt", "rsqrt", "reciprocal", "abs", "neg", "negative", "nan_to_num"),
     *("clamp", "clamp_min", "clamp_max", "clip", "softmax", "log_softmax", "softmin"),
 )
-NORMALIZATIONS = ("layer_norm", "rms_norm", "group_norm", "batch_norm", "instance_norm", "div")
+NORMALIZE = ("layer_norm", "rms_norm", "group_norm", "batch_norm", "instance_norm", "div")
 """A division by a tensor is a part of a normalization: the divisor gets nothing, as in layer normalization."""
 RULES: dict[str, Callable[..., Tensor]] = {
-    **dict.fromkeys((*ACTIVATIONS, *NORMALIZATIONS), _unchanged),
+    **dict.fromkeys((*PASS_ON, *NORMALIZE), _unchanged),
     **dict.fromkeys(("add", "sub"), _sum),
     **{"mul": _elementwise_product, "matmul": _product, "einsum": _einsum},
     **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d"), _linear),

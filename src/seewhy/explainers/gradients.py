@@ -12,7 +12,7 @@ from seewhy.classifier.checks import NO_GRADIENTS
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers.classes import for_each
-from seewhy.explainers.selectors import Selector, select, similar_to
+from seewhy.explainers.selectors import Selector, select, similar_classes
 from seewhy.types import Attribution, ChannelAttribution, ClassAttribution, Classes, FeatureMap, Images, Targets
 
 
@@ -210,7 +210,7 @@ def _selected(
 ) -> Float[Tensor, "n j"]:
     """The selected score of each image's own classes. The similar classes of "finer" are those of the same pass."""
     logits = attached(classifier.logits(images))
-    return select(classifier, logits, similar_to(classifier, logits, classes, selector), selector)
+    return select(classifier, logits, similar_classes(classifier, logits, classes, selector), selector)
 
 
 def attached(output: Tensor) -> Tensor:

@@ -41,10 +41,10 @@ def with_similar(
         return classes.long()[..., None]
     with classifier.running():
         logits = [classifier.logits(classifier.fast_layout(some)) for some in images.split(batch)]
-    return similar_to(classifier, torch.cat(logits), classes, selector)
+    return similar_classes(classifier, torch.cat(logits), classes, selector)
 
 
-def similar_to(classifier: Classifier, logits: Logits, classes: Int[Tensor, "n j"], selector: Selector) -> Wanted:
+def similar_classes(classifier: Classifier, logits: Logits, classes: Int[Tensor, "n j"], selector: Selector) -> Wanted:
     """(n, j, 1 + m) each row's own classes and, for "finer", the m classes whose logits are nearest to that of each.
 
     All other classes, where there are fewer than m. Of classes that are equally near the first one comes first.

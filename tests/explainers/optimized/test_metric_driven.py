@@ -1,6 +1,7 @@
 """Metric-driven attribution: the greedy order written again, its magnitudes, and the ceiling that it is."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from support.tiny_models import CHEAP, SIZE, TINY
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers import EXPLAINERS, explainer
 from seewhy.masking.players import divide
 from seewhy.metrics import Case, metric
@@ -133,10 +134,13 @@ def test_no_other_method_has_a_better_score(model: str) -> None:
     best: dict[str, Any] = {"size": 4, "candidates": None, "baseline_shown": "mean_color"}
     ceiling = {judge: scores("metric_driven", **best, objective=judge)[judge] for judge in judges}
     strong: dict[str, dict[str, object]] = {"kernel_shap": {**patches, "samples": 400, "selector": "probability"}}
+    compared = 0
     for name in EXPLAINERS:
-        if name != "metric_driven" and not (name == "cam" and model == "vit"):
+        with suppress(UnsuitedError):  # a method that is not defined for this network
             for judge, found in scores(name, **strong.get(name, CHEAP.get(name, {}))).items():
-                assert found <= ceiling[judge], (name, judge)
+                assert name == "metric_driven" or found <= ceiling[judge], (name, judge)
+            compared += 1
+    assert compared > 25
 
 
 def test_a_batch_of_8_is_8_images() -> None:

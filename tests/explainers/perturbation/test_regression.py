@@ -1,10 +1,11 @@
 """LIME and KernelSHAP: the regressions written again, exact Shapley values, games with a known answer, and Captum."""
 
+from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
-from itertools import combinations, permutations
-from math import exp, factorial
+from itertools import combinations, permutations, product
+from math import comb, exp, factorial, sqrt
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import explainer
-from seewhy.explainers.perturbation.kernel_shap import KernelShap, all_coalitions, sample_coalitions
+from seewhy.explainers.perturbation.kernel_shap import KernelShap, all_coalitions, leverage_coalitions, sample_coalitions
 from seewhy.explainers.perturbation.lime import Lime
 from seewhy.masking.players import divide
 
@@ -185,6 +186,90 @@ def test_all_coalitions_are_there_once() -> None:
     of_size = {s: float(weights[kept.sum(1) == s].sum()) for s in range(1, 5)}
     for s, weight in of_size.items():
         assert weight == pytest.approx(4 / (s * (5 - s)))
+
+
+# -- its draw by leverage scores ----------------------------------------------------------------------------------------
+
+
+def constant(p: int, pairs: int) -> float:
+    """The c for which the expected number of coalitions is 2 pairs, by halving an interval."""
+    low, high = 0.0, float(2**p)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(min(comb(p, s), middle) for s in range(1, p)) < 2 * pairs else (low, middle)
+    return high
+
+
+@pytest.mark.parametrize(("p", "pairs"), [(5, 7), (6, 10), (6, 25)])
+def test_coalitions_are_drawn_with_their_probabilities(p: int, pairs: int) -> None:
+    """min(1, c / C(p, s)): the leverage score is 1 / C(p, s). The kernel divided by it is the weight."""
+    c, seen, draws = constant(p, pairs), Counter[tuple[bool, ...]](), 800
+    for seed in range(draws):
+        kept, weights = leverage_coalitions(p, pairs, seed)
+        seen.update(map(tuple, kept.tolist()))
+    for coalition in product([False, True], repeat=p):
+        s = sum(coalition)
+        chance = min(1, c / comb(p, s)) if 0 < s < p else 0
+        assert seen[coalition] / draws == pytest.approx(chance, abs=4 * sqrt(chance * (1 - chance) / draws) + 1e-12)
+    for row, weight in zip(kept.tolist(), weights.tolist(), strict=True):
+        s = sum(row)
+        kernel = (p - 1) / (comb(p, s) * s * (p - s))
+        assert weight == pytest.approx(kernel / min(1, c / comb(p, s)))
+
+
+@pytest.mark.parametrize(
+    ("p", "pairs"), [(3, 1), (4, 6), (7, 20), (7, 62), (12, 500), (13, 41), (50, 512), (200, 60), (1500, 7)]
+)
+def test_no_coalition_is_drawn_twice_and_each_has_its_complement(p: int, pairs: int) -> None:
+    kept, weights = leverage_coalitions(p, pairs, seed=3)
+    assert len(kept) == len(weights) == 2 * pairs
+    assert len(kept.unique(dim=0)) == 2 * pairs
+    assert torch.equal(kept[:pairs], ~kept[pairs:])
+    assert kept.sum(1).min() > 0
+    assert weights.isfinite().all()
+    assert weights.min() > 0
+    assert torch.equal(leverage_coalitions(p, pairs, seed=3)[0], kept)
+
+
+@pytest.mark.parametrize("p", [2, 3, 5, 6])
+def test_all_pairs_have_the_weights_of_the_kernel(p: int) -> None:
+    """So that the values are exact as soon as every coalition is drawn."""
+    (kept, weights), (every, kernel) = leverage_coalitions(p, 2 ** (p - 1) - 1, seed=0), all_coalitions(p)
+    found = dict(zip(map(tuple, kept.tolist()), weights.tolist(), strict=True))
+    assert found == pytest.approx(dict(zip(map(tuple, every.tolist()), kernel.tolist(), strict=True)))
+
+
+def test_the_values_are_the_projected_regression() -> None:
+    """Leverage SHAP as it is written: Z is projected by P = I - 11' / n, and the part of the constraint is put back."""
+    classifier, images, n = double("vit"), pictures(1), 9
+    method = KernelShap(classifier, **NINE, samples=60, baseline=0.4, seed=5)
+    found = divide(images, "patches", 6).means(method.explain(images, torch.tensor([2])))[0]
+    ids = divide(images, "patches", 6).ids[0]
+    v = values(classifier, images[0], 0.4, ids, 2)
+    none, whole = v[frozenset()], v[frozenset(range(n))]
+    c, rows, target = constant(n, 30), [], []
+    for coalition in leverage_coalitions(n, 30, seed=5)[0].double():
+        s = int(coalition.sum())
+        root = sqrt(1 / (comb(n, s) * s * (n - s)) / min(1, c / comb(n, s)))
+        rows.append(root * coalition)
+        players = frozenset(i for i in range(n) if coalition[i])
+        target.append(root * (v[players] - none - s * (whole - none) / n))
+    projection = torch.eye(n, dtype=torch.float64) - 1 / n
+    b = torch.tensor(target, dtype=torch.float64)
+    solution = torch.linalg.lstsq(torch.stack(rows) @ projection, b, driver="gelsd").solution
+    torch.testing.assert_close(found, projection @ solution + (whole - none) / n, rtol=0, atol=1e-9)
+
+
+def test_large_draws_come_to_the_exact_values() -> None:
+    """509 coalitions of 510: nearly all. And the mean over many draws is nearer than one draw is."""
+    classifier, images, target = double("functional"), pictures(1), torch.tensor([2])
+    exact = KernelShap(classifier, **NINE, samples=510).explain(images, target)
+    spread = float(exact.std())
+    nearly = KernelShap(classifier, **NINE, samples=508).explain(images, target)
+    assert 0 < float((nearly - exact).square().mean().sqrt()) < 0.01 * spread
+    draws = [KernelShap(classifier, **NINE, samples=60, seed=s).explain(images, target) - exact for s in range(12)]
+    alone = sum(float(d.square().mean()) for d in draws) / 12
+    assert float(torch.stack(draws).mean(0).square().mean()) < alone / 3
 
 
 # -- LIME -------------------------------------------------------------------------------------------------------------

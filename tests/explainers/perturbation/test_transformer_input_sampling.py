@@ -132,3 +132,14 @@ def test_a_network_that_cannot_drop_patches_is_refused_in_one_line() -> None:
         .isfinite()
         .all()
     )
+
+
+def test_finer_compares_with_the_most_similar_classes_of_the_whole_image() -> None:
+    """Its score is a sum of logits, and the map is linear in the score: the same sum of the maps of these classes."""
+    classifier, image = transformer_classifier("timm_vit", double=True), pictures("timm_vit", 1, double=True)
+    method = explainer("transformer_input_sampling", classifier, masks=8, selector="logit")
+    maps = method.explain_classes(image, torch.arange(5))[0]  # type: ignore
+    logits = classifier.logits(image)[0].tolist()
+    similar = min((d for d in range(5) if d != 2), key=lambda d: abs(logits[d] - logits[2]))
+    finer = explainer("transformer_input_sampling", classifier, masks=8, selector=("finer", 0.5, 1))
+    torch.testing.assert_close(finer.explain(image, torch.tensor([2]))[0], maps[2] - 0.5 * maps[similar])

@@ -7,9 +7,11 @@ import torch
 from support import oracles
 from support.slow_cams import LAYER, PREFIX, double, same
 from support.tiny_models import SIZE, TINY
+from support.tiny_transformers import pictures, transformer_classifier
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.errors import UnsuitedError
 from seewhy.explainers import ExplainsClasses, ViTCX, explainer
 from seewhy.explainers.perturbation.vit_cx import cluster_masks, complete_linkage
 from seewhy.maps import upsample
@@ -190,3 +192,34 @@ def test_every_cluster_is_one_pass_without_noise_and_two_with(monkeypatch: pytes
         explainer("vit_cx", classifier, noise=noise).explain(image, torch.tensor([0]))
         counts.append(sum(rows))
     assert counts == [1 + m, 1 + 2 * m]
+
+
+def test_finer_compares_with_the_most_similar_classes_of_the_whole_image() -> None:
+    """Its score is a sum of logits, and the map is linear in the score: the same sum of the maps of these classes."""
+    classifier = double("vit")
+    image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    maps = explainer("vit_cx", classifier, selector="logit").explain_classes(image, torch.arange(5))[0]  # type: ignore
+    logits = classifier.logits(image)[0].tolist()
+    similar = sorted((d for d in range(5) if d != 2), key=lambda d: abs(logits[d] - logits[2]))[:2]
+    found = explainer("vit_cx", classifier, selector=("finer", 0.5, 2)).explain(image, torch.tensor([2]))[0]
+    torch.testing.assert_close(found, maps[2] - 0.5 * (maps[similar[0]] + maps[similar[1]]) / 2)
+
+
+def test_patches_leave_the_sequence_where_a_mask_keeps_less_than_half_of_them() -> None:
+    """S(x) = sum_i p_i M_i(x) / sum_i M_i(x), with p_i the probability on the patches of M_i, one call for each mask."""
+    classifier, images = transformer_classifier("timm_vit", double=True), pictures("timm_vit", 1, double=True)
+    with torch.no_grad(), classifier.capture(classifier.layer) as outputs:
+        classifier.logits(images)
+    masks = cluster_masks(upsample(classifier.as_grid(outputs[classifier.layer], images)[0], (64, 64)), 0.3)
+    sums, counts = torch.zeros(64, 64, dtype=torch.float64), set()
+    for mask in masks:
+        means = [float(mask[i : i + 16, j : j + 16].mean()) for i in range(0, 64, 16) for j in range(0, 64, 16)]
+        kept = [mean > 0.5 or mean == max(means) for mean in means]
+        counts.add(sum(kept))
+        with torch.no_grad():
+            sums += classifier.kept_logits(images, torch.tensor([kept])).softmax(1)[0, 3] * mask
+    assert len(masks) > 2 < len(counts)
+    found = explainer("vit_cx", classifier, threshold=0.3, removal="tokens", batch_size=2).explain(images, torch.tensor([3]))
+    torch.testing.assert_close(found[0], sums / masks.sum(0))
+    with pytest.raises(UnsuitedError, match="use removal=pixels"):
+        explainer("vit_cx", TINY["cnn"](), removal="tokens")

@@ -6,12 +6,7 @@ from torch import Tensor
 
 from seewhy.classifier.relevance import RelevancePass
 from seewhy.explainers.attention.attention_gradients import through_blocks
-from seewhy.explainers.attention.attention_method import (
-    NeedsAttention,
-    StartBlock,
-    over_heads,
-    weight_gradients,
-)
+from seewhy.explainers.attention.attention_method import NeedsAttention, StartBlock, over_heads, weight_gradients
 from seewhy.explainers.options import BatchSize
 from seewhy.types import ClassAttribution, Images
 
@@ -26,10 +21,11 @@ class Tiba(NeedsAttention, name="tiba", family="attention", paper="chefer2021bey
     no I. The paper of Salvage calls this method LRP.
 
     The released code takes one image and one class at a time, since it scales the parts of a sum over the whole batch. Here
-    they are scaled image by image. Rows are not normalized, as in the released code.
+    they are scaled image by image, and all classes share two forward passes. Rows are not normalized, as in the released
+    code. Relevance is computed from a pass in float64: see ``RelevancePass`` for the reason.
 
-    LRP is said to be patented: the README of LXT, a library of its authors, says that it "can only be used free of charge
-    for personal and scientific purposes". Where this matters, choose ``attention_gradients``, or ``libra``.
+    LRP is said to be patented: the README of LXT, a library by the authors of AttnLRP, says that LRP "can only be used free
+    of charge for personal and scientific purposes". Where this matters, choose ``attention_gradients``.
 
     Args:
         start_block: the first block of the product.
@@ -41,9 +37,13 @@ class Tiba(NeedsAttention, name="tiba", family="attention", paper="chefer2021bey
     start_block: StartBlock = 0
     batch_size: BatchSize = 8
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.classifier.relevance_by_image  # a network with a function without a rule is refused here, not during a run
+
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         transformer, maps = self.classifier.transformer, []
-        size = self.batch_size if self.classifier.sums_by_image else 1
+        size = self.batch_size if self.classifier.relevance_by_image else 1
         for some, wanted in zip(images.split(size), classes.split(size), strict=True):
             leaf = some.detach().requires_grad_()
             with self.classifier.running(gradients=True):

@@ -9,7 +9,7 @@ from torch import Tensor
 from seewhy.classifier.suffix import Suffix, suffix_of
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BatchSize, LayerOption, PrecisionOption, SelectorOption
-from seewhy.explainers.selectors import Wanted, finer, less_similar, select, similar_to
+from seewhy.explainers.selectors import Wanted, finer, less_similar, select, similar_classes
 from seewhy.maps import upsample
 from seewhy.types import ClassAttribution, FeatureMap, Images, Logits
 
@@ -54,7 +54,7 @@ class AblationCAM(ClassMaps, name="ablation_cam", family="cam", paper="desai2020
             adds_up = self.selector == "logit" or finer(self.selector) is not None
             linear = suffix.linear(rough=self.precision == "bf16") if self.closed_form and adds_up else None
             features = suffix.grid(suffix.recorded.features).to(images.dtype)
-            wanted = similar_to(self.classifier, suffix.logits, classes, self.selector)
+            wanted = similar_classes(self.classifier, suffix.logits, classes, self.selector)
             if linear is None:
                 falls = falls_without(suffix, self.score, wanted, self.batch_size)
             else:  # y_c - y_c^k = W_ck mean(A_k)

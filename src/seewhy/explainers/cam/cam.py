@@ -10,7 +10,7 @@ from seewhy.classifier.suffix import linear_head
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BatchSize, LayerOption
-from seewhy.explainers.selectors import Finer, less_similar, similar_to
+from seewhy.explainers.selectors import Finer, less_similar, similar_classes
 from seewhy.maps import upsample
 from seewhy.types import ClassAttribution, Images
 
@@ -45,7 +45,7 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
         maps = []
         with frozen(self.classifier.module), torch.no_grad(), self.classifier.capture(layer) as outputs:
             for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):
-                similar = similar_to(self.classifier, self.classifier.logits(some), wanted, self.selector)
+                similar = similar_classes(self.classifier, self.classifier.logits(some), wanted, self.selector)
                 features = self.classifier.as_grid(outputs[layer], some, layer)
                 has, weighs = features.shape[1], weights.shape[1]
                 if has != weighs:

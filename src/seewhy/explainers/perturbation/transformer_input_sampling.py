@@ -9,15 +9,15 @@ from torch import Tensor
 from seewhy.errors import UnsuitedError, cause
 from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BatchSize, PrecisionOption, Seed, SelectorOption
-from seewhy.explainers.selectors import select_all
+from seewhy.explainers.selectors import Wanted, select, with_similar
 from seewhy.maps import upsample
 from seewhy.options import Above, AtLeast, AtMost
 from seewhy.types import ClassAttribution, Images
 
-ROUNDS = 100
+LLOYD_ROUNDS = 100
 """Rounds of k-means, at most."""
 
-Points = Float[Tensor, "d p"]
+ChannelPoints = Float[Tensor, "d p"]
 
 
 class TransformerInputSampling(
@@ -60,38 +60,41 @@ class TransformerInputSampling(
 
     def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
         """The sets of an image come from a pass of this image alone, so that no other image moves a center."""
-        coarse = [self._patches(image, wanted) for image, wanted in zip(images.split(1), classes, strict=True)]
+        wanted = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
+        coarse = [self._patches(*one) for one in zip(images.split(1), wanted, strict=True)]
         grid = self.classifier.patch_grid(images)
         return upsample(torch.stack(coarse).unflatten(2, grid), images.shape[-2:])
 
-    def _patches(self, image: Float[Tensor, "one c h w"], classes: Int[Tensor, "k"]) -> Float[Tensor, "k p"]:
+    def _patches(self, image: Float[Tensor, "one c h w"], wanted: Wanted) -> Float[Tensor, "k p"]:
         """The value of each patch, for each class."""
         kept = highest(k_means(self._activations(image), self.masks, self.seed), self.keep_ratio)
         with self.classifier.running(self.precision):
-            scores = torch.cat([self._scores(image, some)[:, classes] for some in kept.split(self.batch_size)])
+            scores = torch.cat([self._scores(image, some, wanted) for some in kept.split(self.batch_size)])
         shown = kept.to(scores)
         return scores.T @ shown / shown.sum(0).clamp_min(1)
 
-    def _activations(self, image: Float[Tensor, "one c h w"]) -> Points:
+    def _activations(self, image: Float[Tensor, "one c h w"]) -> ChannelPoints:
         """What the blocks return for the patches: a point for each channel of each block."""
         dropping = self.classifier.token_dropping
         with self.classifier.running(self.precision), self.classifier.capture(*dropping.blocks) as outputs:
             self.classifier.logits(image)
         return torch.cat([outputs[name][0, dropping.reading.prefix :].T.to(image) for name in dropping.blocks])
 
-    def _scores(self, image: Float[Tensor, "one c h w"], kept: Bool[Tensor, "m p"]) -> Float[Tensor, "m k"]:
+    def _scores(self, image: Float[Tensor, "one c h w"], kept: Bool[Tensor, "m p"], wanted: Wanted) -> Float[Tensor, "m k"]:
+        """The score of each class on each set of patches alone."""
         rows = torch.zeros(len(kept), dtype=torch.long, device=kept.device)
-        return select_all(self.classifier, self.classifier.kept_logits(image, kept, rows), self.selector)
+        logits = self.classifier.kept_logits(image, kept, rows)
+        return select(self.classifier, logits, wanted.expand(len(kept), -1, -1), self.selector)
 
 
-def k_means(points: Points, k: int, seed: int) -> Float[Tensor, "k p"]:
+def k_means(points: ChannelPoints, k: int, seed: int) -> Float[Tensor, "k p"]:
     """Centers that are the means of the points nearest to them, by Lloyd's rounds from k of the points, drawn by the seed.
 
     A center that no point is nearest to stays where it is. Fewer points than k are the centers themselves.
     """
     drawn = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:k].to(points.device)
     centers, before = points[drawn], None
-    for _ in range(ROUNDS):
+    for _ in range(LLOYD_ROUNDS):
         nearest = (centers.square().sum(1) - 2 * points @ centers.T).argmin(1)
         if before is not None and torch.equal(nearest, before):
             break
