@@ -213,7 +213,8 @@ def table(rows: list[dict[str, str]]) -> str:
         reasons: dict[str, list[str]] = {}
         for c in told:
             if r[c] != "map":
-                reasons.setdefault(r[c].partition(": ")[0] if not r[c].startswith("FAULT") else r[c], []).append(c)
+                why = r[c] if r[c].startswith("FAULT") else r[c].partition(": ")[0] or "not tried"
+                reasons.setdefault(why, []).append(c)
         if r["error"]:
             reasons[r["error"]] = ["error"]
         rest = [f"{'attention' if names == attention else ', '.join(names)}: {why}" for why, names in reasons.items()]
