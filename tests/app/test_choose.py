@@ -17,7 +17,7 @@ def two_layer_head() -> nn.Module:
     return nn.Sequential(pooled, nn.Linear(32, 7), nn.ReLU(), nn.Linear(7, 5))
 
 
-NEED_ATTENTION = {name for name in EXPLAINERS if not is_defined(name, "cnn")}
+NEED_TRANSFORMER = {name for name in EXPLAINERS if not is_defined(name, "cnn")}
 
 
 def test_all_means_every_method_where_every_method_is_defined() -> None:
@@ -28,20 +28,23 @@ def test_all_means_every_method_where_every_method_is_defined() -> None:
 
 def test_all_leaves_out_what_is_not_defined_and_says_why() -> None:
     methods, left_out = choose(["all"], tiny(two_layer_head()), {})
-    assert set(EXPLAINERS) - set(methods) == {"cam", *NEED_ATTENTION}
+    assert set(EXPLAINERS) - set(methods) == {"cam", *NEED_TRANSFORMER}
     assert sum("linear layer reads after pooling" in reason for reason in left_out) == 1
-    together = f"{', '.join(e for e in EXPLAINERS if e in NEED_ATTENTION)}: Sequential has no attention over tokens"
+    read_attention = [e for e in EXPLAINERS if e in NEED_TRANSFORMER and EXPLAINERS[e].family == "attention"]
+    together = f"{', '.join(read_attention)}: Sequential has no attention over tokens"
     assert sum(reason.startswith(together) for reason in left_out) == 1
+    assert sum("transformer_input_sampling is not defined for it" in reason for reason in left_out) == 1
 
 
 def test_all_leaves_out_what_reads_probabilities_where_a_network_returns_values() -> None:
     """By default: all of them but one can be asked to read the value."""
     methods, left_out = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {})
     lacking = {"rise", "lime", "occlusion", "opti_cam_fast", "igos_pp", "meaningful_perturbation", "smooth_pixel_mask"}
-    assert set(EXPLAINERS) - set(methods) == lacking | NEED_ATTENTION
+    lacking |= {"metric_driven", "vit_cx"}
+    assert set(EXPLAINERS) - set(methods) == lacking | NEED_TRANSFORMER
     assert sum("returns values, which have no probabilities" in reason for reason in left_out) == len(lacking)
     methods, _ = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {"selector": "logit"})
-    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_ATTENTION}
+    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_TRANSFORMER}
 
 
 def test_a_method_asked_for_by_name_is_refused_and_not_left_out() -> None:

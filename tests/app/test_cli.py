@@ -110,7 +110,8 @@ def test_all_explainers(work: Path, capfd: Capture) -> None:
     options = ["--option", "samples=2", "--option", "steps=2", "--target", "top:2"]
     result = run(capfd, "explain", "pictures/cat.png", "--model", "factories:small", "--explainer", "all", *options)
     assert result.status == 0
-    assert re.fullmatch(r"left out: [a-z_, ]*raw_attention: Sequential has no attention over tokens .*\n", result.err)
+    attention = r"left out: [a-z_, ]*raw_attention[a-z_, ]*: Sequential has no attention over tokens .*\n"
+    assert re.fullmatch(attention + r"left out: the patches of .*\n", result.err)
     manifest = json.loads((work / "explanations" / "manifest.json").read_text())
     defined = [name for name in EXPLAINERS if is_defined(name, "cnn")]
     assert [e["explainer"] for e in manifest["explanations"]] == [name for name in defined for _ in range(2)]
@@ -170,7 +171,10 @@ def test_list_as_json(capfd: Capture) -> None:
     assert [e["name"] for e in listed["datasets"]] == list(DATASETS)
     methods = {e["name"]: e for e in listed["explainers"]}
     options = methods["grad_cam"]["options"]
-    assert {name: option["default"] for name, option in options.items()} == {"layer": None, "batch_size": 32}
+    assert {name: option["default"] for name, option in options.items()} == {
+        **{"layer": None, "batch_size": 32},
+        **{"selector": "logit", "libra": False},
+    }
     assert options["batch_size"]["takes"] == "a whole number of at least 1"
     assert options["batch_size"]["text"]
     assert methods["opti_cam"]["options"]["precision"]["choices"] == ["fp32", "bf16"]

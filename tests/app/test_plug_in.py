@@ -131,7 +131,7 @@ def test_one_that_fails_is_one_line(capfd: Capture) -> None:
 
 
 def test_all_leaves_out_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    methods, left_out = choose(["all"], TINY["cnn"](), {})
+    methods, left_out = choose(["all"], TINY["vit"](), {})
     assert {"foo", "foo_signed", "saliency"} <= set(methods)
     assert set(EXPLAINERS) - set(methods) == {"broken", "careless", "gone"}
     assert TAKEN in left_out

@@ -43,7 +43,7 @@ def test_the_page_gives_a_working_method(tmp_path: Path) -> None:
     assert re.search(r"\b\d{2,} passed", passed), passed
     listed = called(tmp_path, "-c", "from seewhy.app.cli.main import main; main()", "list", "explainers", "--json")
     (own,) = [entry for entry in json.loads(listed)["explainers"] if entry["name"] == "dimmed_saliency"]
-    assert list(own["options"]) == ["levels", "batch_size"]
+    assert list(own["options"]) == ["levels", "libra", "batch_size"]
     assert own["all_classes_at_once"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.slow_cams import double, same
-from support.tiny_models import CHEAP, SIZE, TINY, cnn, tiny
+from support.tiny_models import CHEAP, SIZE, TINY, cnn, is_defined, model_for, tiny
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
@@ -48,8 +48,8 @@ def comparing(classifier: Classifier, image: Tensor, strength: float, m: int) ->
 @pytest.mark.parametrize("name", WITH_SELECTOR)
 def test_it_is_the_logit_of_a_network_that_compares(name: str, model: str) -> None:
     """Every method, also where it masks the image: the similar classes stay those of the whole image."""
-    if name == "cam" and model != "cnn":
-        pytest.skip("this network has no CAM")
+    if (name == "cam" and model != "cnn") or not is_defined(name, model):
+        pytest.skip("the method is not defined for this network")
     classifier = double(model)
     options: dict[str, Any] = {**CHEAP.get(name, {})}
     found: Any = explainer(name, classifier, **{**options, "selector": ("finer", 0.7, 2)})
@@ -105,10 +105,10 @@ def test_two_classes_compare_with_each_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_SELECTOR)
 def test_values_of_a_regression_have_no_similar_classes(name: str) -> None:
-    classifier = replace(TINY["cnn"](), classes=(), outputs="values")
-    with pytest.raises(SeewhyError, match="Sequential returns values, which have no probabilities: give selector=logit"):
+    classifier = replace(TINY[model_for(name)](), classes=(), outputs="values")
+    with pytest.raises(SeewhyError, match="returns values, which have no probabilities: give selector=logit"):
         explainer(name, classifier, **{**CHEAP.get(name, {}), "selector": "finer"})
-    with pytest.raises(SeewhyError, match="Sequential returns values, which have no probabilities"):
+    with pytest.raises(SeewhyError, match="returns values, which have no probabilities"):
         EXPLAINERS[name](classifier, **{**CHEAP.get(name, {}), "selector": "finer"}).explain(IMAGES.float(), TARGETS)  # type: ignore[call-arg]
 
 

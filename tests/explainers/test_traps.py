@@ -425,7 +425,8 @@ class WithoutGradients(nn.Module):
         return self.inner(x)
 
 
-OPTIMIZED = [n for n in EXPLAINERS if EXPLAINERS[n].family == "optimized"]
+OPTIMIZED = [n for n in EXPLAINERS if EXPLAINERS[n].family == "optimized" and n != "metric_driven"]
+"""Methods that optimize by gradients."""
 
 
 @pytest.mark.parametrize("name", ["saliency", "integrated_gradients", "active_saliency", "grad_cam", *OPTIMIZED])

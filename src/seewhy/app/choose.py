@@ -105,9 +105,9 @@ def _choose(
             if asked in names:
                 raise
             unsuited.setdefault(str(error), []).append(label)
-    left_out += [
-        reason if labels == reason.split()[:1] else f"{', '.join(labels)}: {reason}" for reason, labels in unsuited.items()
-    ]
+    for reason, labels in unsuited.items():  # a line for each reason; many already begin with the name
+        named = reason.startswith((f"{labels[0]} ", f"{labels[0]}: "))
+        left_out.append(reason if named else f"{', '.join(labels)}: {reason}")
     return chosen, left_out
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from seewhy.classifier.outputs import LOGITS, Watch, are_probabilities_of, logits_behind, parts_of
+from seewhy.classifier.turns import on_cpu_by_default as on_cpu_by_default
 from seewhy.classifier.turns import turn
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean
@@ -37,16 +38,6 @@ def outside_inference(function: Callable[..., T]) -> Callable[..., T]:
             return function(*map(_without_inference, given), **{key: _without_inference(v) for key, v in named.items()})
 
     return run
-
-
-@contextmanager
-def on_cpu_by_default() -> Generator[None]:
-    """Tensors that name no device are made on the CPU inside the block, whatever ``torch.set_default_device`` says."""
-    if torch.get_default_device().type == "cpu":
-        yield
-        return
-    with torch.device("cpu"):
-        yield
 
 
 @contextmanager

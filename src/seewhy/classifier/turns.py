@@ -7,6 +7,7 @@ from functools import wraps
 from threading import Condition, get_ident, local
 from typing import Any, Generic, TypeVar, overload
 
+import torch
 from torch import nn
 
 from seewhy.errors import SeewhyError
@@ -123,6 +124,16 @@ def _wait_for(me: int, parts: set[int]) -> bool:
     return me in found
 
 
+@contextmanager
+def on_cpu_by_default() -> Generator[None]:
+    """Tensors that name no device are made on the CPU inside the block, whatever ``torch.set_default_device`` says."""
+    if torch.get_default_device().type == "cpu":
+        yield
+        return
+    with torch.device("cpu"):
+        yield
+
+
 class FoundOnce(Generic[T]):
     """Decorator: a property of a classifier that its network is asked for once; a failure is not kept.
 
@@ -148,7 +159,7 @@ class FoundOnce(Generic[T]):
         if classifier is None:
             return self
         kept = classifier.__dict__
-        with turn(classifier.module):
+        with turn(classifier.module), on_cpu_by_default():
             if self.name not in kept:
                 kept[self.name] = self.find(classifier)
             return kept[self.name]

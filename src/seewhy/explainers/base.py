@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seewhy.classifier.borrow import on_cpu_by_default, outside_inference
+from seewhy.classifier.borrow import find_layer, on_cpu_by_default, outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.turns import in_turn
 from seewhy.errors import SeewhyError, UnsuitedError
@@ -225,6 +225,9 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
     must_be_classifier(classifier)
     made = build(EXPLAINERS, name, classifier, **options)
+    layers = getattr(made, "layer", None) or ()
+    for layer in (layers,) if isinstance(layers, str) else layers:
+        find_layer(classifier.module, layer)  # a layer that is not there is said before anything is computed
     if getattr(made, "selector", "logit") != "logit" and classifier.returns_values:
         kind = type(classifier.module).__name__
         cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"

@@ -204,7 +204,7 @@ def test_score_cam_is_that_of_grad_cam(model: str, layer: str, reshape: Any, ima
     with classifier.running():
         features = method._features(images)
         removed = images.new_tensor(classifier.mean)[:, None, None].expand_as(images)
-        weights = method._weights(images, removed, features, targets[:, None])
+        weights = method._weights(images, removed, features, targets[:, None, None])
     np.testing.assert_allclose(weights[:, 0].numpy(), rival.found, rtol=1e-5, atol=1e-7)
     grids = torch.einsum("nd,ndhw->nhw", weights[:, 0], features).relu().numpy()
     assert expected.max() > 0.9

@@ -66,7 +66,7 @@ def test_igos_pp_step_by_step(double: Classifier, image: Tensor, selector: Selec
 
 def test_igos_pp_on_a_grid_of_one_cell(image: Tensor, double: Classifier) -> None:
     """One cell has no neighbor, and so no variation: the loss is a number."""
-    search = _Search(IGOSPlusPlus(double, cells=1, path_steps=3), image, blur(image, 2.0), torch.tensor([2]))
+    search = _Search(IGOSPlusPlus(double, cells=1, path_steps=3), image, blur(image, 2.0), torch.tensor([[2]]))
     assert torch.isfinite(search.simplicity(torch.full((2, 1, 1), 0.5, dtype=torch.float64)))
     method = IGOSPlusPlus(double, cells=1, selector="logit", sparsity=0.0, iterations=2, path_steps=2)
     assert torch.isfinite(method.explain(image, torch.tensor([2]))).all()
@@ -74,7 +74,7 @@ def test_igos_pp_on_a_grid_of_one_cell(image: Tensor, double: Classifier) -> Non
 
 def test_igos_pp_never_climbs(image: Tensor, double: Classifier) -> None:
     method = IGOSPlusPlus(double, cells=4, path_steps=3, selector="logit")
-    search = _Search(method, image, blur(image, 2.0), torch.tensor([2]))
+    search = _Search(method, image, blur(image, 2.0), torch.tensor([[2]]))
     noise, m = torch.zeros(3, 3, 10, 8, dtype=torch.float64), torch.ones(2, 5, 4, dtype=torch.float64)
     for _ in range(4):
         m, before = search.step(m, noise), search.loss(m, noise)
@@ -87,7 +87,7 @@ def test_igos_pp_refuses_a_step_by_its_mask_alone_only_where_no_probability_coul
 ) -> None:
     judged, passes = Counter[str](), _Search.loss
     method = IGOSPlusPlus(double, cells=4, path_steps=3, variation=10.0)
-    search = _Search(method, image, blur(image, 2.0), torch.tensor([2]))
+    search = _Search(method, image, blur(image, 2.0), torch.tensor([[2]]))
     noise = torch.zeros(3, 3, 10, 8, dtype=torch.float64)
     g = torch.Generator().manual_seed(0)
 

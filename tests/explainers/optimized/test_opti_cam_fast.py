@@ -125,11 +125,12 @@ def test_channels_or_cells_give_the_same_solution(d: int, p: int) -> None:
 def test_more_steps_are_never_worse(options: dict[str, Any]) -> None:
     """The best mask is kept, so that the loss of the map that is returned cannot rise with the steps."""
     method = FastOptiCAM(double("cnn"), **options)
-    blank, aim = torch.zeros_like(IMAGES), method.aim(IMAGES, TARGETS)
+    wanted = TARGETS[:, None, None]
+    blank, aim = torch.zeros_like(IMAGES), method.aim(IMAGES, wanted)
     losses = []
     for steps in (1, 2, 4, 8, 16):
         maps = FastOptiCAM(method.classifier, steps=steps, **options).explain(IMAGES, TARGETS)
-        losses.append(method.loss(IMAGES, blank, maps, TARGETS, aim).detach())
+        losses.append(method.loss(IMAGES, blank, maps, wanted, aim).detach())
     for worse, better in pairwise(losses):
         assert (better <= worse + 1e-9).all()
     assert losses[-1].sum() < losses[0].sum()

@@ -131,7 +131,7 @@ class _Search:
         device, order = self.wanted.device, list[int]()
         have = torch.zeros(self.p, dtype=torch.bool, device=device)
         gain = torch.full((self.p,), inf, dtype=torch.float64, device=device)  # when last tried; all are tried first
-        gain[list(but)] = -inf
+        gain[torch.tensor(list(but), dtype=torch.long, device=device)] = -inf
         value = float(worth(have[None]))
         while len(order) + len(but) < self.p and value < enough:
             free = self.p - len(but) - len(order)
@@ -139,7 +139,7 @@ class _Search:
                 : min(free, self.options.candidates or free) if order else free
             ]
             sets = have.repeat(len(tried), 1)
-            sets[torch.arange(len(tried)), tried] = True
+            sets[torch.arange(len(tried), device=device), tried] = True
             found = worth(sets).double()
             gain[tried] = found - value
             best = int(found.sort(descending=True, stable=True).indices[0])
