@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from seewhy.classifier.outputs import LOGITS, Watch, are_probabilities_of, logits_behind, parts_of
-from seewhy.classifier.turns import on_cpu_by_default as on_cpu_by_default
 from seewhy.classifier.turns import turn
 from seewhy.errors import SeewhyError
 from seewhy.registry import did_you_mean

@@ -10,8 +10,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from seewhy.classifier.borrow import on_cpu_by_default
 from seewhy.classifier.classifier import Classifier, must_be_classifier
+from seewhy.classifier.turns import on_cpu_by_default
 from seewhy.data import Dataset
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.failures import Failure

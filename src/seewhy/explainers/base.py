@@ -22,9 +22,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from seewhy.classifier.borrow import find_layer, on_cpu_by_default, outside_inference
+from seewhy.classifier.borrow import find_layer, outside_inference
 from seewhy.classifier.classifier import Classifier, must_be_classifier
-from seewhy.classifier.turns import in_turn
+from seewhy.classifier.turns import in_turn, on_cpu_by_default
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.gradients import Point

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seewhy.classifier.borrow import on_cpu_by_default
 from seewhy.classifier.checks import why_it_fails
 from seewhy.classifier.classifier import Classifier, frozen, must_be_classifier
 from seewhy.classifier.identity import compared_with
+from seewhy.classifier.turns import on_cpu_by_default
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from seewhy.classifier.borrow import on_cpu_by_default
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.classifier.similarity import embedding_of, similarity_classifier
+from seewhy.classifier.turns import on_cpu_by_default
 from seewhy.describe import digest_of, tensor_bytes
 from seewhy.errors import SeewhyError
 from seewhy.explanation.prepare import Picture, prepare

@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast, dataclass_tr
 from jaxtyping import Float
 from torch import Tensor
 
-from seewhy.classifier.borrow import on_cpu_by_default
-from seewhy.classifier.turns import in_turn
+from seewhy.classifier.turns import in_turn, on_cpu_by_default
 from seewhy.maps import Reading
 from seewhy.metrics.case import NEEDS as NEEDS  # noqa: PLC0414 (re-exported beside the protocol)
 from seewhy.metrics.case import Case
