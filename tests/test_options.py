@@ -13,7 +13,6 @@ from torch import Tensor
 from seewhy import options
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, OptiCAM, explainer
-from seewhy.explainers.attention.attention_method import NeedsAttention
 from seewhy.metrics import METRICS
 from seewhy.options import from_text
 
@@ -125,7 +124,8 @@ def test_an_option_of_the_wrong_kind_is_refused() -> None:
 def test_options_are_checked_however_a_method_is_made(kind: Any) -> None:
     """By its class too: a misspelled word ran as another option, without a word."""
     wrong = object()
-    model = "vit" if issubclass(kind, NeedsAttention) else "cnn"
+    own = next((name for name in EXPLAINERS if EXPLAINERS[name] is kind), "")
+    model = model_for(own) if own else "cnn"
     given = {"classifier": TINY[model]()} if "classifier" in {f.name for f in fields(kind)} else {}
     with as_users_run_it():
         made = kind(**given)

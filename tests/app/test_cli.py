@@ -111,7 +111,7 @@ def test_all_explainers(work: Path, capfd: Capture) -> None:
     result = run(capfd, "explain", "pictures/cat.png", "--model", "factories:small", "--explainer", "all", *options)
     assert result.status == 0
     attention = r"left out: [a-z_, ]*raw_attention[a-z_, ]*: Sequential has no attention over tokens .*\n"
-    assert re.fullmatch(attention + r"left out: the patches of .*\n", result.err)
+    assert re.fullmatch(attention + r"left out: transformer_input_sampling: the patches of .*\n", result.err)
     manifest = json.loads((work / "explanations" / "manifest.json").read_text())
     defined = [name for name in EXPLAINERS if is_defined(name, "cnn")]
     assert [e["explainer"] for e in manifest["explanations"]] == [name for name in defined for _ in range(2)]
