@@ -10,13 +10,12 @@ import pytest
 import torch
 from support.class_lines import lines_of
 from support.command import as_users_run_it
-from support.tiny_models import TINY
+from support.tiny_models import TINY, model_for
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer, ExplainsClasses, GradCAM, InputXGradient, explainer
-from seewhy.explainers.attention.attention_method import NeedsAttention
 from seewhy.explainers.base import ClassMaps, Method
 from seewhy.options import described
 from seewhy.testing.explainers import check_explainer
@@ -146,7 +145,7 @@ def test_a_plain_dataclass_can_be_registered(registry: None, batch: tuple[Tensor
 @pytest.mark.parametrize("kind", OWN)
 def test_a_method_is_a_frozen_dataclass(kind: Any) -> None:
     """It can be compared, changed in a copy, and sent to another process."""
-    classifier = TINY["vit" if issubclass(kind, NeedsAttention) else "cnn"]()
+    classifier = TINY[model_for(next(name for name in EXPLAINERS if EXPLAINERS[name] is kind))]()
     one = kind(classifier)
     assert one == kind(classifier)
     with pytest.raises(FrozenInstanceError):
