@@ -25,7 +25,9 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.explainers import explainer as explainer
     from seewhy.explanation.explain import Explanation as Explanation
     from seewhy.explanation.explain import explain as explain
+    from seewhy.explanation.export import export as export
     from seewhy.explanation.similar import similar_to as similar_to
+    from seewhy.explanation.watch import watch as watch
     from seewhy.metrics import METRICS as METRICS
     from seewhy.metrics import Case as Case
     from seewhy.metrics import Metric as Metric
@@ -46,7 +48,9 @@ _NAMES = {
     "evaluation.run": ["Run", "open_run"],
     "explainers": ["EXPLAINERS", "Explainer", "explainer"],
     "explanation.explain": ["Explanation", "explain"],
+    "explanation.export": ["export"],
     "explanation.similar": ["similar_to"],
+    "explanation.watch": ["watch"],
     "metrics": ["METRICS", "Case", "Metric", "metric"],
     "report": ["write_report"],
 }
