@@ -15,7 +15,7 @@ from seewhy.explainers.learned.mask_terms import classes_in, classes_predicted, 
 from seewhy.explainers.options import BaselineOption
 from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import AtLeast, AtMost, Doc
-from seewhy.types import FeatureMap, Images
+from seewhy.types import Images
 
 Weight = Annotated[float, AtLeast(0)]
 
@@ -34,7 +34,7 @@ class FeatureAttention(nn.Module):
         self.branches = nn.ModuleList(nn.Sequential(nn.Conv2d(d, d, 1, bias=False), nn.BatchNorm2d(d)) for d in widths)
         self.fusion = nn.Conv2d(sum(widths), k, 1)
 
-    def forward(self, images: Images, *features: FeatureMap) -> Float[Tensor, "n k gh gw"]:
+    def forward(self, images: Images, *features: Tensor) -> Float[Tensor, "n k gh gw"]:
         """The logits of the masks, on the finest grid."""
         finest = max((f.shape[-2:] for f in features), key=lambda size: size[0] * size[1])
         read = [(branch(f) + f).relu() for branch, f in zip(self.branches, features, strict=True)]
