@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.failures import Failure
-from seewhy.evaluation.schema import read_json, typed
 from seewhy.files import write_json
 from seewhy.options import AtLeast
+from seewhy.typed_json import read_json, typed
 
 SCHEMA = 3
 """Version of the run folder. A folder of another version is neither read nor changed."""
