@@ -12,7 +12,7 @@ SECTIONS = {"data": "Data", "settings": "Training", "scores": "Held-out scores"}
 """Parts of the card that have a section of their own, and its title. All others are lines of the first one."""
 MAX_CLASSES = 20
 """Names of classes that the card repeats."""
-LOADING = '''\
+LOADING = """\
 ```python
 import seewhy
 
@@ -25,7 +25,7 @@ logits, maps = explainer.predict_and_explain(images)  # both, from one pass of t
 ```sh
 seewhy explain PICTURE --model "NAME OF THE NETWORK" --explainer {place}
 ```
-'''
+"""
 
 
 def model_card(config: ExplainerConfig, kind: type, name: str) -> str:
