@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from support.tiny_models import TINY, is_defined, tiny
+from support.tiny_models import LEARNED, TINY, is_defined, tiny
 from torch import nn
 
-from seewhy.app.choose import choose, choose_metrics
+from seewhy.app.choose import UNTRAINED, choose, choose_metrics
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers import EXPLAINERS
 
@@ -22,13 +22,13 @@ NEED_TRANSFORMER = {name for name in EXPLAINERS if not is_defined(name, "cnn")}
 
 def test_all_means_every_method_where_every_method_is_defined() -> None:
     methods, left_out = choose(["all"], TINY["vit"](), {})
-    assert list(methods) == list(EXPLAINERS)
-    assert left_out == []
+    assert list(methods) == [name for name in EXPLAINERS if name not in LEARNED]
+    assert left_out == ([f"{', '.join(sorted(LEARNED))}: {UNTRAINED}"] if LEARNED else [])
 
 
 def test_all_leaves_out_what_is_not_defined_and_says_why() -> None:
     methods, left_out = choose(["all"], tiny(two_layer_head()), {})
-    assert set(EXPLAINERS) - set(methods) == {"cam", *NEED_TRANSFORMER}
+    assert set(EXPLAINERS) - set(methods) == {"cam", *NEED_TRANSFORMER, *LEARNED}
     assert sum("linear layer reads after pooling" in reason for reason in left_out) == 1
     read_attention = [e for e in EXPLAINERS if e in NEED_TRANSFORMER and EXPLAINERS[e].family == "attention"]
     together = f"{', '.join(read_attention)}: Sequential has no attention over tokens"
@@ -41,10 +41,10 @@ def test_all_leaves_out_what_reads_probabilities_where_a_network_returns_values(
     methods, left_out = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {})
     lacking = {"rise", "lime", "occlusion", "opti_cam_fast", "igos_pp", "meaningful_perturbation", "smooth_pixel_mask"}
     lacking |= {"metric_driven", "vit_cx"}
-    assert set(EXPLAINERS) - set(methods) == lacking | NEED_TRANSFORMER
+    assert set(EXPLAINERS) - set(methods) == lacking | NEED_TRANSFORMER | LEARNED
     assert sum("returns values, which have no probabilities" in reason for reason in left_out) == len(lacking)
     methods, _ = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {"selector": "logit"})
-    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_TRANSFORMER}
+    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_TRANSFORMER, *LEARNED}
 
 
 def test_a_method_asked_for_by_name_is_refused_and_not_left_out() -> None:

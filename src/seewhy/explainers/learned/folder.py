@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
@@ -198,7 +199,8 @@ def _with_weights(made: LearnedExplainer, state: dict[str, Tensor], config: Expl
     if list(network.layers) != config.explained.layers:  # type: ignore[arg-type]
         raise SeewhyError(f"{folder} reads other layers than {config.method} with these options: it is damaged")
     put_weights(network, Found(folder / WEIGHTS, state, "", False))
-    return network.eval()
+    device = next((t.device for t in made.classifier.module.parameters()), torch.device("cpu"))
+    return network.to(device).eval()
 
 
 # -- by name ----------------------------------------------------------------------------------------------------------

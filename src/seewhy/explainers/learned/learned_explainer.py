@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.borrow import evaluating, find_layer
 from seewhy.classifier.precision import Precision
+from seewhy.classifier.turns import on_cpu_by_default
 from seewhy.errors import UntrainedError
 from seewhy.explainers.base import EXPLAINERS, ClassMaps
 from seewhy.explainers.learned.settings import Settings
@@ -99,7 +100,7 @@ class LearnedExplainer(ClassMaps):
     @final
     def untrained(self: M, seed: int = 0) -> M:
         """The method with a new network. The same seed gives the same weights; the global generators are not touched."""
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        with on_cpu_by_default(), torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             torch.manual_seed(seed)
             network = self.new_network()
         return replace(self, network=network)
@@ -151,4 +152,4 @@ class LearnedExplainer(ClassMaps):
         images, *features = (x.to(like.device, like.dtype) for x in (seen.images, *seen.features))
         seen = seen._replace(images=images, features=tuple(features))
         with evaluating(self.ready), torch.no_grad():
-            return self.masks(seen, classes).to(classes.device)
+            return self.masks(seen, classes.to(like.device)).to(classes.device)
