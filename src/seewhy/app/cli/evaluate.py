@@ -97,7 +97,7 @@ def evaluate(
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
     from seewhy.evaluation import scoreboard
-    from seewhy.evaluation.devices import check_processes, processes
+    from seewhy.devices import check_processes, processes
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
     from seewhy.explainers.describe import layer_of
@@ -170,7 +170,7 @@ def evaluate(
 @contextmanager
 def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
     """Of several processes that stop for the same reason one says it, the first of each machine."""
-    from seewhy.evaluation.devices import ExchangeError, leave_group
+    from seewhy.devices import ExchangeError, leave_group
     from seewhy.evaluation.job import ShareError
 
     first = fabric is None or fabric.local_rank == 0
