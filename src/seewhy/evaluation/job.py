@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from seewhy.classifier.identity import about_classifier
 from seewhy.describe import environment, fields_as_json
-from seewhy.errors import SeewhyError
 from seewhy.devices import exchange
+from seewhy.errors import SeewhyError
 from seewhy.evaluation.manifest import SCHEMA, AboutExplainer, AboutMetric, Manifest, read_manifest
 from seewhy.evaluation.measure import Measuring, Progress
 from seewhy.evaluation.pictures import Pictures

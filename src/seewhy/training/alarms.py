@@ -20,7 +20,7 @@ def must_be_finite(terms: dict[str, float], gradient: float, step: int, settings
     cures = ["lower --learning-rate"]
     cures += ["clip gradients (--clip 1)"] if not settings.clip else []
     cures += ["compute with --precision fp32"] if settings.precision != "fp32" else []
-    raise SeewhyError(f"{what} at step {step + 1}: {', or '.join(cures)}, in another folder; {kept}")
+    raise SeewhyError(f"{what} at step {step}: {', or '.join(cures)}, in another folder; {kept}")
 
 
 def dull_after(dull: int, low: float, high: float) -> int:
@@ -41,6 +41,6 @@ def must_show_something(dull: int, step: int) -> None:
         return
     value, weigh = (0, "less") if dull > 0 else (1, "more")
     raise SeewhyError(
-        f"every mask has been {value} everywhere for {PATIENCE} steps, up to step {step + 1}: weigh the term that makes masks "
-        f"small {weigh} (--option), lower --learning-rate, or give another --seed, in another folder"
+        f"every mask has been {value} everywhere for {PATIENCE} steps, up to step {step}: weigh the term that makes "
+        f"masks small {weigh} (--option), lower --learning-rate, or give another --seed, in another folder"
     )

@@ -22,11 +22,11 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS
 from seewhy.explainers import explainer as build_explainer
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
+from seewhy.explainers.learned.settings import Settings
 from seewhy.options import is_held, repeated
 from seewhy.training.held_out import split
-from seewhy.training.loop import Loop, TrainingProgress, micro_batches
+from seewhy.training.loop import Loop, TrainingProgress, micro_batches, order_of
 from seewhy.training.optimizers import make_optimizer
-from seewhy.training.order import Order
 from seewhy.training.presets import preset as read_preset
 from seewhy.training.presets import settings_with
 from seewhy.training.records import Records
@@ -53,7 +53,7 @@ def fit(
     *,
     options: Mapping[str, object] | None = None,
     preset: str | None = None,
-    validation: float | Dataset = 0.1,
+    validation: Dataset | None = None,
     every: int | None = None,
     max_steps: int | None = None,
     max_time: float | None = None,
@@ -68,9 +68,9 @@ def fit(
 ) -> Trainable:
     """Train an explainer on pictures, with or without labels, and return it trained.
 
-    The same call goes on where it was interrupted, however that was, and on a CPU ends with the same weights, bit for bit. A
-    training that has ended is returned at once; with more ``epochs``, or more ``patience``, it goes on. The explained network
-    is frozen and in eval mode at every step.
+    The same call goes on where it was interrupted, however that was, and on a CPU ends with the same weights, bit for bit.
+    What has ended is returned at once; with more ``epochs``, or more ``patience``, it goes on. The explained network is
+    frozen and in eval mode at every step.
 
     Of an image that cannot be read a warning says so, and it is left out.
 
@@ -81,8 +81,8 @@ def fit(
         out: the run folder. It has the trained explainer, a log, sheets of masks, and the checkpoint.
         options: of the explainer, if it is given by its name.
         preset: settings that were published or found to work, by name (``seewhy list presets``), or a TOML file.
-        validation: the share of the images that is held out, of which at most 200 are taken; or a dataset of its own; 0 for
-            none. Then the last weights are kept, and otherwise those with the lowest held-out loss.
+        validation: a dataset to validate on. By default a share of the images is held out (the setting ``held_out``, at most
+            200 images). The weights with the lowest held-out loss are kept; without held-out images, the last ones.
         every: steps between two validations; an epoch by default.
         max_steps: stop after so many steps in all; the same call with more goes on.
         max_time: stop within so many seconds; the same call goes on.
@@ -93,9 +93,9 @@ def fit(
         details: more for ``training.json``, such as the command.
         progress: is called with what is done, how much of it is done, how much in all, and the terms of the loss.
         should_stop: is asked before every step; if it says yes, a checkpoint is written and the training ends.
-        settings: fields of ``Settings``: epochs, batch_size (images of a step, over all processes), accumulation (the parts
-            in which they are computed), optimizer, learning_rate, weight_decay, schedule, warmup_steps, clip, patience,
-            precision, seed. They go before those of the preset, and these before the method's own.
+        settings: fields of ``Settings``: epochs, batch_size, accumulation, optimizer, learning_rate, weight_decay, schedule,
+            warmup_steps, clip, patience, precision, held_out, seed. They go before those of the preset, and these before the
+            method's own. A step has ``batch_size`` x ``accumulation`` images, whatever the number of processes.
 
     Raises:
         SeewhyError: a setting or an option that does not exist; a dataset without the labels that the loss reads; ``out``
@@ -112,14 +112,14 @@ def fit(
     used = settings_with(settings_with(made.settings, chosen.training if chosen else {}), settings)
     made, network = _with_network(made, classifier, used.seed)
     together, folder = Together(fabric), TrainingFolder(Path(out))
-    places, held_places, held_dataset = _parted(dataset, validation, used.seed)
-    order = Order(len(places), used.batch_size, used.seed)
+    places, held_places, held_dataset = _parted(dataset, validation, used)
+    order = order_of(used, len(places))
     asked: dict[str, Any] = {
         "method": {"name": _name(made), "options": fields_as_json(made, ("classifier", "network"))},
         "network": weights_digest(network),
         "classifier": {**classifier_identity(classifier), "weights": weights_digest(classifier.module)},
         "dataset": _about(dataset),
-        "validation": validation if isinstance(validation, int | float) else _about(validation),
+        "validation": None if validation is None else _about(validation),
         "settings": {name: value for name, value in asdict(used).items() if name not in ("epochs", "patience")},
         "micro-batches": micro_batches(used, order.batch_size, together.world),
         "every": every or order.steps,
@@ -149,6 +149,8 @@ def fit(
             records.give_best()
             return made
         _must_have_labels(made, images)
+        if log is not None:
+            log.begin(state.step)
         with computing_threads(threads or max(1, torch.get_num_threads() // together.on_this_machine)):
             loop.run(max_steps)
     return made
@@ -179,12 +181,10 @@ def _with_network(made: Trainable, classifier: Classifier, seed: int) -> tuple[T
     return made, network.to(device)
 
 
-def _parted(dataset: Dataset, validation: float | Dataset, seed: int) -> tuple[list[int], list[int], Dataset]:
+def _parted(dataset: Dataset, validation: Dataset | None, settings: Settings) -> tuple[list[int], list[int], Dataset]:
     """The images to train on, those that are held out, and the dataset of these."""
-    if isinstance(validation, int | float):
-        if isinstance(validation, bool) or not 0 <= validation < 1:
-            raise SeewhyError(f"validation is {validation}: give a share from 0 to below 1, or a dataset")
-        return *split(dataset, validation, seed), dataset
+    if validation is None:
+        return *split(dataset, settings.held_out, settings.seed), dataset
     _must_be_dataset(validation)
     return list(range(len(dataset))), list(range(len(validation))), validation
 
@@ -210,8 +210,8 @@ def _must_have_labels(made: Trainable, images: SeenImages) -> None:
     if images.first_labels() is None and getattr(made, "needs_labels", False):
         kind = type(images.dataset).__name__.lower()
         raise SeewhyError(
-            f"{_name(made)} learns from labels, and the dataset {kind} has none: give a folder for each class or a labels.csv, "
-            "or choose a method or an option that needs no labels"
+            f"{_name(made)} learns from labels, and the dataset {kind} has none: give a folder for each class, or a "
+            "labels.csv, or choose a method or an option that needs no labels"
         )
 
 
@@ -225,5 +225,5 @@ def _must_be_dataset(dataset: object) -> None:
 
 def _check_numbers(**numbers: int | None) -> None:
     for name, number in numbers.items():
-        if number is not None and not (is_held(number, int, ()) and 1 <= number):
+        if number is not None and not (is_held(number, int, ()) and number >= 1):
             raise SeewhyError(f"{name} is {repeated(number)}: give a whole number of at least 1")

@@ -43,7 +43,7 @@ def split(dataset: Dataset, share: float, seed: int) -> tuple[list[int], list[in
         held += groups[names[i]]
     kept = sorted({*range(n)} - {*held})
     if not kept:
-        raise SeewhyError(f"{n} images of one group cannot be held out in part: give --validation 0, or another dataset")
+        raise SeewhyError(f"{n} images of one group cannot be held out in part: give --held-out 0, or another dataset")
     return kept, sorted(held)
 
 

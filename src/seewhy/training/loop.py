@@ -61,10 +61,11 @@ class Loop:
         progress: TrainingProgress,
         should_stop: Callable[[], bool],
     ) -> None:
-        self.what, self.network, self.classifier, self.optimizer, self.settings = what, network, classifier, optimizer, settings
+        self.what, self.network, self.classifier = what, network, classifier
+        self.optimizer, self.settings = optimizer, settings
         self.images, self.held_out, self.records, self.state = images, held_out, records, records.state
         self.together, self.budget, self.progress, self.should_stop = together, budget, progress, should_stop
-        self.order = Order(len(images.places), settings.batch_size, settings.seed)
+        self.order = order_of(settings, len(images.places))
         self.every, self.steps = every or self.order.steps, self.order.steps * settings.epochs
         self.parts = micro_batches(settings, self.order.batch_size, together.world)
         self.trained = [p for p in network.parameters() if p.requires_grad]
@@ -139,6 +140,7 @@ class Loop:
             seen = self.images.seen([self.images.places[i] for i in part.tolist()])
             if seen is None:  # not one of them can be read
                 continue
+            seen = seen._replace(progress=state.step / max(1, self.steps - 1))
             with drawing(self.device, s.seed, state.step, number):
                 made = self.what.loss(seen, generator_of(s.seed, state.step, number))
             n = len(seen.images)
@@ -192,23 +194,28 @@ class Loop:
             if seen is None:
                 continue
             with torch.no_grad(), drawing(self.device, self.settings.seed, "held out", number):
-                made = self.what.loss(seen, generator_of(self.settings.seed, "held out", number))
+                made = self.what.loss(seen._replace(progress=1.0), generator_of(self.settings.seed, "held out", number))
             parts.append(found_in(made, len(seen.images)))
             shown = (seen.images, made.masks) if number == 0 else shown
         torch.clear_autocast_cache()
         found = added_up(self.together.everybody(added_up(parts)))
         if not found.n:
-            raise SeewhyError("none of the held-out images can be read: give --validation another dataset, or 0")
+            raise SeewhyError("none of the held-out images can be read: give --validation another dataset, or --held-out 0")
         return found, *shown
 
 
+def order_of(settings: Settings, n: int) -> Order:
+    """The images of every step, of n in all: ``batch_size`` x ``accumulation`` of them, whatever the number of processes."""
+    return Order(n, settings.batch_size * settings.accumulation, settings.seed)
+
+
 def micro_batches(settings: Settings, batch_size: int, world: int) -> int:
-    """Into how many parts a step is cut: as many as the settings say, or a multiple that the processes can share out."""
+    """Into how many parts a step is cut: ``accumulation``, or a multiple of it that the processes can share out."""
     parts = lcm(settings.accumulation, world)
     if parts > batch_size:
         raise SeewhyError(
-            f"a step has {batch_size} images, too few for {parts} micro-batches: raise --batch-size, or lower --accumulation "
-            "or --devices"
+            f"a step has {batch_size} images, too few for {parts} micro-batches: give more pictures, or lower "
+            "--accumulation or --devices"
         )
     return parts
 
@@ -221,8 +228,7 @@ def _in_one_line() -> Iterator[None]:
     except (RuntimeError, ValueError, MemoryError) as error:
         if is_out_of_memory(error):
             raise SeewhyError(
-                "out of memory: raise --accumulation (the same batch in more parts), lower --batch-size or --cache, or give "
-                "--precision bf16"
+                "out of memory: lower --batch-size (and raise --accumulation as much) or --cache, or give --precision bf16"
             ) from None
         if "more than 1 value per channel" in str(error):
             raise SeewhyError(

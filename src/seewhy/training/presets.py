@@ -1,7 +1,7 @@
 """Settings that a paper has published, or that were found to work: files in ``presets/``.
 
-A preset is a TOML file. ``about`` says in one line what it is, and ``method`` for which method. The table ``[explainer]`` has
-options of the method, the table ``[training]`` fields of ``Settings``.
+A preset is a TOML file. ``about`` says in one line what it is, and ``method`` for which method. The table ``[explainer]``
+has options of the method, the table ``[training]`` fields of ``Settings``.
 """
 
 import tomllib

@@ -77,6 +77,14 @@ class SeenImages:
             self.memory -= size
             self._seen.update(rows)
 
+    def first_labels(self) -> Tensor | None:
+        """The labels of the first image that can be read; None where the dataset has none. SeewhyError without any image."""
+        for place in self.places:
+            kept, _, labels = self._images([place])
+            if kept:
+                return labels
+        raise SeewhyError(f"none of {len(self.places)} images can be read: {next(iter(self.left_out.values()))}")
+
     def seen(self, places: Sequence[int]) -> Seen | None:
         """What is known of the images at these places in the dataset, but those that cannot be read; None without any."""
         kept, images, labels = self._images(places)
@@ -143,7 +151,7 @@ class SeenImages:
         """The images at these places; None if one of them cannot be read: of a single one the reason is kept."""
         try:
             return self.dataset.batch(places)
-        except Exception as error:  # the user's own dataset may fail in any way; a broken picture must not end a night's work
+        except Exception as error:  # the user's own dataset may fail in any way, of one picture alone
             if is_out_of_memory(error):
                 raise
             if len(places) == 1:

@@ -72,8 +72,8 @@ class Together:
                 p.grad = torch.zeros_like(p)
         self._add([p.grad for p in trained if p.grad is not None])
         floating = [b for b in network.buffers() if b.is_floating_point()]
-        for b in floating:
-            b /= self.world
+        for statistic in floating:
+            statistic.div_(self.world)
         self._add(floating)
 
     def _add(self, tensors: Iterable[Tensor]) -> None:
@@ -83,6 +83,6 @@ class Together:
         if not tensors:
             return
         with exchange():
-            total = self.fabric.all_reduce(torch.cat([t.flatten() for t in tensors]), reduce_op="sum")
+            total = cast(Tensor, self.fabric.all_reduce(torch.cat([t.flatten() for t in tensors]), reduce_op="sum"))
         for t, part in zip(tensors, total.split([t.numel() for t in tensors]), strict=True):
             t.copy_(part.view_as(t))

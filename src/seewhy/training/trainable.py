@@ -2,9 +2,8 @@
 
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor, nn
-
 import torch
+from torch import Tensor, nn
 
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.settings import Settings
@@ -13,12 +12,12 @@ from seewhy.types import Images
 
 @runtime_checkable
 class Trainable(Protocol):
-    """A network and its loss. Every learned explainer is one; so is anything else that has these four.
+    """A network and its loss. Every learned explainer is one; so is anything else that has these four."""
 
-    settings  how it is trained unless the user says otherwise
-    """
-
-    settings: Settings
+    @property
+    def settings(self) -> Settings:
+        """How it is trained unless the user says otherwise."""
+        ...
 
     @property
     def network(self) -> nn.Module | None:

@@ -215,5 +215,3 @@ def read_training(folder: Path) -> TrainingManifest | None:
 
 def _damaged(file: Path, error: Exception) -> SeewhyError:
     return SeewhyError(f"{file} cannot be read ({cause(error)}): delete the folder, the training begins again")
-
-

@@ -96,8 +96,8 @@ def evaluate(
     from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
-    from seewhy.evaluation import scoreboard
     from seewhy.devices import check_processes, processes
+    from seewhy.evaluation import scoreboard
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
     from seewhy.explainers.describe import layer_of
