@@ -75,6 +75,10 @@ def check_processes(devices: int, nodes: int, device: str, out: Path | None) -> 
         )
 
 
+class ShareError(SeewhyError):
+    """A process other than the first has failed in its own share; the first process does not know of it."""
+
+
 class ExchangeError(RuntimeError):
     """Another process of the group has ended during an exchange."""
 

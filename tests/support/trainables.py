@@ -45,7 +45,9 @@ class SmallMasks(LearnedExplainer):
         layer = self.classifier.layer
         with self.classifier.capture(layer) as outputs:
             self.classifier.logits(torch.rand(1, 3, 16, 16))
-        network = MaskNetwork(layer, self.classifier.as_grid(outputs[layer], layer=layer).shape[1], self.classifier.n_classes)
+        network = MaskNetwork(
+            layer, self.classifier.as_grid(outputs[layer], layer=layer).shape[1], self.classifier.n_classes
+        )
         if self.plain:  # nothing in it depends on the other images of a micro-batch
             network.norm, network.drop = nn.Identity(), nn.Identity()
         return network

@@ -147,12 +147,14 @@ def fit(
         )  # fmt: skip
         if before and loop.is_done():
             records.give_best()
+            network.eval()
             return made
         _must_have_labels(made, images)
         if log is not None:
             log.begin(state.step)
         with computing_threads(threads or max(1, torch.get_num_threads() // together.on_this_machine)):
             loop.run(max_steps)
+    network.eval()
     return made
 
 
