@@ -1,4 +1,4 @@
-"""Tables that are read back are checked once, where they are read, by their columns."""
+"""Tables that are read back are checked once, where they are read: by their columns."""
 
 import polars as pl
 

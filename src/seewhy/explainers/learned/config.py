@@ -13,7 +13,7 @@ from seewhy.explainers.base import EXPLAINERS
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.options import AtLeast
 from seewhy.registry import did_you_mean
-from seewhy.typed_json import read_json, typed
+from seewhy.json_files import read_json, typed
 
 SCHEMA = 1
 """Version of the folder. A folder of a later version is not read."""

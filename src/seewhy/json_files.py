@@ -1,4 +1,4 @@
-"""JSON that is read back, checked once, where it is read: by the types of the dataclasses that it fills."""
+"""JSON that is read back is checked once, where it is read: by the types of dataclasses."""
 
 import json
 from collections.abc import Sequence
