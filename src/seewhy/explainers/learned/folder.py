@@ -54,7 +54,7 @@ SHIPPED = "shipped"
 
 
 def save_explainer(
-    explainer: Explainer, folder: str | Path, card: Mapping[str, object] | None = None, half: bool = False
+    explainer: Explainer | LearnedExplainer, folder: str | Path, card: Mapping[str, object] | None = None, half: bool = False
 ) -> Path:
     """Write a trained explainer into a folder, which ``load_explainer`` reads. Returns the folder.
 
@@ -195,7 +195,7 @@ def _read_weights(config: ExplainerConfig, folder: Path) -> dict[str, Tensor]:
 
 def _with_weights(made: LearnedExplainer, state: dict[str, Tensor], config: ExplainerConfig, folder: Path) -> nn.Module:
     """The network of the method with the weights of the file, in eval mode."""
-    network = made.untrained().ready
+    network = replace(made, **made.without_download).untrained().ready
     if list(network.layers) != config.explained.layers:  # type: ignore[arg-type]
         raise SeewhyError(f"{folder} reads other layers than {config.method} with these options: it is damaged")
     put_weights(network, Found(folder / WEIGHTS, state, "", False))

@@ -1,7 +1,7 @@
 """What a learned explainer is: a network that makes the maps in one pass, and the loss that it was trained by."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import ClassVar, NamedTuple, TypeVar, cast, final
 
@@ -63,6 +63,8 @@ class LearnedExplainer(ClassMaps):
     """How the network is trained where nothing else is asked for."""
     when_explaining: ClassVar[tuple[str, ...]] = ("batch_size",)
     """The options that matter when a trained explainer explains; all others are those of its training."""
+    without_download: ClassVar[Mapping[str, object]] = {}
+    """Options with which a new network of the same form needs no download: weights of a folder come into it."""
 
     batch_size: BatchSize = 32
     network: nn.Module | None = field(default=None, kw_only=True, repr=False)
