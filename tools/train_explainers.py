@@ -29,7 +29,7 @@ LICENSE = "apache-2.0"
 
 @dataclass(frozen=True)
 class ShippedExplainer:
-    """An explainer that comes with the package. ``options``: of the method, beside its defaults; ``settings``: of the training."""
+    """An explainer that comes with the package. ``options``: of the method; ``settings``: of the training."""
 
     method: str
     network: str
