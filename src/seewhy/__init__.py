@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.explainers import EXPLAINERS as EXPLAINERS
     from seewhy.explainers import Explainer as Explainer
     from seewhy.explainers import explainer as explainer
+    from seewhy.explainers.learned.folder import load_explainer as load_explainer
+    from seewhy.explainers.learned.folder import save_explainer as save_explainer
     from seewhy.explanation.explain import Explanation as Explanation
     from seewhy.explanation.explain import explain as explain
     from seewhy.explanation.export import export as export
@@ -33,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.metrics import Metric as Metric
     from seewhy.metrics import metric as metric
     from seewhy.report import write_report as write_report
+    from seewhy.training.fit import fit as fit
 
     __version__: str
 
@@ -47,12 +50,14 @@ _NAMES = {
     "evaluation.evaluate": ["Evaluation", "evaluate"],
     "evaluation.run": ["Run", "open_run"],
     "explainers": ["EXPLAINERS", "Explainer", "explainer"],
+    "explainers.learned.folder": ["load_explainer", "save_explainer"],
     "explanation.explain": ["Explanation", "explain"],
     "explanation.export": ["export"],
     "explanation.similar": ["similar_to"],
     "explanation.watch": ["watch"],
     "metrics": ["METRICS", "Case", "Metric", "metric"],
     "report": ["write_report"],
+    "training.fit": ["fit"],
 }
 """The public names of each module."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -12,6 +12,7 @@ from seewhy.metrics import METRICS
 from seewhy.options import described
 from seewhy.registry import Registry
 from seewhy.text import printable
+from seewhy.training.presets import preset, preset_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,9 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def entries(kind: str) -> list[CatalogEntry]:
-    """One entry for each name of "explainers", "metrics", "models" or "datasets"."""
+    """One entry for each name of "explainers", "metrics", "models", "datasets" or "presets"."""
+    if kind == "presets":
+        return [{"name": p.name, "method": p.method, "summary": p.about} for p in map(preset, preset_names())]
     about = {"explainers": _explainer, "metrics": _metric, "models": _model, "datasets": _dataset}[kind]
     return [{"name": name, **about(name, entry)} for name, entry in REGISTRIES[kind].items()]
 
@@ -37,6 +40,7 @@ def _explainer(_: str, method: Any) -> CatalogEntry:
         "class_specific": method.class_specific,
         # an optimized method searches for each class, even if its start is computed once for all
         "all_classes_at_once": hasattr(method, "explain_classes") and method.family != "optimized",
+        "trained_first": method.family == "learned",
         "paper": method.paper,
         "summary": first_sentence(method),
         "options": _options(method),
@@ -86,8 +90,15 @@ def _dataset(_: str, kind: Any) -> CatalogEntry:
 
 COLUMNS = {
     "explainers": ["name", "family", "all_classes_at_once", "summary"],
+    "presets": ["name", "method", "summary"],
     "metrics": ["name", "family", "better", "range", "needs", "explains", "paper", "summary"],
 }
+
+
+LEARNED_IN_WORDS = (
+    "learned: to be trained; seewhy fit METHOD trains it for a network, and --explainer FOLDER takes what it wrote"
+)
+"""Below the list, where it has a learned method."""
 
 
 def terminal_table(kind: str, rows: Sequence[CatalogEntry]) -> "Table":
@@ -103,6 +114,8 @@ def terminal_table(kind: str, rows: Sequence[CatalogEntry]) -> "Table":
     for row in rows:
         # as Text, since "[hf]" is no markup
         shown.add_row(*(Text(printable(_cell(row[c]))) for c in columns))
+    if any(row.get("trained_first") for row in rows):
+        shown.caption, shown.caption_justify = Text(LEARNED_IN_WORDS), "left"
     return shown
 
 
