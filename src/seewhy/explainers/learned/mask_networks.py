@@ -43,7 +43,7 @@ class SegmentationNetwork(nn.Module):
         alone = self.training and len(x) == 1  # batch normalization of a pooled image needs two rows
         found = self.body(x.expand(2, -1, -1, -1) if alone else x)
         logits = found["out"] if isinstance(found, dict) else found
-        return logits[: len(x), :, :h, :w]
+        return (logits[:1] if alone else logits)[:, :, :h, :w]
 
 
 def segmentation_network(name: str, backbone: Backbone, classifier: Classifier) -> SegmentationNetwork:

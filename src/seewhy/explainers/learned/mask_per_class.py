@@ -55,7 +55,7 @@ class MaskPerClass(LearnedExplainer):
         found: Tensor = self.ready(seen.images, *seen.features)
         found = found.float() if found.dtype in (torch.bfloat16, torch.float16) else found
         if classes is not None:  # before they are enlarged
-            found = found[torch.arange(len(found), device=found.device)[:, None], classes.to(found.device)]
+            found = found.gather(1, classes.to(found.device)[:, :, None, None].expand(-1, -1, *found.shape[-2:]))
         size = seen.images.shape[-2:]
         found = found if found.shape[-2:] == size else upsample(found, size)
         return self.gain * found + log(self.start / (1 - self.start))
