@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import seewhy
 from seewhy import Classifier, SeewhyError, SeewhyWarning
-from seewhy.explanation.watch import Watch
+from seewhy.explanation.watch import Watcher
 
 
 class Noisy(nn.Module):
@@ -265,7 +265,7 @@ def test_a_hugging_face_training_is_watched(tmp_path: Path) -> None:
             logits = self.network(pixel_values)
             return {"logits": logits} if labels is None else {"loss": cross_entropy(logits, labels), "logits": logits}
 
-    def fit(network: nn.Module, watch: Watch | None = None) -> list[Tensor]:
+    def fit(network: nn.Module, watch: Watcher | None = None) -> list[Tensor]:
         rows = [{"pixel_values": x - 0.5, "labels": y} for x, y in zip(pictures(), labels(), strict=True)]
         arguments = TrainingArguments(
             str(tmp_path), max_steps=3, per_device_train_batch_size=2, report_to=[], use_cpu=True, save_strategy="no",

@@ -28,7 +28,7 @@ from seewhy.process import without_warnings
 
 BATCHES = (1, 2, 5)
 """Numbers of images at which the file is compared with torch."""
-TOLERANCE = 1e-4
+MOST_APART = 1e-4
 """The largest difference to torch, as a share of the largest number of the output."""
 
 
@@ -110,7 +110,7 @@ def must_have_onnx() -> None:
 # -- one network of the two -------------------------------------------------------------------------------------------
 
 
-class ExplainedNetwork(nn.Module):
+class OneGraph(nn.Module):
     """The classifier and the explainer as one network: images in [0, 1] in, probabilities and maps out."""
 
     def __init__(self, explainer: InOnePass, grids: Mapping[str, GridReading], classes: Sequence[int] | None = None) -> None:
@@ -130,7 +130,7 @@ class ExplainedNetwork(nn.Module):
         return logits if classifier.returns_values else classifier.to_probabilities(logits), maps
 
 
-def in_one_graph(explainer: InOnePass, target: str = "all") -> ExplainedNetwork:
+def in_one_graph(explainer: InOnePass, target: str = "all") -> OneGraph:
     """The classifier and the explainer as one network. UnsuitedError where the network is no function of one image."""
     classifier = explainer.classifier
     images = _random_images(classifier, 2)
@@ -141,10 +141,10 @@ def in_one_graph(explainer: InOnePass, target: str = "all") -> ExplainedNetwork:
     if explainer.class_specific and target != "predicted":
         every = list(range(classifier.n_classes))
         classes = every if target == "all" else find_classes(target, classifier.classes, classifier.n_classes)
-    return ExplainedNetwork(explainer, grids_of(classifier, images, explainer.layers), classes)
+    return OneGraph(explainer, grids_of(classifier, images, explainer.layers), classes)
 
 
-def about(one: ExplainedNetwork) -> dict[str, object]:
+def about(one: OneGraph) -> dict[str, object]:
     """What the file's metadata say, as JSON under "seewhy": all that a service needs, and what the file was made of.
 
     classes    names of the k classes
@@ -173,7 +173,7 @@ def about(one: ExplainedNetwork) -> dict[str, object]:
 # -- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _as_onnx(one: ExplainedNetwork, free: dict[int, str], n: int) -> bytes:
+def _as_onnx(one: OneGraph, free: dict[int, str], n: int) -> bytes:
     """The content of the file, for images of which the axes ``free`` are of any length.
 
     SeewhyError where the network is no one graph, or an operation has no ONNX.
@@ -200,7 +200,7 @@ def _as_onnx(one: ExplainedNetwork, free: dict[int, str], n: int) -> bytes:
         raise SeewhyError(_why_not(one, error)) from error
 
 
-def _why_not(one: ExplainedNetwork, error: BaseException) -> str:
+def _why_not(one: OneGraph, error: BaseException) -> str:
     """Why a network has no ONNX, in one line."""
     kind, name = type(one.explainer.classifier.module).__name__, EXPLAINERS.name_of(type(one.explainer))
     if "specialized it to be a constant" in str(error):
@@ -215,7 +215,7 @@ def _why_not(one: ExplainedNetwork, error: BaseException) -> str:
     return f"{kind} with {name} cannot become ONNX ({cause(error)}): another network or another layer may do without this"
 
 
-def _compared(one: ExplainedNetwork, content: bytes, batches: Sequence[int], any_size: bool) -> dict[str, float]:
+def _compared(one: OneGraph, content: bytes, batches: Sequence[int], any_size: bool) -> dict[str, float]:
     """The largest difference between onnxruntime and torch in each output; SeewhyError if it is too large."""
     kind, (h, w) = type(one.explainer.classifier.module).__name__, one.explainer.classifier.input_size
     session = session_of(content)
@@ -232,7 +232,7 @@ def _compared(one: ExplainedNetwork, content: bytes, batches: Sequence[int], any
             for name, answer, expected in zip(names, answers, _in_torch(one, images), strict=True):
                 apart = float((torch.from_numpy(answer) - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
                 found[name] = max(found[name], apart)
-                if not apart <= TOLERANCE:  # also where it is NaN
+                if not apart <= MOST_APART:  # also where it is NaN
                     raise SeewhyError(
                         f"for {n} images of {size[0]} x {size[1]} the {name} of onnxruntime differ from those of torch by "
                         f"{apart:.1e} of the largest: {kind} does something that its graph does not (does it draw random "
@@ -241,7 +241,7 @@ def _compared(one: ExplainedNetwork, content: bytes, batches: Sequence[int], any
     return found
 
 
-def _in_torch(one: ExplainedNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
+def _in_torch(one: OneGraph, images: Tensor) -> tuple[Tensor, Tensor]:
     """The probabilities or values, and the maps, as the library gives them without ONNX."""
     explainer, classifier = one.explainer, one.explainer.classifier
     with torch.no_grad():

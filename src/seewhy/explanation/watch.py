@@ -30,7 +30,7 @@ from seewhy.files import check_writable, write_atomically
 from seewhy.process import without_warnings
 from seewhy.types import Images
 
-COLUMNS = 8
+ACROSS = 8
 """Pictures side by side on a sheet."""
 
 
@@ -41,7 +41,7 @@ class Writer(Protocol):
     def add_image(self, tag: str, img_tensor: Any, global_step: int, *, dataformats: str) -> object: ...
 
 
-class Watch:
+class Watcher:
     """Draws the maps of fixed pictures during a training (see ``watch``). It leaves the network as it was, to the bit."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Watch:
             said = f"{row[target]:.4g}" if classifier.returns_values else percent(row[target])
             name = classifier.class_name(target).partition(",")[0]
             panels.append((Panel(to_picture(image)), Panel(overlay(image, attribution, 224), f"{name}  {said}")))
-        some = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
+        some = [panels[i : i + ACROSS] for i in range(0, len(panels), ACROSS)]
         rows = [list(row) for part in some for row in zip(*part, strict=True)]
         method = EXPLAINERS.name_of(type(self.explainer))
         return sheet(rows, f"step {step}  {method}", keys={colormap_of(attribution) for attribution in maps})
@@ -138,7 +138,7 @@ def watch(
     *,
     every: int = 100,
     out: str | Path | Writer = "watch",
-) -> Watch:
+) -> Watcher:
     """Draw maps of the same pictures again and again, while your own training changes the network.
 
     Call what it returns with the number of the step, ``watch(step)``; or give ``watch.lightning()`` to Lightning's Trainer,
@@ -174,7 +174,7 @@ def watch(
     if isinstance(out, str | Path):
         check_writable(out)
         out = Path(out)
-    return Watch(classifier, images, classes, method, every, out)
+    return Watcher(classifier, images, classes, method, every, out)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def export(
     methods, _ = choose([explainer], classifier, pairs(option or []))
     if len(methods) != 1:
         raise SeewhyError("one file has one explainer: name it")
-    written = write(*methods.values(), out, target, any_size=any_size, batch=batch)
+    (method,) = methods.values()
+    written = write(method, out, target, any_size=any_size, batch=batch)
     if not quiet:
         say(written)

@@ -1,6 +1,6 @@
 """What prediction and explanation cost together, in torch and in onnxruntime, beside the bare network.
 
-    python benchmarks/onnx.py [--networks NAME ...] [--explainer NAME|FOLDER] [--target predicted|all] [--rounds 7]
+    python benchmarks/exported.py [--networks NAME ...] [--explainer NAME|FOLDER] [--target predicted|all] [--rounds 7]
 
 NAME is that of seewhy.load, or of a timm network, which then has random weights: they take as long as trained ones. One
 thread, milliseconds of the processor for an image, the best of several rounds in which the contestants take turns. Prints a
@@ -8,7 +8,6 @@ table in Markdown.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,15 +15,10 @@ from tempfile import TemporaryDirectory
 import onnxruntime
 import timm
 import torch
+from tokens import best_of
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
-
-sys.path = [
-    str(Path(__file__).resolve().parent),
-    *(path for path in sys.path if Path(path) != Path(__file__).resolve().parent),
-]
-from tokens import best_of  # noqa: E402
 
 
 def network(name: str) -> Classifier:
