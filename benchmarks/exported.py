@@ -2,9 +2,10 @@
 
     python benchmarks/exported.py [--networks NAME ...] [--explainer NAME|FOLDER] [--target predicted|all] [--rounds 7]
 
-NAME is that of seewhy.load, or of a timm network, which then has random weights: they take as long as trained ones. One
-thread, milliseconds of the processor for an image, the best of several rounds in which the contestants take turns. Prints a
-table in Markdown.
+NAME is that of seewhy.load, or of a timm network, which then has random weights, as a learned explainer without a folder:
+they take as long as trained ones. In torch, cam runs the network twice: for the class, and for its map. One thread,
+milliseconds of the processor for an image, the best of several rounds in which the contestants take turns. Prints a table in
+Markdown.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from tokens import best_of
 
 import seewhy
 from seewhy.classifier.classifier import Classifier
+from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 
 
 def network(name: str) -> Classifier:
@@ -67,6 +69,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for row, name in enumerate(arguments.networks):
         explainer = seewhy.explainer(arguments.explainer, network(name))
+        if isinstance(explainer, LearnedExplainer) and explainer.network is None:
+            explainer = explainer.untrained()
         with TemporaryDirectory() as folder:
             file = seewhy.export(explainer, Path(folder) / "explained.onnx", arguments.target).file
             for n in (1, 8):
