@@ -8,8 +8,9 @@ multiplied: the line says so. "bare" is the network alone, the floor of every me
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -27,7 +28,7 @@ class Searching(NamedTuple):
     """A method that runs the network many times: options, those with which it is timed, and how much less that is."""
 
     options: dict[str, object]
-    timed: dict[str, object] = {}
+    timed: Mapping[str, object] = MappingProxyType({})
     times: float = 1.0
 
 
