@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.metrics import Metric as Metric
     from seewhy.metrics import metric as metric
     from seewhy.report import write_report as write_report
+    from seewhy.training.fit import fit as fit
 
     __version__: str
 
@@ -49,6 +50,7 @@ _NAMES = {
     "explanation.similar": ["similar_to"],
     "metrics": ["METRICS", "Case", "Metric", "metric"],
     "report": ["write_report"],
+    "training.fit": ["fit"],
 }
 """The public names of each module."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

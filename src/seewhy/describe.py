@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from inspect import getdoc
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,15 @@ def as_json(value: object) -> object:
         return value
     text = str(value)
     return type(value).__name__ if " at 0x" in text else text  # an address differs from run to run
+
+
+def difference(name: str, before: Any, now: Any) -> str:
+    """What differs; of two mappings the first entry that does."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        nothing = "nothing"  # an entry that is missing differs from one that is null
+        part = next(key for key in {**before, **now} if before.get(key, nothing) != now.get(key, nothing))
+        return difference(f"{name}'s {part}" if name else part, before.get(part, nothing), now.get(part, nothing))
+    return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")
 
 
 def first_sentence(item: object) -> str:

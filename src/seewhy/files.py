@@ -80,6 +80,15 @@ def write_text(file: Path, text: str) -> None:
     write_atomically(file, lambda content: content.write(text.encode("utf-8", "backslashreplace")))
 
 
+def add_text(file: Path, text: str) -> None:
+    """Add ``text`` as UTF-8 to the end of a file. A command that is killed can leave a part of it."""
+    content = text.encode("utf-8", "backslashreplace")
+    with safely(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as opened:
+            opened.write(content)
+
+
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as JSON in one step."""
     write_text(file, json.dumps(content, indent=2, default=str) + "\n")

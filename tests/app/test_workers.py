@@ -98,7 +98,7 @@ def test_workers_that_end_well(work: Path) -> None:
             "os.kill(os.getpid(), 11) if rank == 0 else sys.exit(75)",
             "seewhy: worker 0 was ended by SIGSEGV; the same command goes on in run",
         ),
-        ("sys.exit(75)", "seewhy: another process of this evaluation ended; the same command goes on in run"),
+        ("sys.exit(75)", "seewhy: another process of this command ended; the same command goes on in run"),
     ],
 )
 def test_a_mistake_is_one_line(does: str, says: str, work: Path) -> None:

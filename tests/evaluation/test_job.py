@@ -12,11 +12,11 @@ from support.evaluations import Others
 from support.toys import EVALUATE, MANY_LABELS, SEVERAL, Capture, Spy, Toys, bytes_of, measured
 from torch import Tensor
 
-from seewhy import explainers
+from seewhy import devices, explainers
+from seewhy.devices import ShareError
 from seewhy.errors import SeewhyError
-from seewhy.evaluation import devices, manifest
 from seewhy.evaluation import evaluate as evaluation
-from seewhy.evaluation.job import ShareError
+from seewhy.evaluation import manifest
 from seewhy.evaluation.run import open_run
 
 

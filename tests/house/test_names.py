@@ -11,6 +11,7 @@ SOURCE = Path(seewhy.__file__).parent
 STAYS = {
     "evaluate": "the function of the library, and the command that calls it",
     "explain": "the function of the library, and the command that calls it",
+    "fit": "the function of the library, and the command that calls it",
     "CHECKS": "the checks of each contract; a reader imports one of them with its module",
     "Check": "the type of a check of each contract",
     "Family": "each registry has families of its own",

@@ -12,6 +12,7 @@ from seewhy.metrics import METRICS
 from seewhy.options import described
 from seewhy.registry import Registry
 from seewhy.text import printable
+from seewhy.training.presets import preset, preset_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,9 @@ REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def entries(kind: str) -> list[CatalogEntry]:
-    """One entry for each name of "explainers", "metrics", "models" or "datasets"."""
+    """One entry for each name of "explainers", "metrics", "models", "datasets" or "presets"."""
+    if kind == "presets":
+        return [{"name": p.name, "method": p.method, "summary": p.about} for p in map(preset, preset_names())]
     about = {"explainers": _explainer, "metrics": _metric, "models": _model, "datasets": _dataset}[kind]
     return [{"name": name, **about(name, entry)} for name, entry in REGISTRIES[kind].items()]
 
@@ -86,6 +89,7 @@ def _dataset(_: str, kind: Any) -> CatalogEntry:
 
 COLUMNS = {
     "explainers": ["name", "family", "all_classes_at_once", "summary"],
+    "presets": ["name", "method", "summary"],
     "metrics": ["name", "family", "better", "range", "needs", "explains", "paper", "summary"],
 }
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from seewhy.classifier.identity import about_classifier
 from seewhy.describe import environment, fields_as_json
+from seewhy.devices import ShareError, exchange
 from seewhy.errors import SeewhyError
-from seewhy.evaluation.devices import exchange
 from seewhy.evaluation.manifest import SCHEMA, AboutExplainer, AboutMetric, Manifest, read_manifest
 from seewhy.evaluation.measure import Measuring, Progress
 from seewhy.evaluation.pictures import Pictures
@@ -28,10 +28,6 @@ from seewhy.metrics import METRICS, HasCurve, Metric
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-
-
-class ShareError(SeewhyError):
-    """A process other than the first has failed in its own share; the first process does not know of it."""
 
 
 @dataclass(frozen=True)

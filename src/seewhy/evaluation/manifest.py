@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from seewhy.describe import difference
 from seewhy.errors import SeewhyError
 from seewhy.evaluation.failures import Failure
-from seewhy.evaluation.schema import read_json, typed
 from seewhy.files import write_json
+from seewhy.json_files import read_json, typed
 from seewhy.options import AtLeast
 
 SCHEMA = 3
@@ -48,7 +49,7 @@ class Identity:
 
     def difference(self, now: "Identity") -> str | None:
         """The first field in which the two differ, with both values; None if they are the same."""
-        return None if self == now else _difference("", asdict(self), asdict(now))
+        return None if self == now else difference("", asdict(self), asdict(now))
 
 
 @dataclass(frozen=True)
@@ -195,12 +196,3 @@ def is_folder_name(name: str) -> bool:
 
 def _without_limits(about: AboutExplainer | AboutMetric) -> dict[str, Any]:
     return {name: value for name, value in asdict(about).items() if name not in ("limit", "limits")}
-
-
-def _difference(name: str, before: Any, now: Any) -> str:
-    """What differs; of two mappings the first entry that does."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        nothing = "nothing"  # an entry that is missing differs from one that is null
-        part = next(key for key in {**before, **now} if before.get(key, nothing) != now.get(key, nothing))
-        return _difference(f"{name}'s {part}" if name else part, before.get(part, nothing), now.get(part, nothing))
-    return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")

@@ -2,21 +2,13 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from seewhy.app.choose import choose, choose_metrics
-from seewhy.errors import SeewhyError
-from seewhy.options import LARGEST, pairs, whole_number
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
-
-
 from seewhy.app.cli.arguments import (
     ClassNames,
     Device,
@@ -32,9 +24,11 @@ from seewhy.app.cli.arguments import (
 )
 from seewhy.app.cli.network import OF_DATASET, load_network, texts_of_dataset
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
-from seewhy.app.cli.stop import Stopped, going_on_in
+from seewhy.app.cli.stop import going_on_in
 from seewhy.app.cli.terminal import say
-from seewhy.app.cli.workers import OTHER_ENDED, are_started_from_outside, is_worker, work
+from seewhy.app.cli.workers import are_started_from_outside, one_voice, work
+from seewhy.errors import SeewhyError
+from seewhy.options import LARGEST, pairs, whole_number
 
 
 def evaluate(
@@ -96,8 +90,8 @@ def evaluate(
     from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
+    from seewhy.devices import check_processes, processes
     from seewhy.evaluation import scoreboard
-    from seewhy.evaluation.devices import check_processes, processes
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
     from seewhy.explainers.describe import layer_of
@@ -111,7 +105,7 @@ def evaluate(
             work(devices, out)
     fabric = processes(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
-    with going_on_in(out), _one_voice(fabric, out):
+    with going_on_in(out), one_voice(fabric, out):
         if texts == [OF_DATASET]:
             texts = texts_of_dataset(data, pairs(data_option or []))
         place = str(fabric.device) if fabric else device
@@ -165,31 +159,6 @@ def evaluate(
         say(line, err=True)
     if out and not quiet:
         say(f"{len(result.frame)} numbers in {out}; seewhy report {out} makes a page of them")
-
-
-@contextmanager
-def _one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
-    """Of several processes that stop for the same reason one says it, the first of each machine."""
-    from seewhy.evaluation.devices import ExchangeError, leave_group
-    from seewhy.evaluation.job import ShareError
-
-    first = fabric is None or fabric.local_rank == 0
-    try:
-        yield
-    except Stopped as stop:
-        if first:
-            raise
-        raise typer.Exit(stop.status) from None
-    except ExchangeError:
-        if is_worker():
-            raise typer.Exit(OTHER_ENDED) from None
-        raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}") from None
-    except SeewhyError as error:
-        leave_group()
-        if first or is_worker() or isinstance(error, ShareError):
-            raise
-        raise typer.Exit(2) from None
-    leave_group()
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

@@ -9,19 +9,19 @@ import typer
 from seewhy.app.cli.progress import print_table
 from seewhy.app.cli.terminal import say
 
-Kind = StrEnum("Kind", ["explainers", "metrics", "models", "datasets"])
+Kind = StrEnum("Kind", ["explainers", "metrics", "models", "datasets", "presets"])
 
 
 def list_(
     kind: Annotated[Kind | None, typer.Argument(help="What to list; everything by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List explainers, metrics, models and datasets."""
+    """List explainers, metrics, models, datasets, and presets of trainings."""
     from seewhy.app import catalog
 
     kinds = [k.value for k in ([kind] if kind else Kind)]
     entries = {k: catalog.entries(k) for k in kinds}
-    for line in (line for k in kinds for line in catalog.REGISTRIES[k].problems()):
+    for line in (line for k in kinds if k in catalog.REGISTRIES for line in catalog.REGISTRIES[k].problems()):
         say(f"left out: {line}", err=True)
     if as_json:
         typer.echo(json.dumps(entries, indent=2))

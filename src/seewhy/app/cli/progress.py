@@ -1,6 +1,7 @@
 """The progress bar and the tables of the command line. Rich is imported when one of them is made."""
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,29 @@ class EvaluationBar:
         if self.task is None:
             self.task = self.bar.add_task("evaluating", total=total, completed=int(done))
         self.bar.update(self.task, completed=done, description=f"evaluating ({failed} failed)" if failed else "evaluating")
+
+
+class TrainingBar:
+    """Shows the progress of a training, with each term of the loss."""
+
+    def __init__(self, bar: "Progress") -> None:
+        self.bar = bar
+        self.task: TaskID | None = None
+        self.said = ""
+
+    def __call__(self, said: str, done: int, total: int, terms: Mapping[str, float]) -> None:
+        if said != self.said:
+            if self.task is not None:
+                self.bar.remove_task(self.task)
+            self.task, self.said = self.bar.add_task(said, total=total, completed=done), said
+        assert self.task is not None
+        loss = f"  loss {sum(terms.values()):.4g} = {in_terms(terms)}" if terms else ""
+        self.bar.update(self.task, completed=done, description=said + loss)
+
+
+def in_terms(terms: Mapping[str, float]) -> str:
+    """The terms of a loss as a sum: "class 0.31 + area 0.2"."""
+    return " + ".join(f"{name} {value:.4g}" for name, value in terms.items())
 
 
 def progress_bar(quiet: bool) -> "Progress":

@@ -61,6 +61,31 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
+def noted() -> Iterator[list[Stopped]]:
+    """Inside the block a signal is noted in the list, and the block ends by itself; one that comes much later raises."""
+    told, first = list[Stopped](), list[float]()
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if told and monotonic() - first[0] > CLEANING_SECONDS:
+            raise Stopped(number)
+        told.append(Stopped(number))
+        first.append(monotonic())
+
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, note)
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def going_on_in(folder: Path | None) -> Iterator[None]:
     """What is stopped in the block goes on in ``folder``."""
     try:

@@ -1,4 +1,4 @@
-"""The processes of ``seewhy evaluate --devices N``. One process starts N workers, waits for them, and says how they ended.
+"""The processes of ``--devices N``. One process starts N workers, waits for them, and says how they ended.
 
 Lightning could start them, as children of the first one. Then an observer kills the first one with SIGKILL when another one
 has ended with an error, before it can say so; and the others go on when the first one is killed.
@@ -11,15 +11,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import typer
 
 from seewhy.app.cli.stop import Stopped
 from seewhy.errors import SeewhyError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 PARENT = "SEEWHY_PARENT"
 """An environment variable of workers: the number of the process that has started them."""
@@ -86,7 +90,7 @@ def work(devices: int, out: Path) -> NoReturn:
         how = "killed, perhaps for its memory" if -status == signal.SIGKILL else f"ended by {signal.Signals(-status).name}"
         raise SeewhyError(f"worker {failed.rank} was {how}; the same command goes on in {out}")
     if status == OTHER_ENDED:
-        raise SeewhyError(f"another process of this evaluation ended; the same command goes on in {out}")
+        raise SeewhyError(f"another process of this command ended; the same command goes on in {out}")
     if status > 128:
         raise Stopped(status - 128, out)
     if workers[0].status != status:
@@ -98,6 +102,30 @@ def follow_parent() -> None:
     """In a worker: end when the process that has started it is no longer there."""
     if is_worker() and hasattr(os, "getppid"):
         threading.Thread(target=_follow, args=(int(os.environ[PARENT]),), daemon=True, name="follow parent").start()
+
+
+@contextmanager
+def one_voice(fabric: "Fabric | None", out: Path | None) -> Iterator[None]:
+    """Of several processes that stop for the same reason one says it, the first of each machine."""
+    from seewhy.devices import ExchangeError, ShareError, leave_group
+
+    first = fabric is None or fabric.local_rank == 0
+    try:
+        yield
+    except Stopped as stop:
+        if first:
+            raise
+        raise typer.Exit(stop.status) from None
+    except ExchangeError:
+        if is_worker():
+            raise typer.Exit(OTHER_ENDED) from None
+        raise SeewhyError(f"another process of this command ended; the same command goes on in {out}") from None
+    except SeewhyError as error:
+        leave_group()
+        if first or is_worker() or isinstance(error, ShareError):
+            raise
+        raise typer.Exit(2) from None
+    leave_group()
 
 
 def _follow(parent: int) -> None:

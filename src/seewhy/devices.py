@@ -1,4 +1,4 @@
-"""Several processes for one evaluation: Lightning Fabric starts them, or finds those that torchrun or SLURM started."""
+"""Several processes for one command: Lightning Fabric starts them, or finds those that torchrun or SLURM started."""
 
 import logging
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ MAX_PROCESSES = 65536
 
 
 def processes(devices: int, nodes: int, device: str, out: Path | None) -> "Fabric | None":
-    """The processes of an evaluation, launched; None for a single one.
+    """The processes of an evaluation or a training, launched; None for a single one.
 
     On GPUs each has one of its own. The arguments and errors are those of ``check_processes``; SeewhyError also if the
     processes cannot meet.
@@ -73,6 +73,10 @@ def check_processes(devices: int, nodes: int, device: str, out: Path | None) -> 
             f"--nodes {nodes}, but nobody says where they meet: start the command with srun or torchrun, or set "
             "MASTER_ADDR, MASTER_PORT and NODE_RANK on each machine"
         )
+
+
+class ShareError(SeewhyError):
+    """A process other than the first has failed in its own share; the first process does not know of it."""
 
 
 class ExchangeError(RuntimeError):

@@ -1,0 +1,1 @@
+"""What is trained: one loop for every method that learns, on any classifier and any dataset."""
