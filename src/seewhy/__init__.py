@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.explainers import EXPLAINERS as EXPLAINERS
     from seewhy.explainers import Explainer as Explainer
     from seewhy.explainers import explainer as explainer
+    from seewhy.explainers.learned.folder import load_explainer as load_explainer
+    from seewhy.explainers.learned.folder import save_explainer as save_explainer
     from seewhy.explanation.explain import Explanation as Explanation
     from seewhy.explanation.explain import explain as explain
     from seewhy.explanation.similar import similar_to as similar_to
@@ -46,6 +48,7 @@ _NAMES = {
     "evaluation.evaluate": ["Evaluation", "evaluate"],
     "evaluation.run": ["Run", "open_run"],
     "explainers": ["EXPLAINERS", "Explainer", "explainer"],
+    "explainers.learned.folder": ["load_explainer", "save_explainer"],
     "explanation.explain": ["Explanation", "explain"],
     "explanation.similar": ["similar_to"],
     "metrics": ["METRICS", "Case", "Metric", "metric"],

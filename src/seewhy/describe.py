@@ -15,8 +15,13 @@ import torch
 
 def weights_digest(module: torch.nn.Module) -> str:
     """A digest of the names and values of all weights and buffers."""
+    return state_digest(module.state_dict())
+
+
+def state_digest(state: Mapping[str, object]) -> str:
+    """A digest of names and tensors."""
     digest = sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         digest.update(name.encode())
         digest.update(_state_bytes(tensor))
     return digest.hexdigest()[:16]

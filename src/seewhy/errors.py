@@ -31,6 +31,10 @@ class UnsuitedError(SeewhyError):
     """A method is not defined for this network; a caller that asked for every method can leave it out."""
 
 
+class UntrainedError(UnsuitedError):
+    """A learned explainer is asked for maps before its training."""
+
+
 class SeewhyWarning(UserWarning):
     """What may not be meant so, and is answered all the same. The command line shows it as one line."""
 

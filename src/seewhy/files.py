@@ -141,6 +141,13 @@ def scratch(folder: str | Path) -> Iterator[Path]:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
+def is_directory(path: str | Path) -> bool:
+    """Is there a folder of this name? Also asked of text that no file can be called."""
+    with suppress(OSError, ValueError):
+        return Path(path).is_dir()
+    return False
+
+
 def check_writable(folder: str | Path) -> None:
     """SeewhyError, before anything is made or measured, where nothing can be written."""
     folder = Path(folder)

@@ -1,9 +1,14 @@
-"""Explainers and metrics as the command line names them: NAME, NAME:key=value,... or "all"."""
+"""Explainers and metrics as the command line names them: NAME, NAME:key=value,... or "all".
 
+An explainer may also be named by the folder of a learned one, FOLDER or FOLDER:key=value,...
+"""
+
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from seewhy.errors import SeewhyError, UnsuitedError
+from seewhy.errors import SeewhyError, UnsuitedError, UntrainedError
+from seewhy.files import is_directory
 from seewhy.options import described, from_text, pairs
 from seewhy.registry import Registry, did_you_mean
 
@@ -17,17 +22,44 @@ T = TypeVar("T")
 Chosen = tuple[dict[str, T], list[str]]
 
 
+UNTRAINED = "learned, and not trained for this network: seewhy fit METHOD trains one, and --explainer takes its folder"
+"""Why "all" leaves learned methods out."""
+
+
 def choose(names: Sequence[str], classifier: "Classifier", options: Mapping[str, str]) -> "Chosen[Explainer]":
     """The named explainers, each with those of the ``options`` that it has, and why others were left out.
 
-    "all" stands for every explainer that is defined for the network.
+    "all" stands for every explainer that is defined for the network, and trained for it if it is learned. The folder of a
+    learned explainer gets its own name as label.
     """
     from seewhy.explainers import EXPLAINERS, explainer
+    from seewhy.explainers.learned.folder import folder_labels, is_folder, kind_in
+    from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 
-    for name in (text.partition(":")[0] for text in names):
-        if name not in EXPLAINERS and "," in name:
+    split = {text: _name_and_options(text) for text in names}
+    folders = {name for name, _ in split.values() if name != "all" and is_folder(name)}
+    for name, _ in split.values():
+        if name not in EXPLAINERS and name not in folders and "," in name:
             raise SeewhyError(f"{name!r} is no explainer: give --explainer again for each of several")
-    return _choose(EXPLAINERS, names, options, lambda name, own: explainer(name, classifier, **own))
+
+    def make(name: str, own: Mapping[str, object]) -> "Explainer":
+        made = explainer(name, classifier, **own)
+        if isinstance(made, LearnedExplainer):
+            _ = made.ready  # raises before the training
+        return made
+
+    kinds = {name: kind_in(name) for name in sorted(folders)}
+    labels = folder_labels(kinds, [name for name, _ in split.values() if name not in folders])
+    return _choose(EXPLAINERS, names, options, make, folders={name: (kinds[name], labels[name]) for name in kinds})
+
+
+def _name_and_options(text: str) -> tuple[str, str]:
+    """The name in "NAME:key=value,...", and the options. The path of a folder may hold a colon itself."""
+    if is_directory(text):
+        return text, ""
+    with_options = re.match(r"(.*?):(\w+=.*)", text, flags=re.DOTALL)
+    name, own = with_options.groups() if with_options else text.partition(":")[::2]
+    return name, own
 
 
 def choose_metrics(
@@ -62,22 +94,27 @@ def _choose(
     options: Mapping[str, str],
     make: Callable[[str, Mapping[str, object]], T],
     lack: Callable[[Any], str] = lambda _: "",
+    folders: Mapping[str, tuple[Any, str]] | None = None,
 ) -> Chosen[T]:
     """What ``names`` name, made with options of their own and with those of ``options``, as text, that they have.
 
     A name with options of its own, "opti_cam:steps=50,learning_rate=0.3", keeps them as its name, and so does one with a
     removal of other things than pixels. Of "all" is left out
-    what lacks something, what cannot be imported and what does not suit the network.
+    what lacks something, what cannot be imported and what does not suit the network. ``folders`` has the kind and the label
+    of names that are folders.
 
     Raises:
         SeewhyError: an unknown name, an option that nothing named has, or a value that an option does not take.
     """
     wanted: dict[str, tuple[str, dict[str, str]]] = {}
     left_out = registry.problems() if "all" in names else []
+    labels = {name: label for name, (_, label) in (folders or {}).items()}
+    kinds = {name: kind for name, (kind, _) in (folders or {}).items()}
     for text in names:
-        name, _, own = text.partition(":")
+        name, own = _name_and_options(text)
         if name != "all":
-            registry[name]  # an unknown name is said before anything else
+            if name not in kinds:
+                kinds[name] = registry[name]  # an unknown name is said before anything else
             wanted[text] = (name, pairs(_parts(own)))
             continue
         for one, kind in registry.items():
@@ -85,7 +122,8 @@ def _choose(
                 left_out.append(f"{one} {missing}")
             else:
                 wanted.setdefault(one, (one, {}))
-    known = {name: {option.name for option in described(registry[name])} for name, _ in wanted.values()}
+                kinds[one] = kind
+    known = {name: _free_options(kinds[name]) for name, _ in wanted.values()}
     every = sorted(set().union(*known.values()))
     if unknown := [option for option in options if option not in every]:
         listed, hint = ", ".join(every) or "none", did_you_mean(unknown[0], every)
@@ -93,9 +131,9 @@ def _choose(
     chosen: dict[str, T] = {}
     unsuited: dict[str, list[str]] = {}
     for asked, (name, own_options) in wanted.items():
-        label = asked
+        label = labels.get(name, name) + asked.removeprefix(name)
         shared = {key: text for key, text in options.items() if key in known[name]}
-        values = from_text(registry[name], {**shared, **own_options})
+        values = from_text(kinds[name], {**shared, **own_options})
         removal = shared.get("removal", "pixels")
         if removal != "pixels" and "removal" not in own_options:  # numbers that differ in it have other names
             label += f"{':' if label == name else ','}removal={removal}"
@@ -104,11 +142,19 @@ def _choose(
         except UnsuitedError as error:
             if asked in names:
                 raise
-            unsuited.setdefault(str(error), []).append(label)
-    for reason, labels in unsuited.items():  # a line for each reason; many already begin with the name
-        named = reason.startswith((f"{labels[0]} ", f"{labels[0]}: "))
-        left_out.append(reason if named else f"{', '.join(labels)}: {reason}")
+            reason = UNTRAINED if isinstance(error, UntrainedError) else str(error)
+            unsuited.setdefault(reason, []).append(label)
+    for reason, of in unsuited.items():  # a line for each reason; many already begin with the name
+        named = reason.startswith((f"{of[0]} ", f"{of[0]}: "))
+        left_out.append(reason if named else f"{', '.join(of)}: {reason}")
     return chosen, left_out
+
+
+def _free_options(kind: type[Any]) -> set[str]:
+    """The options of a method that may be chosen for all methods at once: of a trained one not those of its training."""
+    if getattr(kind, "family", "") == "learned" and hasattr(kind, "when_explaining"):
+        return {*kind.when_explaining}
+    return {option.name for option in described(kind)}
 
 
 def _parts(text: str) -> list[str]:

@@ -61,7 +61,7 @@ def _timm(request: Request) -> Classifier:
         raise SeewhyError(
             f"seewhy does not take timm's option {refused[0]}: give a file with --weights, or weights= in Python"
         )
-    with _building(request, request.name), _hub_in_one_try():
+    with _building(request, request.name), hub_in_one_try():
         if request.pretrained and request.name.startswith("local-dir:"):
             must_hold_numbers(Path(request.name.removeprefix("local-dir:")))
         try:
@@ -160,7 +160,7 @@ def _torchvision(request: Request) -> Classifier:
 
 @MODELS.register("hf")
 def _hugging_face(request: Request) -> Classifier:
-    with _building(request, request.name), _hub_in_one_try():
+    with _building(request, request.name), hub_in_one_try():
         config, rest = hugging_face.read_config(request.name, request.options)
         if config.model_type != "timm_wrapper":
             if not hugging_face.has_classifier(config) and request.embedding:
@@ -180,7 +180,7 @@ def _hugging_face(request: Request) -> Classifier:
 
 def towers_of(request: Request) -> TwoTowers:
     """The image tower and the text tower of a network of Hugging Face, not yet put together."""
-    with _building(request, request.name), _hub_in_one_try():
+    with _building(request, request.name), hub_in_one_try():
         config, rest = hugging_face.read_config(request.name, request.options)
         return two_towers(request.name, config, rest, request.pretrained)
 
@@ -285,7 +285,7 @@ def _shapes(request: Request) -> Classifier:
 
 @contextmanager
 @_one_thread_at_a_time
-def _hub_in_one_try() -> Iterator[None]:
+def hub_in_one_try() -> Iterator[None]:
     """Inside the block the hub's client prints nothing and, where the hub has no address, does not retry for a minute.
 
     Without an address the client works offline: it reads what it has downloaded before. Behind a proxy the proxy looks up

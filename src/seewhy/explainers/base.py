@@ -222,9 +222,13 @@ def _rows_of(value: Any, rows: slice | Tensor, n: int, is_baseline: bool) -> Any
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
-    """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
+    """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit.
+
+    ``name`` may be the folder of a learned explainer, or "hf/OWNER/NAME" on the hub (see ``load_explainer``). A learned
+    method that comes trained for the classifier is trained; any other learned method is not.
+    """
     must_be_classifier(classifier)
-    made = build(EXPLAINERS, name, classifier, **options)
+    made = _trained(name, classifier, options) or build(EXPLAINERS, name, classifier, **options)
     layers = getattr(made, "layer", None) or ()
     for layer in (layers,) if isinstance(layers, str) else layers:
         find_layer(classifier.module, layer)  # a layer that is not there is said before anything is computed
@@ -237,6 +241,17 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
     except UnsuitedError as error:
         raise UnsuitedError(f"{name}: {error}") from None
     return cast(Explainer, made)
+
+
+def _trained(name: str, classifier: Classifier, options: dict[str, Any]) -> Any:
+    """The learned explainer of a folder, or the one that comes with the package; None where there is none such."""
+    from seewhy.explainers.learned.folder import is_folder, load_explainer, shipped  # it imports this module
+
+    if is_folder(name):
+        return load_explainer(name, classifier, **options)
+    if name in EXPLAINERS and EXPLAINERS[name].family == "learned" and (folder := shipped(name, classifier, options)):
+        return load_explainer(folder, classifier, **options)
+    return None
 
 
 def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> ClassAttribution:

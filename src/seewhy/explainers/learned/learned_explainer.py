@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.borrow import evaluating, find_layer
 from seewhy.classifier.precision import Precision
-from seewhy.errors import UnsuitedError
+from seewhy.errors import UntrainedError
 from seewhy.explainers.base import EXPLAINERS, ClassMaps
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.options import BatchSize
@@ -60,6 +60,8 @@ class LearnedExplainer(ClassMaps):
 
     settings: ClassVar[Settings] = Settings()
     """How the network is trained where nothing else is asked for."""
+    when_explaining: ClassVar[tuple[str, ...]] = ("batch_size",)
+    """The options that matter when a trained explainer explains; all others are those of its training."""
 
     batch_size: BatchSize = 32
     network: nn.Module | None = field(default=None, kw_only=True, repr=False)
@@ -88,10 +90,10 @@ class LearnedExplainer(ClassMaps):
 
     @property
     def ready(self) -> nn.Module:
-        """The trained network. UnsuitedError before the training."""
+        """The trained network. UntrainedError before the training."""
         if self.network is None:
             name = EXPLAINERS.name_of(type(self))
-            raise UnsuitedError(f"{name} is learned, and not trained for this network: seewhy fit {name} trains it")
+            raise UntrainedError(f"{name} is learned, and not trained for this network: seewhy fit {name} trains it")
         return self.network
 
     @final

@@ -1,0 +1,93 @@
+"""Every learned explainer x every promise of its training x some tiny models, and the two of the tests."""
+
+import pytest
+import torch
+from jaxtyping import Float
+from support.learned_methods import register_two
+from support.tiny_models import CHEAP, TINY, is_defined
+from torch import Tensor
+
+from seewhy.explainers import EXPLAINERS, explainer
+from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen, Step
+from seewhy.testing.learned import CHECKS, BuildLearned, Check, check_learned
+
+LEARNED = [name for name in EXPLAINERS if EXPLAINERS[name].family == "learned"]
+MODELS = ["cnn", "cnn_multilabel", "vit_registers"]
+PAIRS = [(name, model) for name in LEARNED for model in MODELS if is_defined(name, model)]
+
+
+def builder(name: str) -> BuildLearned:
+    def build(classifier: object) -> LearnedExplainer:
+        return explainer(name, classifier, **CHEAP.get(name, {}))  # type: ignore[arg-type, return-value]
+
+    return build
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("name", "model"), PAIRS)
+def test_contract(name: str, check: Check, model: str, batch: tuple[Tensor, Tensor]) -> None:
+    check(builder(name), TINY[model](), *batch)
+
+
+# -- the checks themselves -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> tuple[type[LearnedExplainer], type[LearnedExplainer]]:
+    monkeypatch.setattr(EXPLAINERS, "_entries", dict(EXPLAINERS._entries))
+    return register_two()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", ["weighed", "painted"])
+def test_sound_methods_pass(two: object, name: str, model: str, batch: tuple[Tensor, Tensor]) -> None:
+    check_learned(builder(name), TINY[model](), *batch)
+
+
+def test_a_broken_promise_is_found(
+    two: tuple[type[LearnedExplainer], type[LearnedExplainer]], batch: tuple[Tensor, Tensor]
+) -> None:
+    weighed, painted = two
+
+    class DrawsItself(weighed):  # type: ignore[misc, valid-type]
+        def loss(self, seen: Seen, generator: torch.Generator) -> Step:
+            step = super().loss(seen, generator)
+            return step._replace(terms={"area": step.masks.mean() * torch.rand(())})
+
+    class ReachesNothing(weighed):  # type: ignore[misc, valid-type]
+        def loss(self, seen: Seen, generator: torch.Generator) -> Step:
+            step = super().loss(seen, generator)
+            return step._replace(terms={"area": step.masks.mean().detach() + 0 * self.ready.weigh.bias.sum()})
+
+    class IsNoNumber(painted):  # type: ignore[misc, valid-type]
+        def loss(self, seen: Seen, generator: torch.Generator) -> Step:
+            step = super().loss(seen, generator)
+            return step._replace(terms={"log": (step.masks * 0).sum().log()})
+
+    class RunsTwice(weighed):  # type: ignore[misc, valid-type]
+        def masks(self, seen: Seen, classes: Tensor) -> Float[Tensor, "n j h w"]:
+            self.classifier.logits(seen.images)
+            return super().masks(seen, classes)
+
+    class TrainsTheClassifier(weighed):  # type: ignore[misc, valid-type]
+        def loss(self, seen: Seen, generator: torch.Generator) -> Step:
+            step = super().loss(seen, generator)
+            logits = self.classifier.logits(seen.images)
+            return step._replace(terms={**step.terms, "logits": logits.sum()})
+
+    class Sows(weighed):  # type: ignore[misc, valid-type]
+        def loss(self, seen: Seen, generator: torch.Generator) -> Step:
+            self.classifier.module.train()
+            return super().loss(seen, generator)
+
+    broken = {
+        DrawsItself: "draws from a global generator",
+        ReachesNothing: "no finite gradient reaches weigh.weight",
+        IsNoNumber: "the term log is",
+        RunsTwice: "explain runs the network on 6 images for 3",
+        TrainsTheClassifier: "gradients of the network changed",
+        Sows: "training mode of the network changed",
+    }
+    for kind, said in broken.items():
+        with pytest.raises(AssertionError, match=said):
+            check_learned(kind, TINY["cnn"](), *batch)
