@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.explainers.learned.folder import save_explainer as save_explainer
     from seewhy.explanation.explain import Explanation as Explanation
     from seewhy.explanation.explain import explain as explain
+    from seewhy.explanation.export import export as export
     from seewhy.explanation.similar import similar_to as similar_to
+    from seewhy.explanation.watch import watch as watch
     from seewhy.metrics import METRICS as METRICS
     from seewhy.metrics import Case as Case
     from seewhy.metrics import Metric as Metric
@@ -50,7 +52,9 @@ _NAMES = {
     "explainers": ["EXPLAINERS", "Explainer", "explainer"],
     "explainers.learned.folder": ["load_explainer", "save_explainer"],
     "explanation.explain": ["Explanation", "explain"],
+    "explanation.export": ["export"],
     "explanation.similar": ["similar_to"],
+    "explanation.watch": ["watch"],
     "metrics": ["METRICS", "Case", "Metric", "metric"],
     "report": ["write_report"],
     "training.fit": ["fit"],

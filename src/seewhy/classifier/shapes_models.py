@@ -130,7 +130,7 @@ class ShapesViT(nn.Module):
     def forward_features(self, images: Images) -> Float[Tensor, "n t d"]:
         """All tokens after the final norm, the class token first."""
         patches = self.patch_embed(images)
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], 1)
+        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], 1)
         return self.norm(self.blocks(tokens + self._positions(*patches.shape[-2:])))
 
     def forward(self, images: Images) -> Logits:

@@ -191,7 +191,7 @@ def resized_size(size: tuple[int, int], view: View) -> tuple[int, int]:
     height, width = view.size
     if view.crop_mode == "first":
         return width, height
-    high, wide = view.resize or (int(height / view.crop + EPSILON), int(width / view.crop + EPSILON))
+    high, wide = box_of(view)
     if view.crop_mode != "squash":
         fits = view.crop_mode in ("border", "corner")
         ratio = (max if fits else min)(size[1] / high, size[0] / wide)
@@ -199,6 +199,12 @@ def resized_size(size: tuple[int, int], view: View) -> tuple[int, int]:
         cut = view.recipe.startswith("transformers") or (view.recipe == "timm" and high == wide and not fits)
         high, wide = (int(s / ratio + EPSILON) if cut else round(s / ratio) for s in (size[1], size[0]))
     return max(wide, 1), max(high, 1)
+
+
+def box_of(view: View) -> tuple[int, int]:
+    """(height, width) of the box to which a picture is resized, which the resized picture covers, or into which it fits."""
+    height, width = view.size
+    return view.resize or (int(height / view.crop + EPSILON), int(width / view.crop + EPSILON))
 
 
 def cut_off(resized: tuple[int, int], view: View) -> tuple[int, int]:

@@ -31,7 +31,7 @@ from seewhy.explainers.gradients import Point
 from seewhy.masking.tokens import must_remove
 from seewhy.options import build, checking
 from seewhy.registry import Registry
-from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
+from seewhy.types import Attribution, ClassAttribution, Classes, FeatureMap, Images, Logits, Targets
 
 T = TypeVar("T")
 Family = Literal["gradient", "cam", "perturbation", "attention", "optimized", "learned", "reference"]
@@ -66,6 +66,28 @@ class HasPoints(Explainer, Protocol):
     """A gradient method, as the points at which it differentiates. The rules of sign and activity can read it."""
 
     def points(self, images: Images) -> Iterator[Point]: ...
+
+
+@runtime_checkable
+class InOnePass(Explainer, Protocol):
+    """An explainer whose maps follow from one forward pass of the network: no gradients, no search, no masked images.
+
+    ``seewhy.export`` makes one graph of the pass and the maps.
+    """
+
+    classifier: Classifier
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers of the network whose features it reads."""
+
+    def maps_of_pass(
+        self, images: Images, logits: Logits, features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
+    ) -> ClassAttribution:
+        """The maps of each image for its own k classes; ``features`` are those of the layers, on their grids.
+
+        It compares no values and asks for no ``len(images)``: an exporter calls it with tensors that have no values.
+        """
 
 
 # -- the registry -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import typer
 from seewhy.app.cli.demo import demo
 from seewhy.app.cli.evaluate import evaluate
 from seewhy.app.cli.explain import explain
+from seewhy.app.cli.export import export
 from seewhy.app.cli.fit import fit
 from seewhy.app.cli.list import list_
 from seewhy.app.cli.memory import keep_freed
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Why did the classifier decide so? Explain any image classifier, and see whether the explanation can be believed.",
 )
-for command in (explain, evaluate, fit, report, demo):
+for command in (explain, evaluate, fit, report, export, demo):
     app.command()(command)
 app.command("list")(list_)
 

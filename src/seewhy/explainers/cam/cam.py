@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier, frozen
@@ -12,7 +13,7 @@ from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BatchSize, LayerOption
 from seewhy.explainers.selectors import Finer, less_similar, similar_classes
 from seewhy.maps import upsample
-from seewhy.types import ClassAttribution, Images
+from seewhy.types import ClassAttribution, FeatureMap, Images, Logits
 
 
 class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
@@ -47,12 +48,22 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
             for some, wanted in zip(images.split(self.batch_size), classes.split(self.batch_size), strict=True):
                 similar = similar_classes(self.classifier, self.classifier.logits(some), wanted, self.selector)
                 features = self.classifier.as_grid(outputs[layer], some, layer)
-                has, weighs = features.shape[1], weights.shape[1]
-                if has != weighs:
-                    raise SeewhyError(f"layer {layer!r} has {has} channels, cam weighs {weighs}: name another layer")
-                coarse = torch.einsum("nkd,ndhw->nkhw", less_similar(weights[similar], self.selector), features)  # eq. 2
-                maps.append(upsample(coarse, images.shape[-2:]))
+                maps.append(_weighted(features, less_similar(weights[similar], self.selector), layer, some))
         return torch.cat(maps)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layer whose features are read."""
+        return (self._read()[0],)
+
+    def maps_of_pass(
+        self, images: Images, logits: Logits, features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
+    ) -> ClassAttribution:
+        """The maps of each image for its own classes, from the features of the layer; not those of Finer-CAM."""
+        if self.selector != "logit":
+            raise UnsuitedError("cam: which classes are similar is found image by image, in no graph: give selector=logit")
+        layer, weights = self._read()
+        return _weighted(features[0], weights[classes], layer, images)
 
     def _read(self) -> tuple[str, Tensor]:
         """The layer, and the weight of each of its channels for each class, (k, d)."""
@@ -66,6 +77,16 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
             each_its_own = torch.eye(classifier.n_classes)  # a channel is the map of a class
             return classifier.class_map_layer, classifier.to_device(each_its_own)
         raise _unsuited(classifier)
+
+
+def _weighted(
+    features: FeatureMap, weights: Float[Tensor, "n k d"], layer: str, images: Images
+) -> ClassAttribution:  # fmt: skip
+    """The sum of the channels with the weights of each class, upsampled to the images."""
+    has, weighs = features.shape[1], weights.shape[2]
+    if has != weighs:
+        raise SeewhyError(f"layer {layer!r} has {has} channels, cam weighs {weighs}: name another layer")
+    return upsample(torch.einsum("nkd,ndhw->nkhw", weights, features), images.shape[-2:])  # eq. 2
 
 
 def _unsuited(classifier: Classifier) -> UnsuitedError:

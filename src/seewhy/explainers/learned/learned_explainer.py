@@ -15,7 +15,7 @@ from seewhy.errors import UntrainedError
 from seewhy.explainers.base import EXPLAINERS, ClassMaps
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.options import BatchSize
-from seewhy.types import ClassAttribution, Images, Logits
+from seewhy.types import ClassAttribution, FeatureMap, Images, Logits
 
 M = TypeVar("M", bound="LearnedExplainer")
 
@@ -144,6 +144,13 @@ class LearnedExplainer(ClassMaps):
             seen = self.see(some) if reads else Seen(some, None, some.new_zeros(len(some), 0))
             maps.append(self._masks(seen, wanted))
         return torch.cat(maps)
+
+    @final
+    def maps_of_pass(
+        self, images: Images, logits: Logits, features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
+    ) -> ClassAttribution:
+        """The maps of each image for its own classes, from one pass of the explained network (see ``InOnePass``)."""
+        return self.masks(Seen(images, None, logits, features), classes)
 
     def _masks(self, seen: Seen, classes: Tensor) -> ClassAttribution:
         """``masks``, on the device and in the type of the trained network."""
