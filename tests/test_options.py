@@ -7,14 +7,15 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 import torch
 from support.command import as_users_run_it
-from support.tiny_models import CHEAP, TINY, model_for
+from support.tiny_models import CHEAP, LEARNED, TINY, model_for
+from support.tiny_models import ready_explainer as explainer
 from torch import Tensor
 
 from seewhy import options
 from seewhy.errors import SeewhyError
-from seewhy.explainers import EXPLAINERS, OptiCAM, explainer
+from seewhy.explainers import EXPLAINERS, OptiCAM
 from seewhy.metrics import METRICS
-from seewhy.options import from_text
+from seewhy.options import NETWORKS, from_text
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 TARGETS = torch.tensor([1, 3])
@@ -95,7 +96,8 @@ def cases() -> Iterator[Any]:
     for name in EXPLAINERS:
         hints = get_type_hints(EXPLAINERS[name])
         for f in fields(EXPLAINERS[name]):  # type: ignore[arg-type]
-            if f.name != "classifier" and (name, f.name) not in REFUSED:
+            of_training = name in LEARNED and f.name not in EXPLAINERS[name].when_explaining  # type: ignore[attr-defined]
+            if f.name not in NETWORKS and (name, f.name) not in REFUSED and not of_training:
                 yield pytest.param(name, f.name, hints[f.name], id=f"{name}-{f.name}")
 
 

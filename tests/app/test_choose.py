@@ -1,14 +1,18 @@
 """Choosing methods by name, for networks on which not every method is defined."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.tiny_models import TINY, is_defined, tiny
+from support.learned_methods import register_two
+from support.tiny_models import LEARNED, TINY, is_defined, tiny
 from torch import nn
 
-from seewhy.app.choose import choose, choose_metrics
+from seewhy.app.choose import UNTRAINED, choose, choose_metrics
 from seewhy.errors import SeewhyError, UnsuitedError
-from seewhy.explainers import EXPLAINERS
+from seewhy.explainers import EXPLAINERS, explainer
+from seewhy.explainers.learned.folder import save_explainer
 
 
 def two_layer_head() -> nn.Module:
@@ -22,13 +26,13 @@ NEED_TRANSFORMER = {name for name in EXPLAINERS if not is_defined(name, "cnn")}
 
 def test_all_means_every_method_where_every_method_is_defined() -> None:
     methods, left_out = choose(["all"], TINY["vit"](), {})
-    assert list(methods) == list(EXPLAINERS)
-    assert left_out == []
+    assert list(methods) == [name for name in EXPLAINERS if name not in LEARNED]
+    assert left_out == ([f"{', '.join(sorted(LEARNED))}: {UNTRAINED}"] if LEARNED else [])
 
 
 def test_all_leaves_out_what_is_not_defined_and_says_why() -> None:
     methods, left_out = choose(["all"], tiny(two_layer_head()), {})
-    assert set(EXPLAINERS) - set(methods) == {"cam", *NEED_TRANSFORMER}
+    assert set(EXPLAINERS) - set(methods) == {"cam", *NEED_TRANSFORMER, *LEARNED}
     assert sum("linear layer reads after pooling" in reason for reason in left_out) == 1
     read_attention = [e for e in EXPLAINERS if e in NEED_TRANSFORMER and EXPLAINERS[e].family == "attention"]
     together = f"{', '.join(read_attention)}: Sequential has no attention over tokens"
@@ -41,10 +45,10 @@ def test_all_leaves_out_what_reads_probabilities_where_a_network_returns_values(
     methods, left_out = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {})
     lacking = {"rise", "lime", "occlusion", "opti_cam_fast", "igos_pp", "meaningful_perturbation", "smooth_pixel_mask"}
     lacking |= {"metric_driven", "vit_cx"}
-    assert set(EXPLAINERS) - set(methods) == lacking | NEED_TRANSFORMER
+    assert set(EXPLAINERS) - set(methods) == lacking | NEED_TRANSFORMER | LEARNED
     assert sum("returns values, which have no probabilities" in reason for reason in left_out) == len(lacking)
     methods, _ = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {"selector": "logit"})
-    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_TRANSFORMER}
+    assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_TRANSFORMER, *LEARNED}
 
 
 def test_a_method_asked_for_by_name_is_refused_and_not_left_out() -> None:
@@ -89,3 +93,54 @@ def test_a_network_without_tokens_leaves_the_metrics_out() -> None:
     assert any("srg" in line and "the patches of Sequential cannot be dropped" in line for line in left_out)
     with pytest.raises(UnsuitedError, match=r"^srg: the patches of Sequential cannot be dropped.*removal=pixels$"):
         choose_metrics(["srg"], {"removal": "tokens"}, (), TINY["cnn"]())
+
+
+# -- folders of learned explainers ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three trained explainers; two of the folders have the same name."""
+    monkeypatch.setattr(EXPLAINERS, "_entries", dict(EXPLAINERS._entries))
+    register_two()
+    for place, name in (("a/masks", "weighed"), ("b/masks", "painted"), ("own", "painted")):
+        method: Any = explainer(name, TINY["cnn"]())
+        save_explainer(method.untrained(), tmp_path / place)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_is_called_by_its_own_name(folders: Path) -> None:
+    methods, _ = choose(["a/masks", "own:power=2.0", "grad_cam"], TINY["cnn"](), {"batch_size": "5"})
+    assert list(methods) == ["masks", "own:power=2.0", "grad_cam"]
+    assert [type(m).__name__ for m in methods.values()] == ["Weighed", "Painted", "GradCAM"]
+    assert methods["own:power=2.0"].power == 2.0  # type: ignore[attr-defined]
+    assert [m.batch_size for m in methods.values()] == [5, 5, 5]  # type: ignore[attr-defined]
+    methods, _ = choose([str(folders / "a" / "masks") + "/", "b/masks"], TINY["cnn"](), {})
+    assert list(methods) == ["a-masks", "b-masks"]
+
+
+def test_what_does_not_go_together_is_one_line(folders: Path) -> None:
+    for names, said in {
+        ("nothing/here",): "there is no folder nothing/here",
+        ("a",): "a holds no explainer",
+        ("own:channels=3",): "takes no option 'channels', which belongs to the training",
+        ("painted",): "painted is learned, and not trained for this network: seewhy fit painted trains it",
+    }.items():
+        with pytest.raises(SeewhyError, match=said) as error:
+            choose(names, TINY["cnn"](), {})
+        assert "\n" not in str(error.value)
+    with pytest.raises(SeewhyError, match=r"no option 'channels' in own. Options: batch_size, power"):
+        choose(["own"], TINY["cnn"](), {"channels": "3"})
+    with pytest.raises(SeewhyError, match="other weights; give any_weights=true"):
+        choose(["own"], tiny(two_layer_head()), {})
+    methods, _ = choose(["own:any_weights=true"], tiny(two_layer_head()), {})
+    assert list(methods) == ["own:any_weights=true"]
+
+
+def test_all_leaves_out_what_is_not_trained_in_one_line(folders: Path) -> None:
+    methods, left_out = choose(["all", "own"], TINY["cnn"](), {})
+    assert not {"weighed", "painted"} & set(methods)
+    assert "own" in methods
+    (line,) = [line for line in left_out if "learned" in line]
+    assert line == f"{', '.join(sorted({'weighed', 'painted', *LEARNED}))}: {UNTRAINED}"

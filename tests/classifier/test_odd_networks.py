@@ -14,6 +14,7 @@ import torch
 from support.command import as_users_run_it
 from support.networks import from_hugging_face
 from support.tiny_models import CHEAP, TINY, cnn, model_for
+from support.tiny_models import ready_explainer as explainer
 from torch import Tensor, nn
 from torch.ao.quantization import quantize_dynamic
 
@@ -21,7 +22,7 @@ import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.describe import weights_digest
 from seewhy.errors import SeewhyError
-from seewhy.explainers import EXPLAINERS, explainer
+from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import Case
 from seewhy.metrics.base import metric
 

@@ -8,10 +8,11 @@ import torch
 from support.elsewhere import DEVICE, There, elsewhere, moved
 from support.metric_cases import SMALL, case_of
 from support.tiny_models import CHEAP, TINY, is_defined
+from support.tiny_models import ready_explainer as explainer
 from torch import Tensor
 from torch.nn import functional as F
 
-from seewhy.explainers import EXPLAINERS, explainer
+from seewhy.explainers import EXPLAINERS
 from seewhy.explainers.base import ExplainsClasses
 from seewhy.masking.baselines import baseline_images
 from seewhy.metrics import METRICS, metric

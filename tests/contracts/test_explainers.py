@@ -3,10 +3,11 @@
 import pytest
 import torch
 from support.tiny_models import CHEAP, TINY, double_by_default, is_defined
+from support.tiny_models import ready_explainer as explainer
 from torch import Tensor
 
 from seewhy.errors import UnsuitedError
-from seewhy.explainers import EXPLAINERS, ExplainsClasses, explainer
+from seewhy.explainers import EXPLAINERS, ExplainsClasses
 from seewhy.testing.explainers import CHECKS, Check, close
 
 

@@ -14,6 +14,7 @@ STAYS = {
     "metrics/cost.py": {"write_text"},  # a switch of the system below /proc
     "testing/datasets.py": {"write_bytes"},  # breaks a picture of the user's on purpose, and mends it
     "evaluation/store.py": {"mkdir"},  # the folder of the lock, inside ``safely``
+    "training/training_folder.py": {"mkdir", "save"},  # the folder of the lock; torch.save, whose memory comes second
     "explanation/files.py": {"save"},  # Explanation.save, which goes through files.py
 }
 """Places that may write by themselves, with the reason."""

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.explainers import EXPLAINERS
+from seewhy.explainers import EXPLAINERS, Explainer, explainer
 from seewhy.explainers.attention.attention_method import NeedsAttention
+from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 
 torch.set_num_threads(1)
 SIZE = 16
@@ -125,6 +126,15 @@ CHEAP: dict[str, dict[str, object]] = {
     "igos_pp": {"iterations": 1, "path_steps": 2, "cells": 6, "longest": 10.0, "selector": "logit", "sparsity": 0.0},
 }
 """Options with which each method takes a fraction of a second, where the number of steps does not matter."""
+
+
+LEARNED = {name for name in EXPLAINERS if EXPLAINERS[name].family == "learned"}
+
+
+def ready_explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
+    """``seewhy.explainer``, ready to explain: a learned method has a new network, since a contract holds for any weights."""
+    method = explainer(name, classifier, **options)
+    return method.untrained() if isinstance(method, LearnedExplainer) and method.network is None else method
 
 
 def is_defined(name: str, model: str) -> bool:

@@ -1,6 +1,9 @@
 """Something small that can be trained: a network with dropout, batch normalization and random draws; and its pictures."""
 
+import csv
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -9,10 +12,12 @@ from support.tiny_models import TINY
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.describe import as_json
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen, Step
 from seewhy.explainers.learned.settings import Settings
 from seewhy.maps import upsample
 from seewhy.training.fit import fit
+from seewhy.training.training_folder import read_training
 
 
 class MaskNetwork(nn.Module):
@@ -45,9 +50,8 @@ class SmallMasks(LearnedExplainer):
         layer = self.classifier.layer
         with self.classifier.capture(layer) as outputs:
             self.classifier.logits(torch.rand(1, 3, 16, 16))
-        network = MaskNetwork(
-            layer, self.classifier.as_grid(outputs[layer], layer=layer).shape[1], self.classifier.n_classes
-        )
+        channels = self.classifier.as_grid(outputs[layer], layer=layer).shape[1]
+        network = MaskNetwork(layer, channels, self.classifier.n_classes)
         if self.plain:  # nothing in it depends on the other images of a micro-batch
             network.norm, network.drop = nn.Identity(), nn.Identity()
         return network
@@ -77,3 +81,24 @@ def trained(out: Any, dataset: Any = None, what: Any = None, classifier: Any = N
     classifier = classifier or small_classifier()
     made = what or SmallMasks(classifier)
     return fit(made, classifier, dataset or Pictures(n=23), out, **{"tensorboard": False, "threads": 1, **options})
+
+
+def log_of(out: Path, images: str = "") -> list[dict[str, str]]:
+    """The lines of a log, without how long they took; those of "train" or "held_out" alone where that is given."""
+    lines = list(csv.DictReader((out / "log.csv").read_text().splitlines()))
+    return [{**line, "seconds": ""} for line in lines if line["images"] in (images or line["images"])]
+
+
+def same(one: Path, other: Path) -> None:
+    """Two run folders have the same weights, optimizer, log and counts, bit for bit."""
+    there, here = (sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()) for f in (one, other))
+    assert there == here
+    for name in there:
+        if name.endswith((".safetensors", ".png")):
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+        if name.endswith(".pt"):
+            a, b = (torch.load(folder / name, weights_only=True) for folder in (one, other))
+            assert as_json(a) == as_json(b)
+    assert log_of(one) == log_of(other)
+    a, b = (replace(read_training(folder).state, seconds=0.0) for folder in (one, other))
+    assert a == b

@@ -40,6 +40,7 @@ def _explainer(_: str, method: Any) -> CatalogEntry:
         "class_specific": method.class_specific,
         # an optimized method searches for each class, even if its start is computed once for all
         "all_classes_at_once": hasattr(method, "explain_classes") and method.family != "optimized",
+        "trained_first": method.family == "learned",
         "paper": method.paper,
         "summary": first_sentence(method),
         "options": _options(method),
@@ -94,6 +95,12 @@ COLUMNS = {
 }
 
 
+LEARNED_IN_WORDS = (
+    "learned: to be trained; seewhy fit METHOD trains it for a network, and --explainer FOLDER takes what it wrote"
+)
+"""Below the list, where it has a learned method."""
+
+
 def terminal_table(kind: str, rows: Sequence[CatalogEntry]) -> "Table":
     """The entries for a terminal."""
     from rich.table import Table
@@ -107,6 +114,8 @@ def terminal_table(kind: str, rows: Sequence[CatalogEntry]) -> "Table":
     for row in rows:
         # as Text, since "[hf]" is no markup
         shown.add_row(*(Text(printable(_cell(row[c]))) for c in columns))
+    if any(row.get("trained_first") for row in rows):
+        shown.caption, shown.caption_justify = Text(LEARNED_IN_WORDS), "left"
     return shown
 
 

@@ -22,6 +22,7 @@ from seewhy.evaluation.plan import Plan
 from seewhy.evaluation.question import Question
 from seewhy.explainers import Explainer
 from seewhy.explainers import explainer as build_explainer
+from seewhy.explainers.learned.folder import folder_labels, is_folder
 from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
 from seewhy.options import LARGEST, repeated
@@ -135,7 +136,8 @@ def evaluate(
 
     Args:
         classifier: what decides.
-        explainers: by name, or a mapping from the name that the rows get.
+        explainers: by name, or a mapping from the name that the rows get. The name of a learned explainer's folder may be
+            given too; its rows get the last part of it.
         metrics: by name, or a mapping from the name that the rows get.
         dataset: ``seewhy.DATASETS`` has those that are built in; any object like ``data.Dataset`` will do.
         out: folder for manifest.json, scores.parquet, curves.parquet, images.parquet and pictures; see ``seewhy.Run``.
@@ -170,7 +172,7 @@ def evaluate(
     if not all(hasattr(dataset, name) for name in ("classes", "ids", "batch", "__len__")):
         what = repr(dataset) if isinstance(dataset, str | Path) else type(dataset).__name__
         raise SeewhyError(f'{what} is no dataset: give seewhy.dataset("folder", classifier), or an object like data.Dataset')
-    methods = _by_name("explainer", explainers, lambda name: build_explainer(name, classifier))
+    methods = _by_name("explainer", explainers, lambda name: build_explainer(name, classifier), _labels(explainers))
     measures = _by_name("metric", metrics, metric)
     _check_names(methods, measures, limits or {})
     if only not in ("all", "correct", "wrong"):
@@ -195,15 +197,27 @@ def evaluate(
     return Evaluation(measures, found.scores, found.curves, found.images, found.failures)
 
 
-def _by_name(kind: str, given: Mapping[str, T] | Sequence[str], build: Callable[[str], T]) -> Mapping[str, T]:
+def _labels(explainers: Mapping[str, Explainer] | Sequence[str]) -> dict[str, str]:
+    """A label for each folder of a learned explainer among the names."""
+    names = [] if isinstance(explainers, Mapping | str) else [name for name in explainers if isinstance(name, str)]
+    folders = [name for name in names if is_folder(name)]
+    return folder_labels(folders, [name for name in names if name not in folders])
+
+
+def _by_name(
+    kind: str,
+    given: Mapping[str, T] | Sequence[str],
+    build: Callable[[str], T],
+    labels: Mapping[str, str] | None = None,
+) -> Mapping[str, T]:
     if isinstance(given, Mapping):
         return given
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
         raise SeewhyError(f"{kind}s are a list of names, or a mapping from the names that rows get to {kind}s with options")
     for name in given:
-        if ":" in name:
+        if ":" in name and name not in (labels or {}):
             raise SeewhyError(f"{name!r} has options: give a mapping, from that name to the {kind} that you made with them")
-    return {name: build(name) for name in given}
+    return {(labels or {}).get(name, name): build(name) for name in given}
 
 
 def _check_names(methods: Mapping[str, Explainer], metrics: Mapping[str, Metric], limits: Mapping[str, int]) -> None:

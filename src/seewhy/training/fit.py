@@ -20,10 +20,10 @@ from seewhy.data import Dataset
 from seewhy.describe import environment, fields_as_json, weights_digest
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS
-from seewhy.explainers import explainer as build_explainer
+from seewhy.explainers.learned.folder import save_explainer
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.explainers.learned.settings import Settings
-from seewhy.options import is_held, repeated
+from seewhy.options import build, is_held, repeated
 from seewhy.training.held_out import split
 from seewhy.training.loop import Loop, TrainingProgress, micro_batches, order_of
 from seewhy.training.optimizers import make_optimizer
@@ -160,7 +160,7 @@ def fit(
 
 def _made(what: str | Trainable, classifier: Classifier, options: Mapping[str, object]) -> Trainable:
     """What is trained, as the name or the object says."""
-    made = build_explainer(what, classifier, **options) if isinstance(what, str) else what
+    made = build(EXPLAINERS, what, classifier, **options) if isinstance(what, str) else what  # never one that is trained
     if not isinstance(made, Trainable):
         learned = [name for name, kind in EXPLAINERS.items() if kind.family == "learned"]
         name = what if isinstance(what, str) else type(what).__name__
@@ -204,7 +204,19 @@ def _name(made: Trainable) -> str:
 
 def _deliver(made: Trainable, network: nn.Module, folder: TrainingFolder, manifest: TrainingManifest) -> None:
     """Write the trained explainer, as it can be loaded."""
-    folder.write_model(weights_of(network))
+    if not isinstance(made, LearnedExplainer):
+        folder.write_model(weights_of(network))
+        return
+    state, asked = manifest.state, manifest.asked
+    best = {} if state.best is None else {"loss": state.best, **state.held_out, "after steps": state.best_step}
+    card = {
+        "data": asked["dataset"],
+        "settings": {**asked["settings"], "epochs": manifest.epochs},
+        "scores": best,
+        "seconds": round(state.seconds, 1),
+        "steps": state.step,
+    }
+    save_explainer(made, folder.folder, {key: value for key, value in card.items() if value})
 
 
 def _must_have_labels(made: Trainable, images: SeenImages) -> None:

@@ -13,7 +13,7 @@ from seewhy.classifier.precision import is_out_of_memory
 from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.settings import Settings
 from seewhy.training.alarms import dull_after, must_be_finite, must_show_something
-from seewhy.training.found import Found, added_up, found_in
+from seewhy.training.loss_sums import LossSums, added_up, sums_of
 from seewhy.training.optimizers import set_rate
 from seewhy.training.order import Order, drawing, generator_of
 from seewhy.training.records import Records
@@ -147,7 +147,7 @@ class Loop:
             loss = torch.stack([term.float() for term in made.terms.values()]).sum()
             (loss * (n / len(places))).backward()
             torch.clear_autocast_cache()  # it holds copies of weights, which change
-            parts.append(found_in(made, n))
+            parts.append(sums_of(made, n))
         found = added_up(self.together.everybody(added_up(parts)))
         state.step += 1
         if found.n:
@@ -160,7 +160,7 @@ class Loop:
             self.progress("training", state.step, self.steps, found.terms)
         self.budget.lasted("step", monotonic() - start)
 
-    def _change_weights(self, found: Found, wanted: int) -> float:
+    def _change_weights(self, found: LossSums, wanted: int) -> float:
         """Let the optimizer take its step; the norm of the gradient before it is clipped."""
         if found.n < wanted:  # some images could not be read
             for p in self.trained:
@@ -184,7 +184,7 @@ class Loop:
         self.records.checkpoint()
         self.budget.lasted("checkpoint", monotonic() - start)
 
-    def _held_out_terms(self) -> tuple[Found, Tensor, Tensor]:
+    def _held_out_terms(self) -> tuple[LossSums, Tensor, Tensor]:
         """The loss on held-out images, with the same draws at every validation; the first images, and their masks."""
         self.network.eval()
         size, parts, shown = -(-self.order.batch_size // self.parts), [], (torch.empty(0), torch.empty(0))
@@ -195,7 +195,7 @@ class Loop:
                 continue
             with torch.no_grad(), drawing(self.device, self.settings.seed, "held out", number):
                 made = self.what.loss(seen._replace(progress=1.0), generator_of(self.settings.seed, "held out", number))
-            parts.append(found_in(made, len(seen.images)))
+            parts.append(sums_of(made, len(seen.images)))
             shown = (seen.images, made.masks) if number == 0 else shown
         torch.clear_autocast_cache()
         found = added_up(self.together.everybody(added_up(parts)))

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seewhy.training.found import Found
 from seewhy.training.held_out import mask_sheet
+from seewhy.training.loss_sums import LossSums
 from seewhy.training.seen_images import SeenImages
 from seewhy.training.training_folder import BEST, TrainingFolder, TrainingManifest, give_weights, weights_of
 from seewhy.training.training_log import HELD_OUT, TRAIN, TrainingLog
@@ -48,7 +48,7 @@ class Records:
         self._pause = CHECKPOINT_SECONDS
         self._kept = manifest.state.step
 
-    def step(self, found: Found, seconds: float, epoch: float, learning_rate: float, gradient: float) -> None:
+    def step(self, found: LossSums, seconds: float, epoch: float, learning_rate: float, gradient: float) -> None:
         """A step is done."""
         self.state.seconds += seconds
         if self.log is None:
@@ -59,7 +59,7 @@ class Records:
             self.log.flush()
             self._logged = monotonic()
 
-    def validated(self, found: Found, seconds: float, images: Tensor, masks: Tensor, epoch: float) -> None:
+    def validated(self, found: LossSums, seconds: float, images: Tensor, masks: Tensor, epoch: float) -> None:
         """The held-out loss was measured: is it the best so far?"""
         state, loss = self.state, sum(found.terms.values())
         state.seconds += seconds
@@ -92,7 +92,7 @@ class Records:
         self._kept, self._written = self.state.step, monotonic()
         self._pause = max(CHECKPOINT_SECONDS, (self._written - start) / WRITING_SHARE)
 
-    def finish(self, last: Found | None) -> None:
+    def finish(self, last: LossSums | None) -> None:
         """Give the network the best weights, and deliver it.
 
         ``last`` is what the last weights have on held-out images, where a training ended between two validations. They may

@@ -13,9 +13,9 @@ from seewhy.errors import SeewhyError, SeewhyWarning, cause
 from seewhy.explainers.learned.learned_explainer import Seen
 from seewhy.training.trainable import Trainable
 
-MAX_FAILURES = 16
+FIRST_FAILURES = 16
 """So many images that cannot be read, and none that can, stop a training."""
-MAX_WARNINGS = 5
+FIRST_WARNINGS = 5
 """So many unreadable images have a line of their own; the run folder names all."""
 
 
@@ -160,10 +160,10 @@ class SeenImages:
 
     def _leave_out(self, place: int, why: str) -> None:
         self.left_out[place] = why
-        if len(self.left_out) == MAX_FAILURES and not self._readable:
-            raise SeewhyError(f"none of {MAX_FAILURES} images can be read: {why}")
-        if len(self.left_out) <= MAX_WARNINGS:
-            more = "; more such images are named in the run folder" if len(self.left_out) == MAX_WARNINGS else ""
+        if len(self.left_out) == FIRST_FAILURES and not self._readable:
+            raise SeewhyError(f"none of {FIRST_FAILURES} images can be read: {why}")
+        if len(self.left_out) <= FIRST_WARNINGS:
+            more = "; more such images are named in the run folder" if len(self.left_out) == FIRST_WARNINGS else ""
             warnings.warn(f"left out of the training: {self.dataset.ids[place]} ({why}){more}", SeewhyWarning, stacklevel=2)
 
     def _check(self, labels: Tensor | None) -> None:

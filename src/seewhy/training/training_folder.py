@@ -24,9 +24,9 @@ from seewhy.options import AtLeast
 TRAINING = "training.json"
 TRAINING_SCHEMA = 1
 BEST = "best"
-Weights = dict[str, Tensor]
+NamedWeights = dict[str, Tensor]
 Number = Annotated[int, AtLeast(0)]
-Seconds = Annotated[float, AtLeast(0)]
+WorkSeconds = Annotated[float, AtLeast(0)]
 
 
 @dataclass
@@ -50,7 +50,7 @@ class TrainingState:
     best_step: Number = 0
     waited: Number = 0
     dull: int = 0
-    seconds: Seconds = 0.0
+    seconds: WorkSeconds = 0.0
     held_out: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     ended: str = ""
@@ -142,11 +142,11 @@ class TrainingFolder:
     def write_manifest(self, manifest: TrainingManifest) -> None:
         write_json(self.folder / TRAINING, asdict(manifest))
 
-    def write_weights(self, name: str, weights: Weights) -> None:
+    def write_weights(self, name: str, weights: NamedWeights) -> None:
         content_of = save_safetensors(weights)
         write_atomically(self._file(f"{name}.safetensors"), lambda content: content.write(content_of))
 
-    def write_model(self, weights: Weights) -> None:
+    def write_model(self, weights: NamedWeights) -> None:
         """The trained network, where its explainer is loaded from."""
         content_of = save_safetensors(weights)
         write_atomically(self.folder / "model.safetensors", lambda content: content.write(content_of))
@@ -167,7 +167,7 @@ class TrainingFolder:
         except (OSError, RuntimeError, ValueError, KeyError, UnpicklingError, EOFError) as error:  # of a damaged file
             raise _damaged(file, error) from None
 
-    def weights(self, name: str) -> Weights:
+    def weights(self, name: str) -> NamedWeights:
         """Of a checkpoint, or the best ones."""
         file = self._file(f"{name}.safetensors")
         try:
@@ -179,12 +179,12 @@ class TrainingFolder:
         return self.folder / "checkpoints" / name
 
 
-def weights_of(network: nn.Module) -> Weights:
+def weights_of(network: nn.Module) -> NamedWeights:
     """A copy of all weights and buffers, on the CPU."""
     return {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
 
 
-def give_weights(network: nn.Module, weights: Weights) -> None:
+def give_weights(network: nn.Module, weights: NamedWeights) -> None:
     """SeewhyError where they are of another network."""
     try:
         network.load_state_dict(weights)

@@ -11,9 +11,9 @@ from seewhy.describe import weights_digest
 from seewhy.errors import SeewhyError, cause
 from seewhy.explainers.base import EXPLAINERS
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
+from seewhy.json_files import read_json, typed
 from seewhy.options import AtLeast
 from seewhy.registry import did_you_mean
-from seewhy.json_files import read_json, typed
 
 SCHEMA = 1
 """Version of the folder. A folder of a later version is not read."""

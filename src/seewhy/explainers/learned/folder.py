@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
@@ -53,7 +54,7 @@ SHIPPED = "shipped"
 
 
 def save_explainer(
-    explainer: Explainer, folder: str | Path, card: Mapping[str, object] | None = None, half: bool = False
+    explainer: Explainer | LearnedExplainer, folder: str | Path, card: Mapping[str, object] | None = None, half: bool = False
 ) -> Path:
     """Write a trained explainer into a folder, which ``load_explainer`` reads. Returns the folder.
 
@@ -194,11 +195,12 @@ def _read_weights(config: ExplainerConfig, folder: Path) -> dict[str, Tensor]:
 
 def _with_weights(made: LearnedExplainer, state: dict[str, Tensor], config: ExplainerConfig, folder: Path) -> nn.Module:
     """The network of the method with the weights of the file, in eval mode."""
-    network = made.untrained().ready
+    network = replace(made, **made.without_download).untrained().ready
     if list(network.layers) != config.explained.layers:  # type: ignore[arg-type]
         raise SeewhyError(f"{folder} reads other layers than {config.method} with these options: it is damaged")
     put_weights(network, Found(folder / WEIGHTS, state, "", False))
-    return network.eval()
+    device = next((t.device for t in made.classifier.module.parameters()), torch.device("cpu"))
+    return network.to(device).eval()
 
 
 # -- by name ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What a learned explainer is: a network that makes the maps in one pass, and the loss that it was trained by."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import ClassVar, NamedTuple, TypeVar, cast, final
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.borrow import evaluating, find_layer
 from seewhy.classifier.precision import Precision
+from seewhy.classifier.turns import on_cpu_by_default
 from seewhy.errors import UntrainedError
 from seewhy.explainers.base import EXPLAINERS, ClassMaps
 from seewhy.explainers.learned.settings import Settings
@@ -62,6 +63,8 @@ class LearnedExplainer(ClassMaps):
     """How the network is trained where nothing else is asked for."""
     when_explaining: ClassVar[tuple[str, ...]] = ("batch_size",)
     """The options that matter when a trained explainer explains; all others are those of its training."""
+    without_download: ClassVar[Mapping[str, object]] = {}
+    """Options with which a new network of the same form needs no download: weights of a folder come into it."""
 
     batch_size: BatchSize = 32
     network: nn.Module | None = field(default=None, kw_only=True, repr=False)
@@ -99,7 +102,7 @@ class LearnedExplainer(ClassMaps):
     @final
     def untrained(self: M, seed: int = 0) -> M:
         """The method with a new network. The same seed gives the same weights; the global generators are not touched."""
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+        with on_cpu_by_default(), torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             torch.manual_seed(seed)
             network = self.new_network()
         return replace(self, network=network)
@@ -158,4 +161,4 @@ class LearnedExplainer(ClassMaps):
         images, *features = (x.to(like.device, like.dtype) for x in (seen.images, *seen.features))
         seen = seen._replace(images=images, features=tuple(features))
         with evaluating(self.ready), torch.no_grad():
-            return self.masks(seen, classes).to(classes.device)
+            return self.masks(seen, classes.to(like.device)).to(classes.device)

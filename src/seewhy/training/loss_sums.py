@@ -9,8 +9,8 @@ from seewhy.explainers.learned.learned_explainer import Step
 
 
 @dataclass
-class Found:
-    """Sums over images, and extremes.
+class LossSums:
+    """LossSums over images, and extremes.
 
     n          images
     sums       of each term of the loss
@@ -24,9 +24,9 @@ class Found:
     high: float = -inf
     mask_sum: float = 0.0
 
-    def plus(self, other: "Found") -> "Found":
+    def plus(self, other: "LossSums") -> "LossSums":
         names = {**self.sums, **other.sums}
-        return Found(
+        return LossSums(
             self.n + other.n,
             {name: self.sums.get(name, 0.0) + other.sums.get(name, 0.0) for name in names},
             min(self.low, other.low),
@@ -44,13 +44,13 @@ class Found:
         return self.mask_sum / self.n
 
 
-def found_in(made: Step, n: int) -> Found:
+def sums_of(made: Step, n: int) -> LossSums:
     """What a step found in n images."""
     terms = {name: float(term.detach()) * n for name, term in made.terms.items()}
     masks = made.masks.detach().float()
     low, high = (float(end) for end in masks.aminmax())
-    return Found(n, terms, low, high, float(masks.mean()) * n)
+    return LossSums(n, terms, low, high, float(masks.mean()) * n)
 
 
-def added_up(parts: Iterable[Found]) -> Found:
-    return reduce(Found.plus, parts, Found())
+def added_up(parts: Iterable[LossSums]) -> LossSums:
+    return reduce(LossSums.plus, parts, LossSums())
