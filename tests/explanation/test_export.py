@@ -1,6 +1,7 @@
 """One ONNX file that answers as torch does; or one line, and no file."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,16 +13,14 @@ import onnxruntime
 import pytest
 import torch
 from jaxtyping import Float
+from support.command import as_users_run_it, run
 from support.tiny_models import SIZE, TINY, cnn, tiny
 from torch import Tensor, nn
 
 import seewhy
 from seewhy import Classifier, SeewhyError
 from seewhy.describe import weights_digest
-from seewhy.errors import UnsuitedError
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen, Step
-from seewhy.explanation import export as module
-from seewhy.explanation.export import about, in_one_graph
 from seewhy.maps import upsample
 
 
@@ -44,11 +43,9 @@ def changed(network: nn.Module, **fields: Any) -> Classifier:
 
 
 NETWORKS: dict[str, Callable[[], Classifier]] = {
-    "multilabel, a part of the output": lambda: TINY["cnn_multilabel"](),
-    "logits in a mapping, a skip": lambda: TINY["functional"](),
+    "sigmoids, logits in a mapping, a skip": lambda: replace(TINY["functional"](), multilabel=True),
     "a softmax at the end, BGR": lambda: changed(nn.Sequential(cnn(), nn.Softmax(1)), channel_order="bgr"),
-    "one logit": lambda: changed(cnn(k=1), mean=(0.2, 0.3, 0.4), std=(0.5, 0.6, 0.7)),
-    "values": lambda: changed(cnn(k=2), outputs="values"),
+    "values, own normalization": lambda: changed(cnn(k=1), outputs="values", mean=(0.2, 0.3, 0.4), std=(0.5, 0.6, 0.7)),
 }
 
 
@@ -97,6 +94,8 @@ def test_a_service_finds_in_the_file_what_it_has_to_know(tmp_path: Path) -> None
 class Weighed(LearnedExplainer):
     """A mask of each class by a 1 x 1 convolution of the features of two layers."""
 
+    family, class_specific, paper = "learned", True, ""
+
     def new_network(self) -> nn.Module:
         network: Any = nn.Sequential(nn.Conv2d(12, 5, 1), nn.Dropout(0.5), nn.Sigmoid())
         network.layers = ("blocks.0", "blocks.1.norm1")
@@ -128,29 +127,85 @@ def test_a_learned_explainer_reads_tokens_of_the_same_pass(tmp_path: Path) -> No
 # -- what cannot be exported is one line, and no file -----------------------------------------------------------------
 
 
-class Ending(nn.Module):
-    """The small network, and what is added to its logits."""
+class Own(nn.Module):
+    """The small network, with something of its own at the beginning."""
 
-    def __init__(self, more: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, own: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.network, self.more = cnn(), more
+        self.network, self.own = cnn(), own
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = self.network(x)
-        return logits + self.more(logits)
+        return self.network(self.own(x))
 
 
-def cam_of(network: nn.Module) -> Any:
-    return seewhy.explainer("cam", changed(network), layer="4" if isinstance(network, nn.Sequential) else "network.4")
+class Dice(Weighed):
+    """Masks that are drawn anew at each pass."""
+
+    def new_network(self) -> nn.Module:
+        network: Any = nn.Conv2d(3, 5, 1)
+        network.layers = ()
+        return network
+
+    def masks(self, seen: Seen, classes: Tensor) -> Float[Tensor, "n j h w"]:
+        return torch.rand_like(self.ready(seen.images))
+
+
+def cam(own: Callable[[Tensor], Tensor]) -> Any:
+    return seewhy.explainer("cam", tiny(Own(own)))
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
-    "gradients": (lambda: seewhy.explainer("grad_cam", TINY["cnn"]()), "maps of grad_cam take more than one pass: export .*cam"),
+    "gradients": (
+        lambda: seewhy.explainer("grad_cam", TINY["cnn"]()),
+        "maps of grad_cam take more than one pass: export .*cam",
+    ),
     "not trained": (lambda: Weighed(TINY["cnn"]()), "not trained for this network: seewhy fit"),
     "similar classes": (lambda: seewhy.explainer("cam", TINY["cnn"](), selector="finer"), "give selector=logit"),
     "len(x)": (lambda: seewhy.explainer("cam", TINY["vit"]()), r"TinyViT with cam .* write x.shape\[0\] where len\(x\) is"),
-    "an operation without ONNX": (
-        lambda: Two(torch.linalg.eigvalsh),
-        "Two with cam cannot become ONNX",
+    "an if": (lambda: cam(lambda x: x + (1 if x.mean() > 0 else 2)), "Own with cam asks for numbers of the images"),
+    "no ONNX": (
+        lambda: cam(lambda x: x + 1e-6 * torch.linalg.eigvalsh(x @ x.transpose(2, 3)).sum()),
+        "Own with cam cannot become ONNX .*eigh",
+    ),
+    "draws": (
+        lambda: Dice(TINY["cnn"]()).untrained(),
+        "for 1 images of 16 x 16 the maps of onnxruntime differ from those of torch",
+    ),
+    "batch statistics": (
+        lambda: cam(lambda x: x - x.mean(0, keepdim=True)),
+        "images of a batch change each other's logits in Own",
     ),
 }
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_exported_is_one_line_and_no_file(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make, said = WRONG[name]
+    explainer = make()
+    with as_users_run_it(), pytest.raises(SeewhyError, match=said):
+        seewhy.export(explainer, tmp_path / "file.onnx")
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_wrong_names_are_said_before_anything_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explainer = seewhy.explainer("cam", TINY["cnn"]())
+    with pytest.raises(SeewhyError, match=r"name it \.onnx"):
+        seewhy.export(explainer, tmp_path / "file.pt")
+    with pytest.raises(SeewhyError, match="class 'fox' does not exist"):
+        seewhy.export(explainer, tmp_path / "file.onnx", "fox")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(SeewhyError, match=r"pip install 'seewhy\[onnx\]'"):
+        seewhy.export(explainer, tmp_path / "file.onnx")
+
+
+def test_the_command_writes_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(capfd, *shlex.split("export cam --model factories:small --target dog --batch 2 --out out/dog.onnx"))
+    assert (result.status, result.err) == (0, "")
+    assert result.out.startswith("out/dog.onnx: 0.0 MB, maps of 1 x 16 x 16 for an image; onnxruntime differs from torch, ")
+    assert Answers(tmp_path / "out" / "dog.onnx", pictures(2)).about["maps"] == [3]
+    refused = run(capfd, *shlex.split("export all --model factories:small --out all.onnx"))
+    assert (refused.status, refused.err) == (2, "seewhy: one file has one explainer: name it\n")

@@ -183,8 +183,9 @@ def _buffers_of(module: nn.Module) -> Buffers:
 
 
 def _give_back(before: Buffers) -> None:
+    """A buffer that is as it was is not written: a graph of the caller's own may need it, and counts what is written."""
     for m, key, buffer, values in before:
-        m._buffers[key] = buffer.copy_(values)
+        m._buffers[key] = buffer if torch.equal(buffer, values) else buffer.copy_(values)
 
 
 def first_tensor(output: object) -> Tensor | None:

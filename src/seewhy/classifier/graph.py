@@ -1,7 +1,7 @@
 """A pass that an exporter keeps as a graph: the logits and the features of layers, without a look at any number.
 
-An exporter runs Python once, with tensors that have shapes and no values, and where the number of images is a symbol. So such
-a pass must not compare values, and must not ask for ``len(images)``, which would make the symbol a number.
+An exporter runs Python once, with tensors that have shapes and no values, and whose number of images is a symbol. So such a
+pass must not compare values, and must not ask for ``len(images)``, which would make the symbol a number.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,5 +58,4 @@ def graph_pass(
     logits = answer.to(images.dtype)
     if logits.shape[1] == 1 and not classifier.returns_values:
         logits = torch.cat([-logits / 2, logits / 2], 1)
-    size = (images.shape[-2], images.shape[-1])
-    return logits, tuple(reading(outputs[layer], size, layer) for layer, reading in grids.items())
+    return logits, tuple(reading(outputs[layer], reading.size, layer) for layer, reading in grids.items())

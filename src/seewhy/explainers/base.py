@@ -19,7 +19,7 @@ from typing import (
 )
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seewhy.classifier.borrow import find_layer, outside_inference
@@ -31,7 +31,7 @@ from seewhy.explainers.gradients import Point
 from seewhy.masking.tokens import must_remove
 from seewhy.options import build, checking
 from seewhy.registry import Registry
-from seewhy.types import Attribution, ClassAttribution, Classes, FeatureMap, Images, Logits, Targets
+from seewhy.types import Attribution, ClassAttribution, Classes, FeatureMap, Images, Targets
 
 T = TypeVar("T")
 Family = Literal["gradient", "cam", "perturbation", "attention", "optimized", "learned", "reference"]
@@ -82,7 +82,7 @@ class InOnePass(Explainer, Protocol):
         """The layers of the network whose features it reads."""
 
     def maps_of_pass(
-        self, images: Images, logits: Logits, features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
+        self, images: Images, logits: Float[Tensor, "n all"], features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
     ) -> ClassAttribution:
         """The maps of each image for its own k classes; ``features`` are those of the layers, on their grids.
 

@@ -3,8 +3,10 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,9 +101,8 @@ def export(
 def must_have_onnx() -> None:
     """SeewhyError where a package of the extra ``onnx`` is missing."""
     try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401
+        for name in ("onnx", "onnxruntime", "onnxscript"):
+            import_module(name)
     except ImportError:
         raise SeewhyError("export needs onnx, onnxscript and onnxruntime: pip install 'seewhy[onnx]'") from None
 
@@ -112,9 +113,7 @@ def must_have_onnx() -> None:
 class ExplainedNetwork(nn.Module):
     """The classifier and the explainer as one network: images in [0, 1] in, probabilities and maps out."""
 
-    def __init__(
-        self, explainer: InOnePass, grids: Mapping[str, GridReading], classes: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, explainer: InOnePass, grids: Mapping[str, GridReading], classes: Sequence[int] | None = None) -> None:
         """``classes``: those of the maps; None is the predicted class of each image."""
         super().__init__()
         self.networks = nn.ModuleList(networks_in(explainer))  # so that an exporter finds their weights
@@ -182,7 +181,7 @@ def _as_onnx(one: ExplainedNetwork, free: dict[int, str], n: int) -> bytes:
     from onnx.helper import set_model_props
 
     classifier = one.explainer.classifier
-    shapes = {axis: torch.export.Dim.DYNAMIC for axis in free}
+    shapes = dict.fromkeys(free, torch.export.Dim.DYNAMIC)
     try:
         with frozen(one), torch.no_grad(), _quietly():
             graph = torch.export.export(one, (_random_images(classifier, n),), dynamic_shapes=(shapes,), strict=False)
@@ -209,6 +208,8 @@ def _why_not(one: ExplainedNetwork, error: BaseException) -> str:
             f"{kind} with {name} makes a constant of the number of images, or of their size: write x.shape[0] where len(x) "
             "is, and -1 for the number of images in reshape; or give batch=1, and leave any_size away"
         )
+    if "data-dependent" in str(error):
+        return f"{kind} with {name} asks for numbers of the images, as an if or .item() does: a graph has none"
     while error.__cause__ is not None:  # the exporter's own words are on top, and what has happened is at the bottom
         error = error.__cause__
     return f"{kind} with {name} cannot become ONNX ({cause(error)}): another network or another layer may do without this"
@@ -275,11 +276,10 @@ def _random_images(classifier: Classifier, n: int, size: tuple[int, int] | None 
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Inside the block the exporters' own lines are kept back: what matters is said in one line afterwards."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    with without_warnings(Warning):
-        logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    with without_warnings(Warning), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        logging.disable(logging.WARNING)
         try:
             yield
         finally:
-            logger.setLevel(before)
+            logging.disable(before)

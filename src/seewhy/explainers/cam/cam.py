@@ -13,7 +13,7 @@ from seewhy.explainers.base import ClassMaps
 from seewhy.explainers.options import BatchSize, LayerOption
 from seewhy.explainers.selectors import Finer, less_similar, similar_classes
 from seewhy.maps import upsample
-from seewhy.types import ClassAttribution, FeatureMap, Images, Logits
+from seewhy.types import ClassAttribution, FeatureMap, Images
 
 
 class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
@@ -57,7 +57,7 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
         return (self._read()[0],)
 
     def maps_of_pass(
-        self, images: Images, logits: Logits, features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
+        self, images: Images, logits: Float[Tensor, "n all"], features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
     ) -> ClassAttribution:
         """The maps of each image for its own classes, from the features of the layer; not those of Finer-CAM."""
         if self.selector != "logit":

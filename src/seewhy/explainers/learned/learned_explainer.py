@@ -150,7 +150,7 @@ class LearnedExplainer(ClassMaps):
 
     @final
     def maps_of_pass(
-        self, images: Images, logits: Logits, features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
+        self, images: Images, logits: Float[Tensor, "n all"], features: tuple[FeatureMap, ...], classes: Int[Tensor, "n k"]
     ) -> ClassAttribution:
         """The maps of each image for its own classes, from one pass of the explained network (see ``InOnePass``)."""
         return self.masks(Seen(images, None, logits, features), classes)

@@ -109,7 +109,8 @@ class NEMtClasses(ExplanationMask, name="nemt_classes", family="learned", paper=
             every = self.ready(seen.images, *seen.features)
             chosen = every.gather(1, classes[:, :, None, None].expand(-1, -1, *every.shape[-2:]))
             return self.finished(chosen, seen.images)
-        at_once = max(1, self.batch_size // len(classes))
+        exported = torch.compiler.is_compiling()  # then the number of images is a symbol, and all classes are one run
+        at_once = classes.shape[1] if exported else max(1, self.batch_size // len(classes))
         parts = [self.finished(self.conditional(seen, some), seen.images) for some in classes.split(at_once, 1)]
         return torch.cat(parts, 1)
 

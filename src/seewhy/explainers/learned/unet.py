@@ -105,7 +105,7 @@ class PublishedDecoder(MaskDecoder):
         self.patching = nn.Conv2d(masks, masks, 1, groups=masks)
 
     def decode(self, images: Images, features: list[FeatureMap], condition: Tensor | None) -> Float[Tensor, "rn m h w"]:
-        rows = 1 if condition is None else len(condition) // len(images)
+        rows = 1 if condition is None else condition.shape[0] // images.shape[0]
         x = repeated_rows(features[-1], rows)
         joined = [None if place is None else features[place] for place in self.joins]
         for block, part in zip(self.blocks, [*joined, images], strict=True):
@@ -153,7 +153,7 @@ class LightDecoder(MaskDecoder):
         self.head = nn.Conv2d(LIGHT_WIDTH, masks, 1)
 
     def decode(self, images: Images, features: list[FeatureMap], condition: Tensor | None) -> Float[Tensor, "rn m gh gw"]:
-        rows = 1 if condition is None else len(condition) // len(images)
+        rows = 1 if condition is None else condition.shape[0] // images.shape[0]
         thin = [lateral(grid) for lateral, grid in zip(self.laterals, features, strict=True)]
         parts = [[thin[place] for place in places] for places in self.adds]
         parts[-1].append(self.stem(images))
