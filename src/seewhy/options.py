@@ -46,6 +46,8 @@ class Below(Bound):
     """An option takes numbers below this one."""
 
 
+NETWORKS = ("classifier", "network")
+"""Fields that are no options: what is explained, and what a learned explainer has learned."""
 LARGEST = 2**63 - 1
 """The largest whole number that an option takes, up or down: tensors and seeds hold no larger ones."""
 BOUNDS: dict[type[Bound], tuple[str, Callable[[float, float], bool]]] = {
@@ -81,10 +83,10 @@ class Option(NamedTuple):
 
 
 def described(kind: type[Any]) -> list[Option]:
-    """The options of the dataclass ``kind``, in the order of its parameters. The classifier is not an option."""
+    """The options of the dataclass ``kind``, in the order of its parameters. Networks are not options."""
     own, hints = _arguments(kind), get_type_hints(kind, include_extras=True)
     found = []
-    for f in sorted((f for f in fields(kind) if f.name != "classifier"), key=lambda f: f.kw_only is True):
+    for f in sorted((f for f in fields(kind) if f.name not in NETWORKS), key=lambda f: f.kw_only is True):
         hint, extras = _bare(hints[f.name])
         text = own.get(f.name) or next((extra.text for extra in extras if isinstance(extra, Doc)), "")
         choices = get_args(hint) if get_origin(hint) is Literal else ()

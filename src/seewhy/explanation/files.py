@@ -28,7 +28,7 @@ MAX_SLUG = 72
 """Bytes of one of the three parts of a file's name; file systems take 255 in all."""
 
 
-class Seen(NamedTuple):
+class ReadPicture(NamedTuple):
     """A file of the command line, and (c, h, w) what the network sees of it: bytes, or floats in [0, 1] of a deep one."""
 
     file: Path
@@ -44,7 +44,7 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def read_pictures(files: Iterable[Path], classifier: Classifier, white: float | None = None) -> list[Seen]:
+def read_pictures(files: Iterable[Path], classifier: Classifier, white: float | None = None) -> list[ReadPicture]:
     """Every picture, read once and kept at the network's size. SeewhyError for a broken picture.
 
     All pictures are read before the first is explained, so that none turns out to be broken after an hour of work. Of the
@@ -57,12 +57,12 @@ def read_pictures(files: Iterable[Path], classifier: Classifier, white: float | 
         said = said or say_note(picture, f"picture {file}")
         image = network_input(picture, view, gray)
         pixels = (255 * image).round().byte()
-        found.append(Seen(file, pixels if torch.equal(pixels.float() / 255, image) else image))
+        found.append(ReadPicture(file, pixels if torch.equal(pixels.float() / 255, image) else image))
     return found
 
 
 def explain_seen(
-    seen: Seen, classifier: Classifier, explainers: Mapping[str, Explainer], target: str
+    seen: ReadPicture, classifier: Classifier, explainers: Mapping[str, Explainer], target: str
 ) -> list[Explanation]:  # fmt: skip
     """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``."""
     pixels = seen.pixels if seen.pixels.is_floating_point() else seen.pixels.float() / 255

@@ -1,0 +1,1 @@
+"""Methods whose maps a trained network makes in one pass. A loop elsewhere trains them."""
