@@ -82,6 +82,10 @@ MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
         lambda: networks.from_timm("vit_tiny_patch16_224", 64, {**SMALL, "global_pool": "avg", "class_token": False}),
     ),
     ("timm", "mixer"): (64, small_mixer),
+    ("timm", "efficientformer_l1"): (
+        224,
+        lambda: networks.from_timm("efficientformer_l1", 224, {"depths": (1, 1, 1, 3), "embed_dims": (8, 16, 24, 48)}),
+    ),
     ("timm", "swinv2_tiny_window8_256:small"): (
         64,
         lambda: networks.from_timm(

@@ -476,7 +476,15 @@ class Classifier:
     def _token_dropping(self) -> TokenDropping | str:
         """How patches leave the network's sequence, found by about twenty passes of a picture, once; or why they cannot."""
         image = self._probe_image
-        return Trials(self.module, image, lambda layer, tokens: self._reading(tokens, self.input_size, layer)).find()
+        found = Trials(self.module, image, lambda layer, tokens: self._reading(tokens, self.input_size, layer)).find()
+        if isinstance(found, TokenDropping) and found.reach:
+            warnings.warn(
+                f"dropped tokens: the stem of {type(self.module).__name__} overlaps its patches. A removed patch leaves the "
+                f"sequence, and tokens within about {found.reach} pixels have still seen it",
+                SeewhyWarning,
+                stacklevel=4,
+            )
+        return found
 
     def patch_grid(self, images: Images) -> tuple[int, int]:
         """Rows and columns of the patches that ``kept_logits`` takes for images of this size."""

@@ -25,6 +25,8 @@ from seewhy.classifier.token_dropping import KeptPatches, TokenDropping, is_atte
 
 MASKS = ("attn_mask", "attention_mask")
 """What blocks call the mask that is added to the scores of their attention."""
+MOST_SEEN = 0.9
+"""The part of what a token sees that lies within the reach of a stem which overlaps its patches."""
 ROUNDING = 1e-4
 """Logits that differ by this part of the largest are the same. A softmax may be in single precision in any network."""
 ROUNDING_HALF = 0.05
@@ -127,7 +129,9 @@ class Trials:
         if not _same(self._logits(slow, torch.ones_like(sets[:1])), plain):
             return f"more than its blocks works on the tokens between {name} and {blocks[-1].name}"
         if not self._stem_is_local(slow, sets[0]):
-            return f"a token of {name} sees the pixels of other patches"
+            slow = replace(slow, reach=self._reach(slow))
+            if 4 * slow.reach >= min(self.image.shape[-2:]):
+                return f"a token of {name} sees pixels all over the picture"
         if not self._removed_are_unseen(slow, sets):
             return "its tokens meet in other ways than in softmax attention"
         try:
@@ -172,6 +176,22 @@ class Trials:
         before, after = (dropping.stem(self.module, image)[0].tokens[0] for image in (self.image, other))
         stay = torch.cat([changed.new_ones(dropping.reading.prefix), ~changed])
         return _same(after[stay], before[stay]) and not _same(after[~stay], before[~stay])
+
+    def _reach(self, dropping: TokenDropping) -> int:
+        """Within how many pixels of its patch lies most of what the token in the middle sees, by its gradient?"""
+        (gh, gw), size = dropping.reading.grid, (self.image.shape[-2], self.image.shape[-1])
+        middle = gh // 2 * gw + gw // 2
+        with torch.enable_grad():
+            image = self.image.detach().requires_grad_()
+            token = dropping.stem(self.module, image)[0].tokens[0, dropping.reading.prefix + middle]
+            weights = torch.rand(token.shape, generator=torch.Generator().manual_seed(0)).to(token) - 0.5
+            (slope,) = torch.autograd.grad((token * weights).sum(), image)
+        seen = slope[0].abs().sum(0).double()
+        patch = pixels_of((torch.arange(gh * gw, device=seen.device) == middle)[None], (gh, gw), size)[0, 0]
+        beyond = zip(patch.nonzero().T, torch.meshgrid(*map(torch.arange, size), indexing="ij"), strict=True)
+        away = torch.stack([torch.maximum(own.min() - at, at - own.max()) for own, at in ((o, a.to(o)) for o, a in beyond)])
+        by_distance = seen.new_zeros(max(size)).index_add_(0, away.amax(0).clamp(min=0).flatten(), seen.flatten())
+        return int((by_distance.cumsum(0) < MOST_SEEN * seen.sum()).sum())
 
     def _removed_are_unseen(self, slow: TokenDropping, sets: KeptPatches) -> bool:
         """Do the tokens that are kept stay as they are, whatever stands in the places of the removed ones?"""
