@@ -1,7 +1,9 @@
 """One ONNX file that answers as torch does; or one line, and no file."""
 
 import json
+import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +15,7 @@ import onnxruntime
 import pytest
 import torch
 from jaxtyping import Float
+from PIL import Image
 from support.command import as_users_run_it, run
 from support.tiny_models import SIZE, TINY, cnn, tiny
 from torch import Tensor, nn
@@ -21,6 +24,7 @@ import seewhy
 from seewhy import Classifier, SeewhyError
 from seewhy.describe import weights_digest
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen, Step
+from seewhy.explanation.prepare import prepare
 from seewhy.maps import upsample
 
 
@@ -122,6 +126,46 @@ def test_a_learned_explainer_reads_tokens_of_the_same_pass(tmp_path: Path) -> No
     torch.testing.assert_close(torch.from_numpy(answers["probabilities"]), logits.softmax(1), rtol=1e-5, atol=1e-6)
     assert answers.about["explainer"] == "Weighed"
     assert "Sequential" in answers.about["options"]["network"]  # with the digest of its weights
+
+
+# -- the page on serving ----------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "serve.md"
+POSTED = """
+import threading, urllib.request
+from contextlib import suppress
+server = HTTPServer(("127.0.0.1", 0), Service)
+Service.log_message = lambda *_: None
+threading.Thread(target=server.handle_request).start()
+print(json.dumps([probabilities, maps.tolist()]))
+address = f"http://127.0.0.1:{server.server_port}"
+print(urllib.request.urlopen(address, open("other.png", "rb").read()).read().decode())
+print(sys.modules["torch"], sys.modules["seewhy"])
+"""
+"""What is done with the service of the page: the answer to a file, and to a picture that is posted."""
+
+
+def test_the_service_of_the_page_needs_no_torch_and_sees_what_the_network_sees(tmp_path: Path) -> None:
+    classifier = replace(TINY["cnn"](), crop=0.7)
+    seewhy.export(seewhy.explainer("cam", classifier), tmp_path / "explained.onnx")
+    rng = np.random.default_rng(0)
+    for name, shape in {"photo.jpg": (90, 161, 3), "other.png": (67, 41, 3)}.items():
+        Image.fromarray(rng.integers(0, 255, shape, np.uint8)).save(tmp_path / name)
+    _, service, http = re.findall(r"^```.*python.*\n([^`]*)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    serving = http.replace('HTTPServer(("127.0.0.1", 8000), Service).serve_forever()\n', POSTED)
+    assert POSTED in serving
+    without = "import sys\nsys.modules['torch'] = sys.modules['seewhy'] = None\n"
+    (tmp_path / "service.py").write_text(f"{without}{service}{serving}")
+    done = subprocess.run([sys.executable, "service.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    _, answer, posted, loaded = done.stdout.splitlines()
+    assert loaded == "None None"
+    session = onnxruntime.InferenceSession((tmp_path / "explained.onnx").read_bytes())
+    found = {"photo.jpg": json.loads(answer), "other.png": list(json.loads(posted).values())}
+    for name, (probabilities, maps) in found.items():
+        image, _ = prepare(tmp_path / name, classifier)
+        expected = session.run(None, {"images": image[None].numpy()})
+        assert dict(zip(classifier.classes, expected[0][0].tolist(), strict=True)) == probabilities
+        assert expected[1][0].tolist() == maps
 
 
 # -- what cannot be exported is one line, and no file -----------------------------------------------------------------
