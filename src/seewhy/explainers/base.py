@@ -222,8 +222,14 @@ def _rows_of(value: Any, rows: slice | Tensor, n: int, is_baseline: bool) -> Any
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
-    """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit."""
+    """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit.
+
+    Of a network that returns values, which have no probabilities, a method with a selector reads the value itself.
+    """
     must_be_classifier(classifier)
+    selector = getattr(EXPLAINERS[name], "__dataclass_fields__", {}).get("selector")
+    if "selector" not in options and selector and selector.default != "logit" and classifier.returns_values:
+        options["selector"] = "logit"
     made = build(EXPLAINERS, name, classifier, **options)
     layers = getattr(made, "layer", None) or ()
     for layer in (layers,) if isinstance(layers, str) else layers:

@@ -160,7 +160,7 @@ def _without_middle(text: str, font: ImageFont.FreeTypeFont, width: int | float)
     return next((s for s in short if font.getlength(s) <= width), "…")
 
 
-def in_lines(text: str, font: ImageFont.FreeTypeFont, width: int | float, most: int = 3) -> list[str]:
+def name_in_lines(text: str, font: ImageFont.FreeTypeFont, width: int | float, most: int = 3) -> list[str]:
     """The name of a method in up to ``most`` lines, broken after ``_ : , =``; any other text in one (``fit_text``)."""
     if font.getlength(text) <= width or not re.fullmatch(r"\w+(:\S+)?", text):
         return [fit_text(text, font, width)]

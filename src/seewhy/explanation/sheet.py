@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from seewhy.explanation.overlay import DIVERGING, INK, PAPER, SEQUENTIAL, SOFT, in_lines, load_font
+from seewhy.explanation.overlay import DIVERGING, INK, PAPER, SEQUENTIAL, SOFT, load_font, name_in_lines
 
 
 class Panel(NamedTuple):
@@ -41,10 +41,10 @@ def sheet(
     wide = max(len(row) for row in rows)
     widths = size * wide + gap * (wide + 1)
     fonts = {bold: load_font(letter, bold=bold) for bold in (False, True)}
-    headings = [in_lines(heading, fonts[True], size) for heading in columns]
+    headings = [name_in_lines(heading, fonts[True], size) for heading in columns]
     top = gap + (line * 2 if title else 0) + line * max(map(len, headings), default=0)
     pictures = [[p.picture.resize((size, round(size * p.picture.height / p.picture.width))) for p in row] for row in rows]
-    captions = [[in_lines(p.caption, fonts[p.bold], size) if p.caption else [] for p in row] for row in rows]
+    captions = [[name_in_lines(p.caption, fonts[p.bold], size) if p.caption else [] for p in row] for row in rows]
     heights = [
         max(p.height for p in row) + line * max(map(len, below)) for row, below in zip(pictures, captions, strict=True)
     ]
