@@ -12,13 +12,15 @@ from seewhy.errors import SeewhyError, cause
 from seewhy.explainers.base import EXPLAINERS
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.json_files import read_json, typed
-from seewhy.options import AtLeast
+from seewhy.options import AtLeast, AtMost
 from seewhy.registry import did_you_mean
 
 SCHEMA = 1
 """Version of the folder. A folder of a later version is not read."""
 CONFIG = "config.json"
 
+MAX_CLASSES_TRAINED = 10**6
+"""More classes are a damaged file."""
 Number = Annotated[int, AtLeast(1)]
 
 
@@ -36,7 +38,7 @@ class ExplainedNetwork:
     module: str
     weights: str
     layers: list[str]
-    n_classes: Number
+    n_classes: Annotated[int, AtLeast(1), AtMost(MAX_CLASSES_TRAINED)]
     classes: list[str]
     mean: list[float]
     std: list[float]

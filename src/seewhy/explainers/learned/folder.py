@@ -44,8 +44,8 @@ OPTION = "options."
 """How the names of tensors of options begin in ``model.safetensors``."""
 HUB = "hf/"
 """How the name of an explainer on the hub begins: hf/OWNER/NAME."""
-MAX_LABEL = 60
-"""Letters of a label."""
+MAX_LABEL = 36
+"""Letters of a label, which may have four bytes each."""
 SHIPPED = "shipped"
 """The folder, beside this file, of the explainers that come with the package."""
 
@@ -195,7 +195,12 @@ def _read_weights(config: ExplainerConfig, folder: Path) -> dict[str, Tensor]:
 
 def _with_weights(made: LearnedExplainer, state: dict[str, Tensor], config: ExplainerConfig, folder: Path) -> nn.Module:
     """The network of the method with the weights of the file, in eval mode."""
-    network = replace(made, **made.without_download).untrained().ready
+    try:
+        network = replace(made, **made.without_download).untrained().ready
+    except SeewhyError:
+        raise
+    except Exception as error:  # the options come from a file, and may ask for a network that cannot be
+        raise SeewhyError(f"the network of {folder} cannot be made ({cause(error)}): give another folder") from None
     if list(network.layers) != config.explained.layers:  # type: ignore[arg-type]
         raise SeewhyError(f"{folder} reads other layers than {config.method} with these options: it is damaged")
     put_weights(network, Found(folder / WEIGHTS, state, "", False))
@@ -230,7 +235,10 @@ def folder_labels(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, 
     labels: dict[str, str] = {}
     for name, place in places.items():
         wanted = place.name if used[place.name] == 1 else f"{place.parent.name}-{place.name}"
-        clean = "".join(letter if letter.isprintable() else "_" for letter in wanted)[:MAX_LABEL] or "explainer"
+        clean = (
+            "".join(letter if letter.isprintable() and letter != "\\" else "_" for letter in wanted)[:MAX_LABEL]
+            or "explainer"
+        )
         several = (clean, *(f"{clean}-{i}" for i in range(2, len(places) + 2)))
         labels[name] = next(label for label in several if label not in (*labels.values(), *taken))
     return labels
