@@ -279,7 +279,7 @@ def refused(match: str, folder: Path, *given: Any, **options: Any) -> None:
 def test_nothing_is_left_of_a_training_that_cannot_begin(tmp_path: Path) -> None:
     out = tmp_path / "a" / "run"
     refused("SmallMasks learns from labels, and the dataset unlabelled has none", out, Unlabelled(n=23))
-    refused("none of 16 images can be read: image 2 is broken", out, Pictures(tuple(range(23)), n=23))
+    refused("none of 16 images can be read: image 0 is broken", out, Pictures(tuple(range(23)), n=23))
     refused("no setting 'epoch'. Did you mean 'epochs'", out, epoch=3)
     refused("cannot take epochs=0", out, epochs=0)
     refused("a step has 3 images, too few for 5 micro-batches", out, Pictures(n=4), accumulation=5)

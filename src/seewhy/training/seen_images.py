@@ -161,7 +161,8 @@ class SeenImages:
     def _leave_out(self, place: int, why: str) -> None:
         self.left_out[place] = why
         if len(self.left_out) == FIRST_FAILURES and not self._readable:
-            raise SeewhyError(f"none of {FIRST_FAILURES} images can be read: {why}")
+            first = next(iter(self.left_out.values()))
+            raise SeewhyError(f"none of {FIRST_FAILURES} images can be read: {first}")
         if len(self.left_out) <= FIRST_WARNINGS:
             more = "; more such images are named in the run folder" if len(self.left_out) == FIRST_WARNINGS else ""
             warnings.warn(f"left out of the training: {self.dataset.ids[place]} ({why}){more}", SeewhyWarning, stacklevel=2)
