@@ -56,7 +56,7 @@ class ClassMasks(
     baseline: BaselineOption = "mean_color"
 
     def score(self, case: Case) -> Float[Tensor, "n m"]:
-        maps, classes = _class_maps(case)
+        maps, classes = class_maps_of(case, "class_masks")
         columns, levels = [], [(i + 1) / (self.thresholds + 1) for i in range(self.thresholds)]
         for of_class in maps.unbind(1):
             masks = read(of_class, "min_max")
@@ -91,10 +91,11 @@ def softmax(case: Case, logits: Logits) -> Scores:
     return logits.softmax(1).gather(1, case.scored[:, None]).squeeze(1)
 
 
-def _class_maps(case: Case) -> tuple[Tensor, Tensor]:
-    maps, classes = case.require("class_maps", "class_masks"), case.map_classes
+def class_maps_of(case: Case, who: str) -> tuple[Tensor, Tensor]:
+    """(n, j, h, w) maps of several classes, and these classes (j,); SeewhyError says what ``who`` lacks."""
+    maps, classes = case.require("class_maps", who), case.map_classes
     if classes is None:
-        raise SeewhyError("class_masks needs the maps of several classes: give class_maps and map_classes to the case")
+        raise SeewhyError(f"{who} needs the maps of several classes: give class_maps and map_classes to the case")
     n, h, w = case.attributions.shape
     if maps.shape != (n, len(classes), h, w):
         raise SeewhyError(
