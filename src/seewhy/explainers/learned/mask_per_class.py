@@ -1,7 +1,8 @@
 """What the methods with one mask for each class share: the network, the maps, and the classes that the masks name."""
 
+from collections.abc import Mapping
 from math import log
-from typing import Annotated, Literal, NamedTuple, final
+from typing import Annotated, ClassVar, Literal, NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -87,6 +88,8 @@ class MaskPerClass(LearnedExplainer):
 
 class OnMaskNetwork(MaskPerClass):
     """A method with one mask for each class by a network of its own, or by a light decoder of the explained network."""
+
+    without_download: ClassVar[Mapping[str, object]] = {"backbone": "scratch"}
 
     architecture: Annotated[
         str,
