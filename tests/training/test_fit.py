@@ -15,6 +15,7 @@ from support.evaluations import Pictures
 from support.trainables import MaskNetwork, SmallMasks, log_of, same, small_classifier, trained
 from torch import nn
 
+from seewhy.classifier.classifier import Classifier
 from seewhy.data import Batch
 from seewhy.errors import SeewhyError, SeewhyWarning
 from seewhy.explainers.learned.learned_explainer import Seen, Step
@@ -287,9 +288,8 @@ def test_nothing_is_left_of_a_training_that_cannot_begin(tmp_path: Path) -> None
     refused("unknown preset 'nothing'", out, preset="nothing")
     refused("is no dataset", out, "pictures")
     refused("max_steps is 0", out, max_steps=0)
-    few = small_classifier()
-    few.module[-1] = nn.Linear(8, 3)
-    refused("the dataset has a class 4, and the classifier only classes 0 to 2", out, what=SmallMasks(few), classifier=few)
+    few = Classifier(nn.Sequential(*list(small_classifier().module)[:-1], nn.Linear(8, 3)), input_size=(16, 16))
+    refused(r"the dataset has a class \d, and the classifier only classes 0 to 2", out, what=SmallMasks(few), classifier=few)
     assert not list(tmp_path.iterdir())
 
 
