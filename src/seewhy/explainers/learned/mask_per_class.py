@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import evaluating
 from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen
 from seewhy.explainers.learned.mask_networks import Backbone, segmentation_network
@@ -67,12 +66,8 @@ class MaskPerClass(LearnedExplainer):
 
     def activations(self, images: Images) -> Float[Tensor, "n k"]:
         """(n, k) the mean mask of each class over the image, in [0, 1]. Reads nothing but images (and features)."""
-        found = []
-        for some in images.detach().split(self.batch_size):
-            seen = self.see(some) if self.layers else Seen(some, None, some.new_zeros(len(some), 0))
-            with evaluating(self.ready), torch.no_grad():
-                found.append(self.mask_logits(seen).sigmoid().mean((2, 3)))
-        return torch.cat(found)
+        classes = torch.arange(self.classifier.n_classes, device=images.device)
+        return torch.cat([self.explain_classes(some, classes).mean((2, 3)) for some in images.split(self.batch_size)])
 
     def attributed_classes(self, images: Images, k: int = 5) -> AttributedClasses:
         """The k classes with the highest mean mask, and these means (Stalder et al. 2022, appendix C).
