@@ -28,12 +28,12 @@ from seewhy.explainers.base import EXPLAINERS, Explainer
 from seewhy.explainers.learned.card import model_card
 from seewhy.explainers.learned.config import (
     CONFIG,
-    SCHEMA,
+    FOLDER_SCHEMA,
     ExplainerConfig,
     explained_network,
     method_of,
     must_be_the_network,
-    read_config,
+    read_explainer_config,
 )
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.files import is_directory, staged, write_atomically, write_json, write_text
@@ -77,7 +77,7 @@ def save_explainer(
     state = {name: _stored(tensor, half) for name, tensor in network.state_dict().items()}
     state |= {OPTION + name: _stored(value, False) for name, value in values.items() if isinstance(value, Tensor)}
     config = ExplainerConfig(
-        schema=SCHEMA,
+        schema=FOLDER_SCHEMA,
         method=EXPLAINERS.name_of(type(explainer)),
         options={name: as_json(value) for name, value in values.items() if not isinstance(value, Tensor)},
         explained=explained_network(explainer.classifier, explainer.layers),
@@ -122,7 +122,7 @@ def load_explainer(
     if classifier is not None:
         must_be_classifier(classifier)
     folder = folder_of(folder)
-    config = read_config(folder)
+    config = read_explainer_config(folder)
     kind = method_of(config, folder)
     _must_be_free(config, kind, options, folder)
     if classifier is None:
@@ -246,7 +246,7 @@ def folder_labels(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, 
 
 def kind_in(folder: str | Path) -> type[LearnedExplainer]:
     """The method of the explainer that a folder holds, or a repository on the hub. SeewhyError as ``load_explainer`` has."""
-    return method_of(read_config(folder_of(folder)), folder)
+    return method_of(read_explainer_config(folder_of(folder)), folder)
 
 
 def shipped(method: str, classifier: Classifier, options: Mapping[str, object]) -> Path | None:
@@ -267,4 +267,4 @@ def shipped(method: str, classifier: Classifier, options: Mapping[str, object]) 
 @cache
 def _all_shipped() -> list[tuple[Path, ExplainerConfig]]:
     folder = Path(str(files("seewhy.explainers.learned"))) / SHIPPED
-    return [(path, read_config(path)) for path in sorted(folder.glob("*")) if (path / CONFIG).is_file()]
+    return [(path, read_explainer_config(path)) for path in sorted(folder.glob("*")) if (path / CONFIG).is_file()]
