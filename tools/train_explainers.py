@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import seewhy
-from seewhy.explainers.learned.config import read_config
+from seewhy.explainers.learned.config import read_explainer_config
 
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "seewhy" / "explainers" / "learned" / "shipped"
 MODELS = {"cnn": "shapes", "vit": "shapes/vit", "shortcut": "shapes/cnn_shortcut", "multilabel": "shapes/cnn_multilabel"}
@@ -75,7 +75,7 @@ def figures(run: Path, one: ShippedExplainer, n: int) -> dict[str, float]:
 
 def store(run: Path, one: ShippedExplainer, n: int) -> None:
     """Copy the explainer of a run folder into the package, in half precision, with what it scores."""
-    card = read_config(run).card
+    card = read_explainer_config(run).card
     card = {**card, "license": LICENSE, "scores": {**card.get("scores", {}), **figures(run, one, n)}}
     explainer = seewhy.load_explainer(run, seewhy.load(MODELS[one.network]))
     seewhy.save_explainer(explainer, SHIPPED / one.name, card, half=True)

@@ -40,15 +40,10 @@ def test_all_leaves_out_what_is_not_defined_and_says_why() -> None:
     assert sum("transformer_input_sampling is not defined for it" in reason for reason in left_out) == 1
 
 
-def test_all_leaves_out_what_reads_probabilities_where_a_network_returns_values() -> None:
-    """By default: all of them but one can be asked to read the value."""
+def test_all_leaves_out_what_reads_probabilities_alone_where_a_network_returns_values() -> None:
     methods, left_out = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {})
-    lacking = {"rise", "lime", "occlusion", "opti_cam_fast", "igos_pp", "meaningful_perturbation", "smooth_pixel_mask"}
-    lacking |= {"metric_driven", "vit_cx"}
-    assert set(EXPLAINERS) - set(methods) == lacking | NEED_TRANSFORMER | LEARNED
-    assert sum("returns values, which have no probabilities" in reason for reason in left_out) == len(lacking)
-    methods, _ = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {"selector": "logit"})
     assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_TRANSFORMER, *LEARNED}
+    assert sum("returns values, which have no probabilities" in reason for reason in left_out) == 1
 
 
 def test_a_method_asked_for_by_name_is_refused_and_not_left_out() -> None:

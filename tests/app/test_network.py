@@ -106,7 +106,10 @@ def test_the_classes_of_the_dataset_are_the_texts(work: Path, clip: Path, capfd:
         (("--model", "CLIP", "--texts", "a,b", "--target", "c"), "class 'c' does not exist"),
         (("--model", "shapes", "--similar-to", "none.png"), "none.png"),
         (("--model", "CLIP", "--similar-to", "pictures/cat/2.png", "--texts", "a,b"), "without --texts"),
-        (("--model", "shapes", "--similar-to", "pictures/cat/2.png", "--explainer", "rise"), "give selector=logit"),
+        (
+            ("--model", "shapes", "--similar-to", "pictures/cat/2.png", "--explainer", "smooth_pixel_mask"),
+            "no probabilities",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(work: Path, clip: Path, capfd: Capture, options: tuple[str, ...], words: str) -> None:

@@ -4,7 +4,9 @@ import pytest
 import timm
 import torch
 import torchvision
+import transformers
 from support.tiny_transformers import DEPTH, HEADS, MAKE, PREFIX, pictures, transformer_classifier, transformer_network
+from support.two_towers import TEXT, VISION, spread
 from torch import Tensor, nn
 
 from seewhy.classifier.attention import attend
@@ -171,7 +173,50 @@ def test_gates_between_softmax_and_values_are_seen() -> None:
     assert [a.weights.shape[-1] for a in attentions] == [16, 16, 17, 17]
     for a in attentions:
         torch.testing.assert_close(a.weights.sum(-1), torch.ones(a.weights.shape[:3]))
-    with pytest.raises(UnsuitedError, match=r"^ConVit attends to other tokens in each stage"):
+    joins = r"^ConVit has tokens that join the patches after some blocks \(16 and then 17 tokens\)"
+    with pytest.raises(UnsuitedError, match=joins):
+        _ = classifier.transformer
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("xcit_nano_12_p16_224", "Xcit attends between channels, and not between tokens"),
+        ("cait_xxs24_224", "Cait has several blocks in which the class token alone attends to the patches"),
+    ],
+)
+def test_channels_and_class_attention_are_called_so(name: str, fault: str) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model(name, img_size=64, depth=2, num_classes=3).eval()
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(torch.randn(p.shape) * 0.1 + (1 if p.ndim == 1 else 0))
+    with pytest.raises(UnsuitedError, match=f"^{fault}: attention methods are not defined for it"):
+        _ = Classifier(network, input_size=(64, 64), feature_layer="norm").transformer
+
+
+class BothTowers(nn.Module):
+    """What users write for CLIP: the texts are a part of the network, and run with each picture."""
+
+    def __init__(self, texts: int) -> None:
+        super().__init__()
+        config = transformers.CLIPConfig(
+            text_config={**TEXT, "vocab_size": 9, "bos_token_id": 7, "eos_token_id": 8, "pad_token_id": 8},
+            vision_config=VISION,
+            projection_dim=12,
+        )
+        self.clip = spread(transformers.CLIPModel(config))
+        self.texts = torch.tensor([[7, 1 + i, 8] for i in range(texts)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.clip(pixel_values=images, input_ids=self.texts).logits_per_image
+
+
+@pytest.mark.parametrize("texts", [2, 3, 4])
+def test_a_text_tower_in_the_pass_is_no_window(texts: int) -> None:
+    """Two texts have as many rows as the two pictures of the trial."""
+    classifier = Classifier(BothTowers(texts), input_size=(32, 32), outputs="logits")
+    with pytest.raises(UnsuitedError, match=r"^BothTowers has attention that no pixel reaches, .* texts="):
         _ = classifier.transformer
 
 

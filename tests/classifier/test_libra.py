@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 from support.command import run
+from support.completeness import gap, randomized
 from support.networks import from_hugging_face, from_timm, from_torchvision
 from support.tiny_models import TINY, TinyViT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import seewhy
-from seewhy.classifier.borrow import frozen, logits_in
+from seewhy.classifier.borrow import frozen
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.libra import balance
 from seewhy.data.pictures import to_picture
@@ -232,35 +233,6 @@ COMPLETE: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "torchvision vit": (vision_transformer, 32),
     "torchvision mobilenet": (from_torchvision("mobilenet_v3_small"), 32),
 }
-
-
-def randomized(module: nn.Module) -> nn.Module:
-    """In float64; libraries start biases at zero, where they could show nothing."""
-    module = module.double().eval()
-    for p in module.parameters():
-        p.data += 0.05 * torch.randn_like(p)
-    return module
-
-
-def is_added(name: str) -> bool:
-    """By its name: is the parameter added to what the network computes?"""
-    last = name.rsplit(".", maxsplit=1)[-1]
-    words = ("bias", "beta", "token", "pos_embed", "position_embeddings", "latent", "pos_embedding")
-    return "relative" not in name and "table" not in last and any(word in last for word in words)
-
-
-def gap(module: nn.Module, image: Tensor, libra: bool) -> float:
-    """How far inputs and added parameters, each times its gradient, are from the logit; as a part of the logit."""
-    for name, p in module.named_parameters():
-        p.requires_grad_(is_added(name))
-    x = image.clone().requires_grad_()
-    logits = logits_in(module(x))
-    if libra:
-        assert balance(logits) == []
-    given = [x, *(p for p in module.parameters() if p.requires_grad)]
-    gradients = torch.autograd.grad(logits[0, 1], given, allow_unused=True)
-    total = sum(float((a * g).detach().sum()) for a, g in zip(given, gradients, strict=True) if g is not None)
-    return abs(total / float(logits[0, 1]) - 1)
 
 
 @pytest.mark.parametrize("name", COMPLETE)

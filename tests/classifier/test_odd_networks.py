@@ -262,6 +262,18 @@ def test_images_of_a_size_that_the_network_does_not_take() -> None:
         explainer("grad_cam", wrong).explain(IMAGES, TWO)
 
 
+def test_the_size_that_the_network_takes_is_said() -> None:
+    """The optional ``attn_mask`` of timm's ViT has nothing to do with it."""
+    timm = pytest.importorskip("timm")
+    module = timm.create_model("vit_tiny_patch16_224", img_size=(32, 48), depth=1, embed_dim=12, num_heads=2, num_classes=5)
+    line = r"^VisionTransformer fails on an image, .*: it takes images of 32 x 48: .* input_size=\(32, 48\)$"
+    with pytest.raises(SeewhyError, match=line):
+        assert Classifier(module.eval(), input_size=(64, 64)).layer
+    right = Classifier(module.eval(), input_size=(32, 48))
+    with pytest.raises(SeewhyError, match=line):
+        explainer("saliency", right).explain(torch.rand(1, 3, 64, 64), TWO[:1])
+
+
 # -- a default device --------------------------------------------------------------------------------------------------
 
 

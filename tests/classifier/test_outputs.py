@@ -326,12 +326,21 @@ def test_the_map_of_a_regression_is_that_of_its_own_number() -> None:
     torch.testing.assert_close(together[[0, 1], TWO], one_by_one)
 
 
-@pytest.mark.parametrize("name", ["rise", "lime", "opti_cam_fast", "smooth_pixel_mask"])
-def test_a_method_that_reads_probabilities_does_not_suit_values(name: str) -> None:
-    with pytest.raises(UnsuitedError, match=rf"^{name}: Wrapped returns values, which have no probabilities"):
-        explainer(name, regression(7))
-    if name != "smooth_pixel_mask":
-        assert explainer(name, regression(7), selector="logit", **CHEAP[name]).explain(IMAGES, TWO).isfinite().all()
+@pytest.mark.parametrize("name", ["rise", "lime", "opti_cam_fast"])
+def test_a_method_with_a_selector_reads_values_by_itself(name: str) -> None:
+    by_itself = explainer(name, regression(7), **CHEAP[name])
+    assert by_itself.selector == "logit"  # type: ignore[attr-defined]
+    asked = explainer(name, regression(7), selector="logit", **CHEAP[name])
+    assert torch.equal(by_itself.explain(IMAGES, TWO), asked.explain(IMAGES, TWO))
+    with pytest.raises(
+        UnsuitedError, match=rf"^{name}: Wrapped returns values, which have no probabilities: .* selector=logit"
+    ):
+        explainer(name, regression(7), selector="probability")
+
+
+def test_a_method_that_reads_probabilities_alone_does_not_suit_values() -> None:
+    with pytest.raises(UnsuitedError, match=r"^smooth_pixel_mask: Wrapped returns values, .*: choose another method"):
+        explainer("smooth_pixel_mask", regression(7))
 
 
 @pytest.mark.parametrize("name", ["average_drop", "deletion", "average_gain", "saliency_metric"])

@@ -348,6 +348,26 @@ def test_the_number_of_prefix_tokens_is_found_for_each_layer(registers: int) -> 
         assert torch.equal(classifier.as_grid(outputs[layer], IMAGES, layer), expected)
 
 
+class LastTokens(nn.Module):
+    """Sixteen tokens of which twelve are other numbers, and the last four follow the picture: LeViT with fresh weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.mix, self.head = nn.Conv2d(3, 12, 4, 4), nn.LayerNorm(12), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = self.patch(x)
+        four = nn.functional.adaptive_avg_pool2d(cells, 2).flatten(2).transpose(1, 2)
+        tokens = self.mix(torch.cat([cells.mean((2, 3))[:, None].expand(-1, 12, -1), four], 1))
+        return cast(Tensor, self.head(tokens.flatten(1)[:, :12]))
+
+
+def test_most_tokens_are_no_prefix() -> None:
+    assert plain(LastTokens()).layer == "patch"
+    with pytest.raises(SeewhyError, match="layer 'mix' has no grid that follows the places of the image: try 'patch'"):
+        plain(LastTokens()).live_layer("mix")
+
+
 def test_what_the_network_declares_is_not_believed() -> None:
     """``num_prefix_tokens`` is timm's, and another network may mean another thing by it."""
     module = TinyViT(extra=1)

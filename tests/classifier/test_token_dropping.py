@@ -1,5 +1,6 @@
 """Dropped tokens are keys of minus infinity, exactly: outputs and gradients, on the real classes of three libraries."""
 
+import warnings
 from collections.abc import Callable
 from itertools import combinations
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.classifier.shapes_models import ShapesViT
 from seewhy.classifier.token_dropping import ANOTHER_GROUP, cheapest_groups, planned
-from seewhy.errors import SeewhyError, UnsuitedError
+from seewhy.errors import SeewhyError, SeewhyWarning, UnsuitedError
 
 CLASSES = 5
 HF = {
@@ -68,6 +70,8 @@ NETWORKS = {
     "hf_beit": (of_hf("BeitForImageClassification", use_relative_position_bias=True), "keys"),
     "hf_clip": (lambda: Pooled(of_hf("CLIPVisionModel")()), "packed"),
     "hf_siglip": (lambda: Pooled(of_hf("SiglipVisionModel")()), "packed"),
+    "hybrid": (of_timm("vit_tiny_r_s16_p8_224"), "packed"),
+    "shapes_vit": (ShapesViT, "packed"),
 }
 
 
@@ -78,7 +82,7 @@ def network(name: str, dtype: torch.dtype = torch.float64) -> Classifier:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.3 + (1 if parameter.ndim == 1 else 0))
-    size = {"registers": 56, "eva": 56, "clip": 128}.get(name, 64)
+    size = {"registers": 56, "eva": 56, "clip": 128, "shapes_vit": 96}.get(name, 64)
     return Classifier(module.to(dtype), input_size=(size, size), outputs="logits")
 
 
@@ -146,6 +150,48 @@ def test_dropped_tokens_are_removed_keys(name: str, monkeypatch: pytest.MonkeyPa
         assert (found is None) == (gradient is None)
         if found is not None:
             assert (found - gradient).abs().max() <= exact * max(1, float(gradient.abs().max()))
+
+
+class Blurred(nn.Module):
+    """Makes tokens of 8 x 8 pixels, which a convolution then mixes with those ``cells`` around them."""
+
+    def __init__(self, cells: int) -> None:
+        super().__init__()
+        self.patches, self.mix = nn.Conv2d(3, 16, 8, 8), nn.Conv2d(16, 16, 2 * cells + 1, padding=cells)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.mix(self.patches(images)).flatten(2).transpose(1, 2)
+
+
+def overlapping(cells: int) -> Classifier:
+    torch.manual_seed(0)
+    module = timm.create_model("vit_tiny_patch16_224", img_size=64, patch_size=8, depth=2, embed_dim=16, num_heads=2)
+    module.patch_embed = Blurred(cells)
+    return Classifier(module.eval(), input_size=(64, 64), outputs="logits")
+
+
+def test_a_stem_that_overlaps_the_patches_says_how_far_it_reaches_once() -> None:
+    """A kernel of 3 x 3 cells of 8 pixels has a ninth of its weight at its center, and so nearly all within 8 pixels."""
+    classifier = overlapping(1)
+    with pytest.warns(SeewhyWarning, match="stem of VisionTransformer overlaps its patches.*within about [78] pixels"):
+        _ = classifier.token_dropping
+    with warnings.catch_warnings(action="error"):
+        classifier.kept_logits(torch.rand(1, 3, 64, 64), torch.ones(1, 64, dtype=torch.bool))
+        assert 7 <= classifier.token_dropping.reach <= 8
+    assert network("class_token", torch.float32).token_dropping.reach == 0
+
+
+def test_a_removed_patch_is_seen_by_its_neighbors_alone() -> None:
+    """What the warning says: pixels of removed patches that are 8 pixels away and more change nothing."""
+    classifier, kept = overlapping(1), torch.zeros(8, 8, dtype=torch.bool)
+    kept[2:5, 2:5] = True
+    image = torch.rand(1, 3, 64, 64)
+    far, near = 1 - image, image.clone()
+    far[:, :, 8:48, 8:48] = image[:, :, 8:48, 8:48]
+    near[:, :, 8:16] = 1 - near[:, :, 8:16]
+    plain, of_far, of_near = (classifier.kept_logits(x, kept.view(1, -1)) for x in (image, far, near))
+    assert torch.allclose(of_far, plain, atol=1e-6)
+    assert not torch.allclose(of_near, plain, atol=1e-4)
 
 
 def test_all_kept_is_the_network_itself_and_a_row_depends_on_itself_alone() -> None:

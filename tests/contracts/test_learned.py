@@ -69,15 +69,14 @@ def test_a_broken_promise_is_found(
             self.classifier.logits(seen.images)
             return super().masks(seen, classes)
 
-    class TrainsTheClassifier(weighed):  # type: ignore[misc, valid-type]
+    class LeavesAHook(weighed):  # type: ignore[misc, valid-type]
         def loss(self, seen: Seen, generator: torch.Generator) -> Step:
-            step = super().loss(seen, generator)
-            logits = self.classifier.logits(seen.images)
-            return step._replace(terms={**step.terms, "logits": logits.sum()})
+            self.classifier.module.register_forward_hook(lambda *_: None)
+            return super().loss(seen, generator)
 
-    class Sows(weighed):  # type: ignore[misc, valid-type]
+    class ChangesABuffer(weighed):  # type: ignore[misc, valid-type]
         def loss(self, seen: Seen, generator: torch.Generator) -> Step:
-            self.classifier.module.train()
+            next(b for b in self.classifier.module.buffers() if not b.is_floating_point()).add_(1)
             return super().loss(seen, generator)
 
     broken = {
@@ -85,8 +84,8 @@ def test_a_broken_promise_is_found(
         ReachesNothing: "no finite gradient reaches weigh.weight",
         IsNoNumber: "the term log is",
         RunsTwice: "explain runs the network on 6 images for 3",
-        TrainsTheClassifier: "gradients of the network changed",
-        Sows: "training mode of the network changed",
+        LeavesAHook: "hooks of the network changed",
+        ChangesABuffer: "weights or buffers of the network changed",
     }
     for kind, said in broken.items():
         with pytest.raises(AssertionError, match=said):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from seewhy.explanation.overlay import captioned, data_uri, enlarge, fit_text, load_font, normalized, overlay
+from seewhy.explanation.overlay import captioned, data_uri, enlarge, fit_text, load_font, name_in_lines, normalized, overlay
 
 GRAY = torch.full((3, 24, 32), 0.5)
 
@@ -155,6 +155,19 @@ def test_of_a_method_with_options_the_last_ones_are_read_too() -> None:
     assert len(shown) == 2
     assert all(text.startswith("extrem") and text.endswith("]") for text in shown)
     assert all(load_font(13).getlength(text) <= 168 for text in shown)
+
+
+def test_the_name_of_a_method_is_broken_into_lines() -> None:
+    font = load_font(13, bold=True)
+    assert name_in_lines("transformer_input_sampling:masks=128", font, 168) == ["transformer_input_", "sampling:masks=128"]
+    assert name_in_lines("grad_cam", font, 168) == ["grad_cam"]
+    assert name_in_lines("circle  97 %", font, 30) == [fit_text("circle  97 %", font, 30)]
+    areas = ("0.1", "0.2")
+    long = [name_in_lines("extremal_perturbation:" + "steps=20," * 20 + f"areas=[{area}]", font, 168) for area in areas]
+    for lines in long:
+        assert len(lines) == 3
+        assert all(font.getlength(line) <= 168 for line in lines)
+    assert long[0] != long[1]
 
 
 @pytest.mark.parametrize("width", [100, 168])

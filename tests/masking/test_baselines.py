@@ -9,6 +9,7 @@ import torch
 from support.command import as_users_run_it
 from support.tiny_models import TINY, cnn
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
@@ -46,6 +47,12 @@ def test_blur_is_a_gaussian_of_a_tenth_of_the_shorter_side() -> None:
         assert found[0, 1, 20 + dy, 25 + dx] == pytest.approx(expected, rel=1e-4)
     constant = torch.full((1, 3, 16, 16), 0.3)
     torch.testing.assert_close(removed("blur", constant), constant)
+
+
+def test_blur_of_rows_and_then_columns_is_the_blur_of_torchvision() -> None:
+    images = torch.rand(2, 3, 40, 31, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = gaussian_blur(images, [19, 19], [3.1, 3.1])
+    torch.testing.assert_close(removed("blur", images), expected, rtol=0, atol=1e-12)
 
 
 def test_blur_of_a_picture_of_one_pixel_has_a_border_to_mirror() -> None:

@@ -192,3 +192,10 @@ def test_quantus_agrees_on_positive_maps_without_ties() -> None:
     ):
         answer = theirs(**settings).evaluate_batch(a_batch=maps[:, None].numpy(), s_batch=regions[:, None].numpy())
         same(ours.score(case_of(maps, regions)), [float(v) for v in answer])
+
+
+def test_with_a_tolerance_the_mass_beside_the_region_counts() -> None:
+    wider = replace(CASE, regions=dilate(CASE.regions, 3))
+    assert not torch.equal(wider.regions, CASE.regions)
+    same(RelevanceMass(tolerance=3).score(CASE), RelevanceMass().score(wider).tolist())
+    same(MaskIoU(tolerance=3).score(CASE), MaskIoU().score(wider).tolist())

@@ -10,22 +10,26 @@ since libraries start biases at zero. Prints tables in Markdown.
 """
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import seewhy
-from seewhy.classifier.borrow import logits_in
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.libra import balance
 from seewhy.classifier.load import load, parse_options
 from seewhy.data.named import dataset
 from seewhy.evaluation.statistics import compare, mean_interval
 from seewhy.metrics import LIF, MIF, SRG
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+
+from support.completeness import gap, randomized
 
 SMALL = {"depth": 2, "embed_dim": 32, "num_heads": 2, "num_classes": 5}
 """Sizes of timm's transformers."""
@@ -103,42 +107,6 @@ def networks() -> dict[str, tuple[int, Callable[[], nn.Module]]]:
         lambda: torchvision.models.VisionTransformer(32, 16, 2, 2, 32, 64, num_classes=5),
     )
     return found
-
-
-def randomized(module: nn.Module) -> nn.Module:
-    """The network in float64 and eval mode; noise is added to its parameters, and variances are drawn."""
-    generator = torch.Generator().manual_seed(0)
-    module = module.double().eval()
-    for p in module.parameters():
-        p.data += 0.05 * torch.randn(p.shape, generator=generator, dtype=torch.float64)
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5, generator=generator)
-    return module
-
-
-def is_added(name: str) -> bool:
-    """Is a parameter added to what the network computes, by its name? Positions within attention are not."""
-    last = name.rsplit(".", maxsplit=1)[-1]
-    if "relative" in name or "table" in last:
-        return False
-    words = ("bias", "beta", "token", "pos_embed", "position_embeddings", "latent", "class_embedding", "pos_embedding")
-    return any(word in last for word in words) or name.endswith("position_embedding.weight")
-
-
-def gap(module: nn.Module, image: Tensor, libra: bool) -> float:
-    """|sum of inputs and added parameters times their gradients - logit| / |logit|, for class 1."""
-    for name, p in module.named_parameters():
-        p.requires_grad_(is_added(name))
-    x = image.clone().requires_grad_()
-    logits = logits_in(module(x))
-    if libra:
-        balance(logits)
-    given = [x, *(p for p in module.parameters() if p.requires_grad)]
-    gradients = torch.autograd.grad(logits[0, 1], given, allow_unused=True)
-    total = sum(float((a * g).sum()) for a, g in zip(given, gradients, strict=True) if g is not None)
-    logit = float(logits[0, 1])
-    return abs(total - logit) / abs(logit)
 
 
 def completeness() -> str:

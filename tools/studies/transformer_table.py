@@ -82,6 +82,10 @@ MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
         lambda: networks.from_timm("vit_tiny_patch16_224", 64, {**SMALL, "global_pool": "avg", "class_token": False}),
     ),
     ("timm", "mixer"): (64, small_mixer),
+    ("timm", "efficientformer_l1"): (
+        224,
+        lambda: networks.from_timm("efficientformer_l1", 224, {"depths": (1, 1, 1, 3), "embed_dims": (8, 16, 24, 48)}),
+    ),
     ("timm", "swinv2_tiny_window8_256:small"): (
         64,
         lambda: networks.from_timm(
@@ -141,13 +145,12 @@ def row(library: str, name: str, methods: list[str]) -> dict[str, object]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     size, build = builders()[library, name]
-    module = lively(build())
+    module = lively(build(), size)
     classifier = Classifier(module, input_size=(size, size))
     found: dict[str, object] = {"size": size, "parameters": sum(p.numel() for p in module.parameters())}
     with suppress(SeewhyError):  # each method says it by itself
         found |= {"blocks": classifier.transformer.n_blocks, "prefix": classifier.transformer.prefix}
-    coarse = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
-    images = interpolate(coarse, size=(size, size), mode="bilinear")
+    images = pictures(2, size)
     for column, (method, options) in columns(size).items():
         if not methods or column in methods:
             begun = time.process_time()
@@ -157,15 +160,30 @@ def row(library: str, name: str, methods: list[str]) -> dict[str, object]:
     return found
 
 
-def lively(module: nn.Module) -> nn.Module:
-    """As ``networks.lively``. A small network has larger matrices: with fresh ones, all its tokens are nearly the same."""
+def pictures(n: int, size: int) -> Tensor:
+    """Smooth pictures in [0, 1], always the same."""
+    coarse = torch.rand(n, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    return interpolate(coarse, size=(size, size), mode="bilinear")
+
+
+def lively(module: nn.Module, size: int) -> nn.Module:
+    """As ``networks.lively``. A small network has larger matrices: with fresh ones, all its tokens are nearly the same.
+
+    Batch normalization has the statistics of pictures: with fresh ones the signal of LeViT falls to the size of rounding.
+    """
     module = networks.lively(module)
     small = sum(p.numel() for p in module.parameters()) < 2e6
     with torch.no_grad():
         for p in module.parameters():
             if p.ndim == 2 and small:
                 p.add_(torch.randn_like(p), alpha=0.05)
-    return module
+        normalized = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+        if normalized:
+            for m in normalized:
+                m.reset_running_stats()
+                m.momentum = None  # the mean over all passes, which are one
+            module.train()(4 * pictures(8, size) - 2)
+    return module.eval()
 
 
 def answer(classifier: Any, method: str, options: dict[str, object], images: Tensor) -> str:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.classifier.operations import Operations
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from seewhy.classifier.stages import GridReading
 
 OTHERS = "grad_cam, input_x_gradient, rise and other methods are defined for it (seewhy list explainers)"
+OF_TEXTS = (
+    "has attention that no pixel reaches, such as that of a text tower (load it with seewhy.load(..., texts=[...]), or "
+    "explain its image tower alone)"
+)
 SAME_NUMBERS = ("dropout", "alpha_dropout", "to", "type_as", "float", "double", "half", "bfloat16", "contiguous", "clone")
 """Functions that keep what a tensor means: they change its type or its memory, and dropout does nothing in eval mode."""
 KEEP_SCORES = ("mul", "div", "add", "sub", "masked_fill", "where", "clamp", *SAME_NUMBERS)
@@ -49,7 +53,11 @@ Replace = Callable[[int, Tensor], Tensor]
 
 
 class _NotByImages(Exception):  # noqa: N818 - no error: it ends a trial
-    """An attention has other rows than the images."""
+    """An attention has other rows than the images. Does it ``depend`` on them, as windows do, or not, as a text tower?"""
+
+    def __init__(self, depends: bool) -> None:
+        super().__init__()
+        self.depends = depends
 
 
 class Attending(Operations):
@@ -116,7 +124,7 @@ class Attending(Operations):
             return tensor
         if tensor.ndim == 3 and len(tensor) % self.n == 0:
             return tensor.unflatten(0, (self.n, -1))
-        raise _NotByImages
+        raise _NotByImages(tensor.requires_grad)
 
     def _einsum(
         self, function: Callable[..., Any], equation: str, left: Tensor, right: Tensor, named: dict[str, Any]
@@ -218,8 +226,11 @@ def find_transformer(classifier: "Classifier", pictures: Images) -> Transformer:
         raise unsuited("mixes the images of a batch")
     try:
         attentions, slopes = _slopes(classifier, pictures)
-    except _NotByImages:
-        raise unsuited("attends within windows or groups, not over all tokens of an image") from None
+    except _NotByImages as fault:
+        windows = "attends within windows or groups, not over all tokens of an image"
+        raise unsuited(windows if fault.depends else OF_TEXTS) from None
+    if not all(a.output.requires_grad for a in attentions):
+        raise unsuited(OF_TEXTS)
     used = {place: slope for place, slope in enumerate(slopes) if slope is not None}
     if not used:
         raise unsuited("has no attention over tokens on which its output depends")
@@ -227,7 +238,7 @@ def find_transformer(classifier: "Classifier", pictures: Images) -> Transformer:
     pooled = queries[-1] != keys[-1]
     other = len(set(keys)) > 1 or queries[: len(queries) - pooled] != keys[: len(keys) - pooled]
     if other or (reading := classifier.reading_of(keys[0])) is None:
-        raise unsuited("attends to other tokens in each stage, or to tokens that form no grid of patches")
+        raise unsuited(_why_no_chain(classifier, pictures[:1], queries, keys))
     if _mixes_otherwise(classifier, pictures[:1]):
         raise unsuited("mixes tokens also by other means than attention, such as convolutions")
     reads = _reads(used[max(used)], 0 if pooled else reading.prefix)
@@ -250,7 +261,24 @@ def _slopes(classifier: "Classifier", pictures: Images) -> tuple[list[BlockAtten
         outputs = [a.output for a in attentions]
         if not outputs:
             return [], []
+        if not all(output.requires_grad for output in outputs):
+            return attentions, [None] * len(outputs)
         return attentions, list(torch.autograd.grad((logits * weights).sum(), outputs, allow_unused=True))
+
+
+def _why_no_chain(classifier: "Classifier", picture: Images, queries: list[int], keys: list[int]) -> str:
+    """Why the attentions are no chain over the same patches, in a few words, from their numbers of queries and keys."""
+    first = _corner_changes(classifier, picture)[0]
+    if bool(first.any(1).all()) and not bool(first.any(0).all()):  # (m, e): all rows differ, and not all columns
+        return "attends between channels, and not between tokens"
+    readings = [classifier.reading_of(tokens) for tokens in dict.fromkeys(keys)]
+    same_grid = len({reading and reading.grid for reading in readings}) == 1 and readings[0] is not None
+    if same_grid and queries == keys:
+        counts = " and then ".join(map(str, dict.fromkeys(keys)))
+        return f"has tokens that join the patches after some blocks ({counts} tokens)"
+    if same_grid and len(set(keys)) == 1 and all(q in (1, k) for q, k in zip(queries, keys, strict=True)):
+        return "has several blocks in which the class token alone attends to the patches"
+    return "attends to other tokens in each stage, or to tokens that form no grid of patches"
 
 
 def _mixes_otherwise(classifier: "Classifier", picture: Images) -> bool:
@@ -264,13 +292,18 @@ def _mixes_otherwise(classifier: "Classifier", picture: Images) -> bool:
         q, m = weights.shape[-2:]
         return torch.eye(m, dtype=weights.dtype, device=weights.device).expand_as(weights) if q == m else weights
 
+    changes = [change.any(1) for change in _corner_changes(classifier, picture, to_itself)]
+    return any(bool((later & ~before).any()) for before, later in pairwise(changes))
+
+
+def _corner_changes(classifier: "Classifier", picture: Images, replace: Replace | None = None) -> list[Bool[Tensor, "m e"]]:
+    """Which values of each attention differ, in any head, when a corner of the picture does."""
     both = picture.repeat(2, 1, 1, 1)
     corner = both[1, :, : picture.shape[-2] // 3, : picture.shape[-1] // 3]
     corner.copy_(1 - corner)
     with classifier.running():
-        values = [a.value for a in attend(classifier, both, to_itself)[1]]
-    changes = [(v[0] - v[1]).abs().amax((0, 2)) > 1e3 * torch.finfo(v.dtype).eps * v.abs().amax() for v in values]
-    return any(bool((later & ~before).any()) for before, later in pairwise(changes))
+        values = [a.value for a in attend(classifier, both, replace)[1]]
+    return [(v[0] - v[1]).abs().amax(0) > 1e3 * torch.finfo(v.dtype).eps * v.abs().amax() for v in values]
 
 
 def _reads(slope: Tensor, prefix: int) -> Tensor:

@@ -28,6 +28,8 @@ NO_GRADIENTS = (
 """Why a method that needs gradients cannot explain a network."""
 NO_INPUTS = ("label", "output_", "return_", "interpolate", "head_mask")
 """How the options of networks begin that are no inputs."""
+USUAL_SIZES = (224, 384, 256, 299)
+"""Pixels a side for which many networks were made."""
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 MAX_NORMALIZED = 30
 """Images with values below 0 and none above this are taken for normalized ones, in the words of the error."""
@@ -79,12 +81,35 @@ def why_it_fails(module: nn.Module, images: Tensor, error: Exception, name: str 
         cure = f"it takes {channels[1]} channels: give mean and std one number for each"
     elif "same device" in said or "device type" in said:
         cure = "put all of it on one device"
+    elif (size := _size_that_works(module, images)) is not None:
+        side = size[0] if size[0] == size[1] else size
+        cure = f"it takes images of {size[0]} x {size[1]}: give it such images, with input_size={side}"
     elif others:
         cure = f"its forward also takes {', '.join(others)}: if it needs them, wrap it in a module that gives them"
     else:
         cure = "check what it takes, and its input size"
-    size = " x ".join(map(str, images.shape[1:]))
-    return f"{type(module).__name__} fails on {name}, given as {size} ({cause(error)}): {cure}"
+    given = " x ".join(map(str, images.shape[1:]))
+    return f"{type(module).__name__} fails on {name}, given as {given} ({cause(error)}): {cure}"
+
+
+def _size_that_works(module: nn.Module, images: Tensor) -> tuple[int, int] | None:
+    """Another height and width than that of the ``images`` (n, c, h, w) with which the network works; None if none is known.
+
+    The sizes that its modules name are tried, and usual ones.
+    """
+    named = [getattr(part, name, None) for part in module.modules() for name in ("img_size", "image_size", "input_size")]
+    named.append(getattr(getattr(module, "config", None), "image_size", None))
+    pairs = [tuple(size) if isinstance(size, list | tuple) else (size, size) for size in (*named, *USUAL_SIZES)]
+    sizes = [pair for pair in pairs if len(pair) == 2 and all(type(side) is int and 0 < side <= 1024 for side in pair)]
+    for size in dict.fromkeys(sizes):
+        if size != images.shape[-2:]:
+            try:
+                with torch.no_grad():
+                    module(images.new_zeros(1, images.shape[1], *size))
+            except Exception:
+                continue
+            return size
+    return None
 
 
 def is_quantized(module: nn.Module) -> bool:

@@ -5,45 +5,28 @@ shows that the removed tokens reach the logits in no other way than through atte
 kept tokens alone must give the logits of the slow one, in which the keys of the removed tokens get minus infinity.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seewhy.classifier.borrow import first_tensor, frozen, logits_in, run
-from seewhy.classifier.operations import Operations
+from seewhy.classifier.blocks import Called, candidate_blocks, modules_around_attention
+from seewhy.classifier.borrow import frozen, logits_in, run
 from seewhy.classifier.patch_embedding import pixels_of
 from seewhy.classifier.precision import is_out_of_memory
-from seewhy.classifier.replay import map_tensors, tensors_in
 from seewhy.classifier.stages import GridReading
-from seewhy.classifier.token_dropping import KeptPatches, TokenDropping, is_attention
+from seewhy.classifier.token_dropping import KeptPatches, TokenDropping
 
 MASKS = ("attn_mask", "attention_mask")
 """What blocks call the mask that is added to the scores of their attention."""
+MOST_SEEN = 0.9
+"""The part of what a token sees that lies within the reach of a stem which overlaps its patches."""
 ROUNDING = 1e-4
 """Logits that differ by this part of the largest are the same. A softmax may be in single precision in any network."""
 ROUNDING_HALF = 0.05
 """The same for networks in half precision."""
-
-
-@dataclass(eq=False)
-class _Called:
-    """One call of a module: its tokens (n, t, d), if it is given tokens; and what it returned."""
-
-    name: str
-    module: nn.Module
-    tokens: Tensor | None
-    returned: object = None
-    passes_tokens: bool = False
-
-    @property
-    def n_tokens(self) -> int:
-        return 0 if self.tokens is None else self.tokens.shape[1]
 
 
 @dataclass(frozen=True)
@@ -63,11 +46,11 @@ class Trials:
         """How patches leave the network's sequence; or why they cannot, in a few words."""
         with frozen(self.module):
             plain = logits_in(run(self.module, self.image))
-            chains = self._attention()
+            chains = modules_around_attention(self.module, self.image)
             if not chains:
                 return "it has no attention of all tokens to all tokens"
             slow, why = None, ""
-            for level in _levels(chains):
+            for level in candidate_blocks(chains):
                 try:
                     found = self._tried(level, plain)
                 except Exception as error:  # the network is the user's own, and may fail in any way on such tokens
@@ -81,42 +64,7 @@ class Trials:
                     return found
             return slow or why
 
-    def _attention(self) -> list[list[_Called]]:
-        """For each attention of all tokens to all tokens, in the order of the pass: the modules around it, outermost first.
-
-        A module counts if it is given the tokens and returns as many.
-        """
-        names = {m: name for name, m in self.module.named_modules() if name}
-        open_calls: list[_Called] = []
-        chains: list[tuple[int, list[_Called]]] = []
-
-        def before(m: nn.Module, args: tuple[object, ...], named: dict[str, object]) -> None:
-            given = next(tensors_in([args, named]), None)
-            tokens = given if given is not None and given.ndim == 3 and given.is_floating_point() else None
-            open_calls.append(_Called(names[m], m, tokens))
-
-        def after(_module: nn.Module, _args: object, _named: object, output: object) -> None:
-            called, tensor = open_calls.pop(), first_tensor(output)
-            called.returned = tensor if isinstance(output, Tensor) else map_tensors(output, torch.detach)
-            called.passes_tokens = tensor is not None and called.tokens is not None and tensor.shape == called.tokens.shape
-
-        class Watch(Operations):
-            def call(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-                if name == "softmax" and is_attention(args[0]):
-                    chains.append((args[0].shape[-1], list(open_calls)))
-                return function(*args, **named)
-
-        with ExitStack() as stack:
-            for m in names:
-                stack.enter_context(m.register_forward_pre_hook(before, with_kwargs=True))
-                stack.enter_context(m.register_forward_hook(after, with_kwargs=True))
-            with Watch():
-                run(self.module, self.image)
-        around = [[c for c in chain if c.passes_tokens and c.n_tokens == t] for t, chain in chains]
-        first = next((chain[0].n_tokens for chain in around if chain), 0)
-        return [chain for chain in around if chain and chain[0].n_tokens == first > 1]
-
-    def _tried(self, blocks: list[_Called], plain: Tensor) -> TokenDropping | str:
+    def _tried(self, blocks: list[Called], plain: Tensor) -> TokenDropping | str:
         """How patches leave the sequence before these blocks, the fastest way that is exact; or why they cannot."""
         name, tokens = blocks[0].name, blocks[0].tokens
         assert tokens is not None
@@ -127,7 +75,9 @@ class Trials:
         if not _same(self._logits(slow, torch.ones_like(sets[:1])), plain):
             return f"more than its blocks works on the tokens between {name} and {blocks[-1].name}"
         if not self._stem_is_local(slow, sets[0]):
-            return f"a token of {name} sees the pixels of other patches"
+            slow = replace(slow, reach=self._reach(slow))
+            if 4 * slow.reach >= min(self.image.shape[-2:]):
+                return f"a token of {name} sees pixels all over the picture"
         if not self._removed_are_unseen(slow, sets):
             return "its tokens meet in other ways than in softmax attention"
         try:
@@ -173,6 +123,22 @@ class Trials:
         stay = torch.cat([changed.new_ones(dropping.reading.prefix), ~changed])
         return _same(after[stay], before[stay]) and not _same(after[~stay], before[~stay])
 
+    def _reach(self, dropping: TokenDropping) -> int:
+        """Within how many pixels of its patch lies most of what the token in the middle sees, by its gradient?"""
+        (gh, gw), size = dropping.reading.grid, (self.image.shape[-2], self.image.shape[-1])
+        middle = gh // 2 * gw + gw // 2
+        with torch.enable_grad():
+            image = self.image.detach().requires_grad_()
+            token = dropping.stem(self.module, image)[0].tokens[0, dropping.reading.prefix + middle]
+            weights = torch.rand(token.shape, generator=torch.Generator().manual_seed(0)).to(token) - 0.5
+            (slope,) = torch.autograd.grad((token * weights).sum(), image)
+        seen = slope[0].abs().sum(0).double()
+        patch = pixels_of((torch.arange(gh * gw, device=seen.device) == middle)[None], (gh, gw), size)[0, 0]
+        beyond = zip(patch.nonzero().T, torch.meshgrid(*map(torch.arange, size), indexing="ij"), strict=True)
+        away = torch.stack([torch.maximum(own.min() - at, at - own.max()) for own, at in ((o, a.to(o)) for o, a in beyond)])
+        by_distance = seen.new_zeros(max(size)).index_add_(0, away.amax(0).clamp(min=0).flatten(), seen.flatten())
+        return int((by_distance.cumsum(0) < MOST_SEEN * seen.sum()).sum())
+
     def _removed_are_unseen(self, slow: TokenDropping, sets: KeptPatches) -> bool:
         """Do the tokens that are kept stay as they are, whatever stands in the places of the removed ones?"""
         rows = torch.zeros(len(sets), dtype=torch.long, device=sets.device)
@@ -182,19 +148,6 @@ class Trials:
         noise = torch.where(stay[..., None], tokens, tokens.flip(1, 2) + tokens.std())
         before, after = (slow.with_removed_keys(calls, given, sets, rows)[stay] for given in (tokens, noise))
         return _same(after, before)
-
-
-def _levels(chains: list[list[_Called]]) -> Iterator[list[_Called]]:
-    """Lists of modules that hold all the attention: first those with one attention each, then what is in or around them."""
-    held = Counter(called for chain in chains for called in chain)
-    starts = [next((i for i, called in enumerate(chain) if held[called] == 1), len(chain) - 1) for chain in chains]
-    known: list[list[_Called]] = []
-    for further in (0, 1, 2, -1, -2):
-        places = (min(max(start + further, 0), len(chain) - 1) for start, chain in zip(starts, chains, strict=True))
-        level = list(dict.fromkeys(chain[i] for i, chain in zip(places, chains, strict=True)))
-        if level not in known:
-            known.append(level)
-            yield level
 
 
 def must_be_of_network(error: Exception) -> None:

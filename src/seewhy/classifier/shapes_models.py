@@ -18,6 +18,10 @@ STD = (0.25, 0.25, 0.25)
 INPUT_SIZE = 96
 
 
+OneOrMore = Float[Tensor, "_ c h w"]
+"""Images, of which one may stand for all rows of the logits, where patches are dropped (``TokenDropping.head``)."""
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut; none of its operations works in place."""
 
@@ -77,15 +81,18 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
+    def forward(self, tokens: Float[Tensor, "n t d"], attn_mask: Tensor | None = None) -> Float[Tensor, "n t d"]:
         n, t, d = tokens.shape
         q, k, v = self.qkv(tokens).reshape(n, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask)
         return self.proj(mixed.transpose(1, 2).reshape(n, t, d))
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention, then two linear layers that process each token alone."""
+    """A pre-norm transformer block: attention, then two linear layers that process each token alone.
+
+    ``attn_mask`` is added to the scores of the attention, so that two sets of patches can share a row.
+    """
 
     def __init__(self, dim: int, num_heads: int, hidden: int) -> None:
         super().__init__()
@@ -94,8 +101,8 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(OrderedDict(fc1=nn.Linear(dim, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, dim)))
 
-    def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "n t d"]:
-        tokens = tokens + self.attn(self.norm1(tokens))
+    def forward(self, tokens: Float[Tensor, "n t d"], attn_mask: Tensor | None = None) -> Float[Tensor, "n t d"]:
+        tokens = tokens + self.attn(self.norm1(tokens), attn_mask)
         return tokens + self.mlp(self.norm2(tokens))
 
 
@@ -127,13 +134,13 @@ class ShapesViT(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 6)
 
-    def forward_features(self, images: Images) -> Float[Tensor, "n t d"]:
+    def forward_features(self, images: OneOrMore) -> Float[Tensor, "n t d"]:
         """All tokens after the final norm, the class token first."""
         patches = self.patch_embed(images)
         tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], 1)
         return self.norm(self.blocks(tokens + self._positions(*patches.shape[-2:])))
 
-    def forward(self, images: Images) -> Logits:
+    def forward(self, images: OneOrMore) -> Logits:
         """Logits of normalized images."""
         return self.head(self.forward_features(images)[:, 0])
 

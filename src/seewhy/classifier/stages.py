@@ -445,6 +445,8 @@ def _read(ratios: list[Tensor], size: tuple[int, int], n_prefix_tokens: int | No
     tokens = ratios[0].shape[1]
     prefixes = range(min(MAX_PREFIX_TOKENS + 1, tokens)) if n_prefix_tokens is None else [n_prefix_tokens]
     squares = [GridReading(grid, size, prefix=p) for p in prefixes for grid in _patches(tokens - p, size, whole=True)]
+    if n_prefix_tokens is None:  # the last four of sixteen tokens follow some picture by chance
+        squares = [r for r in squares if 2 * r.prefix <= tokens]
     others = [GridReading(grid, size, prefix=p) for p in prefixes[:2] for grid in _rectangles(tokens - p)]
     # nearly every number of tokens is some grid: one that does not divide the picture into squares has more to show
     for readings, least in ((squares, FOLLOWS), (others, FOLLOWS_BY_ITSELF)):

@@ -98,6 +98,9 @@ class TokenDropping:
     way      see ``Way``
     mask     what the blocks call the mask of their attention; None where they take none
     head_reads_prefix  does the head read the prefix tokens alone?
+    reach    0 where a token sees its own patch alone. Else the stem overlaps the patches: nine tenths of what a token sees,
+             by its gradient, lie within so many pixels of its patch. A removed patch leaves with its token, and the tokens
+             around it have still seen it.
     """
 
     blocks: tuple[str, ...]
@@ -106,6 +109,7 @@ class TokenDropping:
     way: Way = "keys"
     mask: str | None = None
     head_reads_prefix: bool = False
+    reach: int = 0
 
     def stem(self, module: nn.Module, images: Tensor) -> list[Given]:
         """What each block is given for normalized images; the first has the tokens of all patches, with positions."""

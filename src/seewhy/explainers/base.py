@@ -243,14 +243,22 @@ def _rows_of(value: Any, rows: slice | Tensor, n: int, is_baseline: bool) -> Any
     return of_rows(value, rows, n) if isinstance(value, HasPoints) and not isinstance(value, type) else value
 
 
+def _selected(name: str, classifier: Classifier, options: dict[str, object]) -> dict[str, object]:
+    """The options, with the selector "logit" where the network returns values and nothing else was asked for."""
+    selector = getattr(EXPLAINERS[name], "__dataclass_fields__", {}).get("selector")
+    reads_more = "selector" not in options and selector and selector.default != "logit" and classifier.returns_values
+    return {**options, "selector": "logit"} if reads_more else options
+
+
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
     """The explainer ``name`` for ``classifier``; ``options`` are its fields. SeewhyError names what does not fit.
 
     ``name`` may be the folder of a learned explainer, or "hf/OWNER/NAME" on the hub (see ``load_explainer``). A learned
-    method that comes trained for the classifier is trained; any other learned method is not.
+    method that comes trained for the classifier is trained; any other learned method is not. Of a network that returns
+    values, which have no probabilities, a method with a selector reads the value itself.
     """
     must_be_classifier(classifier)
-    made = _trained(name, classifier, options) or build(EXPLAINERS, name, classifier, **options)
+    made = _trained(name, classifier, options) or build(EXPLAINERS, name, classifier, **_selected(name, classifier, options))
     layers = getattr(made, "layer", None) or ()
     for layer in (layers,) if isinstance(layers, str) else layers:
         find_layer(classifier.module, layer)  # a layer that is not there is said before anything is computed

@@ -1,6 +1,7 @@
 """A map on its picture."""
 
 import base64
+import re
 from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
@@ -146,12 +147,29 @@ def fit_text(text: str, font: ImageFont.FreeTypeFont, width: int | float) -> str
     if gap and name:
         return fit_text(name, font, width - font.getlength(gap + figure)) + gap + figure
     if ":" in text:
-        cuts = ((len(text) - i) // 2 for i in range(len(text) - 1))
-        short = (f"{text[:n]}…{text[len(text) - n :]}" for n in cuts)
-        return next((s for s in short if font.getlength(s) <= width), "…")
+        return _without_middle(text, font, width)
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text.rstrip() + "…"
+
+
+def _without_middle(text: str, font: ImageFont.FreeTypeFont, width: int | float) -> str:
+    """The text that is too long, with an ellipsis in place of its middle."""
+    cuts = ((len(text) - i) // 2 for i in range(len(text) - 1))
+    short = (f"{text[:n]}…{text[len(text) - n :]}" for n in cuts)
+    return next((s for s in short if font.getlength(s) <= width), "…")
+
+
+def name_in_lines(text: str, font: ImageFont.FreeTypeFont, width: int | float, most: int = 3) -> list[str]:
+    """The name of a method in up to ``most`` lines, broken after ``_ : , =``; any other text in one (``fit_text``)."""
+    if font.getlength(text) <= width or not re.fullmatch(r"\w+(:\S+)?", text):
+        return [fit_text(text, font, width)]
+    lines = [""]
+    for part in re.findall(r"[^_:,=]*[_:,=]|[^_:,=]+", text):
+        if lines[-1] and len(lines) < most and font.getlength(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return [line if font.getlength(line) <= width else _without_middle(line, font, width) for line in lines]
 
 
 @cache

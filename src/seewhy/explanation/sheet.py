@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from seewhy.explanation.overlay import DIVERGING, INK, PAPER, SEQUENTIAL, SOFT, fit_text, load_font
+from seewhy.explanation.overlay import DIVERGING, INK, PAPER, SEQUENTIAL, SOFT, load_font, name_in_lines
 
 
 class Panel(NamedTuple):
@@ -27,6 +27,8 @@ def sheet(
 ) -> Image.Image:
     """Panels in rows, with a title, a heading over each column, and legends of colors at the foot.
 
+    A heading or a caption that is the name of a method is broken into lines where it is too long.
+
     Args:
         rows: panels; rows may differ in length.
         title: above all rows.
@@ -38,25 +40,29 @@ def sheet(
     line = round(letter * 1.5)
     wide = max(len(row) for row in rows)
     widths = size * wide + gap * (wide + 1)
-    top = gap + (line * 2 if title else 0) + (line if columns else 0)
+    fonts = {bold: load_font(letter, bold=bold) for bold in (False, True)}
+    headings = [name_in_lines(heading, fonts[True], size) for heading in columns]
+    top = gap + (line * 2 if title else 0) + line * max(map(len, headings), default=0)
     pictures = [[p.picture.resize((size, round(size * p.picture.height / p.picture.width))) for p in row] for row in rows]
-    captions = [line * any(panel.caption for panel in row) for row in rows]
-    heights = [max(p.height for p in row) + below for row, below in zip(pictures, captions, strict=True)]
+    captions = [[name_in_lines(p.caption, fonts[p.bold], size) if p.caption else [] for p in row] for row in rows]
+    heights = [
+        max(p.height for p in row) + line * max(map(len, below)) for row, below in zip(pictures, captions, strict=True)
+    ]
     canvas = Image.new("RGB", (widths, top + sum(heights) + gap * len(rows) + 2 * line * bool(keys)), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
         draw.text((gap, gap), title, INK, load_font(round(letter * 1.35), bold=True))
-    for j, heading in enumerate(columns):
-        font = load_font(letter, bold=True)
-        draw.text((gap + j * (size + gap), top - line), fit_text(heading, font, size), INK, font)
+    for j, heading in enumerate(headings):
+        for up, part in enumerate(reversed(heading), 1):
+            draw.text((gap + j * (size + gap), top - up * line), part, INK, fonts[True])
     y = top
-    for row, scaled, height in zip(rows, pictures, heights, strict=True):
-        for j, (panel, picture) in enumerate(zip(row, scaled, strict=True)):
+    for row, scaled, below, height in zip(rows, pictures, captions, heights, strict=True):
+        for j, (panel, picture, caption) in enumerate(zip(row, scaled, below, strict=True)):
             x = gap + j * (size + gap)
             canvas.paste(picture, (x, y))
-            font = load_font(letter, bold=panel.bold)
-            caption = fit_text(panel.caption, font, size)
-            draw.text((x, y + picture.height + letter // 5), caption, INK if panel.bold else SOFT, font)
+            for down, part in enumerate(caption):
+                at = (x, y + picture.height + letter // 5 + down * line)
+                draw.text(at, part, INK if panel.bold else SOFT, fonts[panel.bold])
         y += height + gap
     if keys:
         _keys(canvas, draw, (gap, y + line // 4), letter, keys)

@@ -12,6 +12,13 @@ from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Regions, Scores
 
 
+Tolerance = Annotated[
+    int,
+    AtLeast(0),
+    Doc("Pixels beside the region that count as part of it. A map that follows an outline lies half beside the region."),
+]
+
+
 class Localization(Measure, family="localization", range=(0, 1), explains="label"):
     """Base of metrics of the place of the map: their common head."""
 
@@ -41,8 +48,10 @@ class RelevanceMass(OnRegion, name="relevance_mass", reads="positive", paper="ar
     bounding box for the region.
     """
 
+    tolerance: Tolerance = 0
+
     def score(self, case: Case) -> Scores:
-        return relevance_mass(case.attributions, case.require("regions"))
+        return relevance_mass(case.attributions, dilate(case.require("regions"), self.tolerance))
 
 
 class RelevanceRank(OnRegion, name="relevance_rank", reads="order", paper="arras2022clevr"):

@@ -9,7 +9,7 @@ from seewhy.maps import read
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.options import BaselineOption, MaskScale, ScaleOption
-from seewhy.metrics.regions import OnRegion
+from seewhy.metrics.regions import OnRegion, Tolerance, dilate
 from seewhy.options import Doc
 from seewhy.types import Attribution, Regions, Scores
 
@@ -89,9 +89,11 @@ class MaskIoU(MaskOnRegion, name="mask_iou"):
     Source: NN-Explainer (Stalder et al. 2022), section 4.3, IoU in Table 2.
     """
 
+    tolerance: Tolerance = 0
+
     def score(self, case: Case) -> Scores:
         masks = masks_of(case, self.use, self.scale)
-        g = case.require("regions").to(masks.dtype)
+        g = dilate(case.require("regions"), self.tolerance).to(masks.dtype)
         union = torch.maximum(masks, g).sum((1, 2))
         return torch.minimum(masks, g).sum((1, 2)) / torch.where(union > 0, union, 1)
 

@@ -31,6 +31,7 @@ FEWER_STEPS: dict[str, dict[str, object]] = {
     "smooth_pixel_mask": {"steps": 100},
     "meaningful_perturbation": {"steps": 100},
     "igos_pp": {"iterations": 5, "path_steps": 5},
+    "transformer_input_sampling": {"masks": 256},
 }
 """Options with which slow methods take some seconds a picture. The page says that the papers take more steps."""
 

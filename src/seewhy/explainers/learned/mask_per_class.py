@@ -95,7 +95,9 @@ class OnMaskNetwork(MaskPerClass):
     ] = "deeplabv3_resnet50"
     backbone: Annotated[
         Backbone,
-        Doc('"scratch": all weights are drawn. "imagenet": the backbone begins with the weights of a classifier of ImageNet.'),
+        Doc(
+            '"scratch": all weights are drawn. "imagenet": the backbone begins with the weights of a classifier of ImageNet.'
+        ),
     ] = "scratch"
 
     target: Annotated[

@@ -47,7 +47,7 @@ class MaskDecoder(nn.Module):
         self.register_buffer("std", torch.tensor(classifier.std, dtype=torch.float32)[:, None, None])
 
     def forward(
-        self, images: Images, *features: FeatureMap, condition: Float[Tensor, "rn d"] | None = None
+        self, images: Images, *features: Tensor, condition: Float[Tensor, "rn e"] | None = None
     ) -> Float[Tensor, "rn m gh gw"]:
         """Logits of the masks. Rows i*r to i*r + r - 1 belong to image i, where ``condition`` has r rows for each image."""
         return self.decode((images - self.mean) / self.std, list(features), condition)

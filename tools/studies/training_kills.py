@@ -1,0 +1,72 @@
+"""Does a training that is killed ten times at random end with the weights of one that was not?
+
+    python tools/studies/training_kills.py [--kills N] [--seed N] [--folder DIR] METHOD --model NAME --data DATASET ...
+
+What follows the options is a command line of ``seewhy fit`` without ``--out``. It runs once undisturbed. Then it is started
+again and again, and killed (SIGKILL) after a random time. The last one runs to its end. Prints at which step each was
+killed, and compares all weights, the state of the optimizer, and the log.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from seewhy.describe import as_json
+from seewhy.training.training_folder import read_training
+
+
+def start(given: list[str], out: Path) -> "subprocess.Popen[bytes]":
+    code = "import sys; from seewhy.app.cli.main import main; sys.argv[0] = 'seewhy'; main()"
+    return subprocess.Popen([sys.executable, "-c", code, "fit", *given, "--out", str(out), "--no-tensorboard"])
+
+
+def step_of(out: Path) -> int:
+    found = read_training(out)
+    return found.state.step if found else 0
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What is not the same, bit for bit."""
+    found = []
+    for file in sorted(one.rglob("*.safetensors")):
+        a, b = load_file(file), load_file(other / file.relative_to(one))
+        found += [f"{file.name}: {name}" for name in a if not torch.equal(a[name], b[name])]
+    for file in one.rglob("*.pt"):
+        a, b = (torch.load(f, weights_only=True) for f in (file, other / file.relative_to(one)))
+        found += [file.name] if as_json(a) != as_json(b) else []
+    logs = [[line.rpartition(",")[0] for line in (f / "log.csv").read_text().splitlines()] for f in (one, other)]
+    return found + (["log.csv"] if logs[0] != logs[1] else [])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path)
+    options, given = parser.parse_known_args()
+    folder = options.folder or Path(tempfile.mkdtemp())
+    whole, killed, draw = folder / "undisturbed", folder / "killed", random.Random(options.seed)
+    begin = time.monotonic()
+    assert start(given, whole).wait() == 0
+    seconds = time.monotonic() - begin
+    print(f"undisturbed: {step_of(whole)} steps in {seconds:.1f} s", flush=True)
+    for kill in range(options.kills):
+        process = start(given, killed)
+        time.sleep(draw.uniform(0, 2 * seconds / options.kills + seconds / 4))
+        process.kill()
+        print(f"kill {kill + 1}: status {process.wait()}, the checkpoint is of step {step_of(killed)}", flush=True)
+    assert start(given, killed).wait() == 0
+    found = differences(whole, killed)
+    print(f"{step_of(killed)} steps; different: {', '.join(found) or 'nothing, bit for bit'}")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
