@@ -38,6 +38,9 @@ class MaskPerClass(LearnedExplainer):
     A subclass has two holes: ``new_network`` and ``loss``.
     """
 
+    gives_masks: ClassVar[bool] = True
+    """Maps are masks in [0, 1]: those of several classes are merged as they are, without min-max."""
+
     gain: Annotated[
         float,
         Above(0),
@@ -95,7 +98,9 @@ class OnMaskNetwork(MaskPerClass):
     ] = "deeplabv3_resnet50"
     backbone: Annotated[
         Backbone,
-        Doc('"scratch": all weights are drawn. "imagenet": the backbone begins with the weights of a classifier of ImageNet.'),
+        Doc(
+            '"scratch": all weights are drawn. "imagenet": the backbone begins with the weights of a classifier of ImageNet.'
+        ),
     ] = "scratch"
 
     target: Annotated[
