@@ -35,8 +35,8 @@ class Silence(
 
     Here $\bar m_j(x)$ is the mean over the pixels of the map of class $j$, clipped to $[0, 1]$, $\mathcal{Y}(x)$ the classes
     of image $x$, and $j$ the classes whose maps are asked for. "silent" is $S$, "speaking" is $R$, "balanced" their mean. The
-    score of an image is its counts: absent classes, silent ones of them, the sum of their areas; and the same of present
-    classes, with those that speak.
+    score of an image is its absent classes, the silent ones of them and the sum of their areas, and the same of present classes
+    with those that speak, all over the number of classes.
 
     Rewards: masks that are empty for what is not there, and only for that.
 
@@ -68,17 +68,17 @@ class Silence(
         empty = areas <= self.threshold
         parts = [(~there, empty), (there, ~empty)]
         columns = [x for of, right in parts for x in (of.sum(1), (of & right).sum(1), (of * areas).sum(1))]
-        return torch.stack([column.to(areas.dtype) for column in columns], 1)
+        return torch.stack([column.to(areas.dtype) / len(classes) for column in columns], 1)
 
     def reduce(self, scores: Tensor) -> float:
         absent, silent, absent_area, present, speaking, present_area = scores.double().sum(0).tolist()
         shares = [part / whole for part, whole in ((silent, absent), (speaking, present)) if whole]
         return {
             "balanced": sum(shares) / max(len(shares), 1),
-            "silent": silent / max(absent, 1),
-            "speaking": speaking / max(present, 1),
-            "absent_area": absent_area / max(absent, 1),
-            "present_area": present_area / max(present, 1),
+            "silent": silent / (absent or 1),
+            "speaking": speaking / (present or 1),
+            "absent_area": absent_area / (absent or 1),
+            "present_area": present_area / (present or 1),
         }[self.figure]
 
 
