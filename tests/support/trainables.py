@@ -40,6 +40,7 @@ class SmallMasks(LearnedExplainer):
     draws: bool = True
     reads_labels: bool = True
     plain: bool = False
+    target: str = "label"
     watch: ClassVar[Callable[[Any, Seen], None]] = lambda *_: None
 
     @property

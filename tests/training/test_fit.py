@@ -224,14 +224,14 @@ def test_what_is_finished_is_returned_at_once_and_more_epochs_go_on(out: Path, t
 
 
 def test_it_stops_early_where_the_held_out_loss_no_longer_falls(tmp_path: Path) -> None:
-    how = {"learning_rate": 1e-12, "patience": 3, "epochs": 40}
+    how = {"learning_rate": 1e-12, "patience": 2, "epochs": 20}
     trained(tmp_path / "run", **how)
     state = read_training(tmp_path / "run").state
     assert state.ended == "patience"
     losses = [float(line["loss"]) for line in log_of(tmp_path / "run", "held_out")]
-    assert len(losses) < 40
-    trained(tmp_path / "run", **{**how, "patience": 5})
-    assert read_training(tmp_path / "run").state.waited == 5
+    assert len(losses) < 20
+    trained(tmp_path / "run", **{**how, "patience": 4})
+    assert read_training(tmp_path / "run").state.waited == 4
 
 
 def test_it_ends_well_inside_its_time_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +290,24 @@ def test_nothing_is_left_of_a_training_that_cannot_begin(tmp_path: Path) -> None
     refused("max_steps is 0", out, max_steps=0)
     few = Classifier(nn.Sequential(*list(small_classifier().module)[:-1], nn.Linear(8, 3)), input_size=(16, 16))
     refused(r"the dataset has a class \d, and the classifier only classes 0 to 2", out, what=SmallMasks(few), classifier=few)
+    one = SmallMasks(small_classifier(), target="bee")
+    other = labelled(0, 2, None, 4)
+    refused("SmallMasks explains 'bee', and none of the 3 pictures has that label: give pictures of it", out, other, one)
+    refused("'z'", out, other, SmallMasks(small_classifier(), target="z"))
     assert not list(tmp_path.iterdir())
+
+
+def labelled(*labels: int | None) -> Any:
+    """Pictures of which the labels are known before they are read."""
+    dataset: Any = Pictures(n=len(labels))
+    dataset.entries = [SimpleNamespace(label=label, group="") for label in labels]
+    return dataset
+
+
+def test_one_class_is_explained_where_the_pictures_show_it_or_where_nobody_knows(tmp_path: Path) -> None:
+    one = SmallMasks(small_classifier(), target="bee")
+    for i, labels in enumerate([(0, 1, 2, 1), (None,) * 4]):
+        trained(tmp_path / str(i), labelled(*labels), one, max_steps=1, held_out=0.0)
 
 
 def test_another_question_is_refused_and_nothing_changes(out: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from support.trainables import SmallMasks, same, small_classifier, trained
 from seewhy.training import records, training_folder
 from seewhy.training.training_folder import read_training
 
-HOW = {"accumulation": 2, "batch_size": 2, "every": 7, "epochs": 6, "optimizer": "prodigy", "learning_rate": 1.0}
+HOW = {"accumulation": 2, "batch_size": 2, "every": 7, "epochs": 4, "optimizer": "prodigy", "learning_rate": 1.0}
 
 
 class Killed(BaseException):
@@ -59,28 +59,28 @@ def test_killed_ten_times_at_random_it_has_the_weights_of_an_undisturbed_run(und
     for kill in range(10):
         child = in_a_child(lambda: trained(out, **HOW))
         until = time.monotonic() + 60
-        while step_of(out) < 3 * kill and time.monotonic() < until:
+        while step_of(out) < 2 * kill - 1 and time.monotonic() < until:
             time.sleep(0.002)
-        time.sleep(draw.uniform(0, 0.06))
+        time.sleep(draw.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         stopped.append((status, step_of(out)))
     assert all(os.WIFSIGNALED(status) for status, _ in stopped)
     assert len({step for _, step in stopped}) > 4, "it was killed at different steps"
-    assert stopped[-1][1] < 30
+    assert stopped[-1][1] < 20
     trained(out, **HOW)
     same(undisturbed, out)
     assert not list(out.rglob(".*")), "nothing is left of the killed commands"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_interrupted_between_checkpoints_and_in_the_middle_of_a_step(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Also within an epoch, and between the micro-batches of a step: what was done since the checkpoint is done again."""
     draw, calls = random.Random(seed), [0]
     for _ in range(3):
-        calls[0] = draw.randrange(2, 40)
+        calls[0] = draw.randrange(2, 13)
 
         def watch(*_: Any) -> None:
             calls[0] -= 1
@@ -96,7 +96,7 @@ def test_interrupted_between_checkpoints_and_in_the_middle_of_a_step(
 
 
 @pytest.mark.usefixtures("often")
-@pytest.mark.parametrize("write", [0, 2, 4, 5, 7, 31])
+@pytest.mark.parametrize("write", [0, 2, 5, 31])
 def test_killed_while_it_writes(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int) -> None:
     """Between any two files of a checkpoint."""
     true, left = training_folder.write_atomically, [write]
@@ -115,8 +115,9 @@ def test_killed_while_it_writes(undisturbed: Path, tmp_path: Path, monkeypatch: 
     same(undisturbed, tmp_path / "run")
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "prodigy"])
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"), [("adam", "one_cycle"), ("adamw", "cosine"), ("prodigy", "cosine"), ("adamw", "constant")]
+)
 def test_stopped_after_some_steps_every_optimizer_goes_on(tmp_path: Path, optimizer: str, schedule: str) -> None:
     how = {"optimizer": optimizer, "schedule": schedule, "learning_rate": 0.02, "warmup_steps": 3, "epochs": 2, "clip": 0.1}
     trained(tmp_path / "at once", **how)

@@ -3,8 +3,8 @@
     python tools/studies/training_kills.py [--kills N] [--seed N] [--folder DIR] METHOD --model NAME --data DATASET ...
 
 What follows the options is a command line of ``seewhy fit`` without ``--out``. It runs once undisturbed. Then it is started
-again and again, and killed (SIGKILL) after a random time. The last one runs to its end. Prints at which step each was killed,
-and compares all weights, the state of the optimizer, and the log.
+again and again, and killed (SIGKILL) after a random time. The last one runs to its end. Prints at which step each was
+killed, and compares all weights, the state of the optimizer, and the log.
 """
 
 import argparse

@@ -23,6 +23,7 @@ from seewhy.explainers import EXPLAINERS
 from seewhy.explainers.learned.folder import save_explainer
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.explainers.learned.settings import Settings
+from seewhy.explanation.targets import TARGETS
 from seewhy.options import build, is_held, repeated
 from seewhy.training.held_out import split
 from seewhy.training.loop import Loop, TrainingProgress, micro_batches, order_of
@@ -150,6 +151,7 @@ def fit(
             network.eval()
             return made
         _must_have_labels(made, images)
+        _must_show_the_target(made, classifier, images)
         if log is not None:
             log.begin(state.step)
         with computing_threads(threads or max(1, torch.get_num_threads() // together.on_this_machine)):
@@ -226,6 +228,21 @@ def _must_have_labels(made: Trainable, images: SeenImages) -> None:
         raise SeewhyError(
             f"{_name(made)} learns from labels, and the dataset {kind} has none: give a folder for each class, or a "
             "labels.csv, or choose a method or an option that needs no labels"
+        )
+
+
+def _must_show_the_target(made: Trainable, classifier: Classifier, images: SeenImages) -> None:
+    """SeewhyError where one class is explained, and the labels of the dataset say that no picture shows it."""
+    target, entries = getattr(made, "target", None), getattr(images.dataset, "entries", None)
+    if target in (None, *TARGETS) or entries is None or classifier.returns_values:
+        return
+    labels = [entries[place].label for place in images.places]
+    wanted = classifier.class_index(target)
+    shown = {label for of in labels for label in (of if isinstance(of, tuple) else [of])}
+    if shown != {None} and wanted not in shown:
+        raise SeewhyError(
+            f"{_name(made)} explains {target!r}, and none of the {len(labels)} pictures has that label: give pictures "
+            "of it, another target, or the pictures without labels"
         )
 
 

@@ -25,7 +25,10 @@ def generator_of(seed: int, *places: int | str) -> torch.Generator:
 def drawing(device: torch.device, seed: int, *places: int | str) -> Iterator[None]:
     """Inside the block PyTorch's own random numbers, such as those of dropout, are of this place; afterwards as before."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(key_of(seed, *places))
+        torch.default_generator.manual_seed(key_of(seed, *places))
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(key_of(seed, *places))
         yield
 
 
