@@ -144,7 +144,7 @@ def scratch(folder: str | Path) -> Iterator[Path]:
 def is_directory(path: str | Path) -> bool:
     """Is there a folder of this name? Also asked of text that no file can be called."""
     with suppress(OSError, ValueError):
-        return Path(path).is_dir()
+        return str(path) != "" and Path(path).is_dir()  # an empty path is the working folder
     return False
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 from support.command import run
+from support.learned_methods import register_two
 from support.tiny_models import LEARNED, TINY, is_defined
 
 import seewhy
@@ -218,3 +219,60 @@ def test_the_module_beside_the_user_is_found(work: Path, capfd: Capture, monkeyp
     result = run(capfd, "explain", *arguments, "--target", "all")
     assert (result.status, result.err) == (0, "")
     assert len(list((work / "explanations").glob("*.npy"))) == 3
+
+
+# -- learned explainers ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def learned(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two trained explainers of the network of ``factories:small``: one reads a layer, the other has its own network."""
+    monkeypatch.setattr(EXPLAINERS, "_entries", dict(EXPLAINERS._entries))
+    register_two()
+    classifier = seewhy.load("factories:small")
+    for name in ("weighed", "painted"):
+        method = seewhy.explainer(name, classifier)
+        seewhy.save_explainer(method.untrained(), work / "runs" / f"my_{name}")  # type: ignore[attr-defined]
+    return work
+
+
+def test_explain_by_a_folder(learned: Path, capfd: Capture) -> None:
+    picture = ["pictures/cat.png", "--model", "factories:small"]
+    result = run(capfd, "explain", *picture, "--explainer", "runs/my_weighed", "--explainer", "runs/my_painted")
+    assert (result.status, result.err) == (0, "")
+    manifest = json.loads((learned / "explanations" / "manifest.json").read_text())
+    assert [e["explainer"] for e in manifest["explanations"]] == ["my_weighed", "my_painted"]
+    assert manifest["explainers"]["my_weighed"]["method"] == "weighed"
+    assert manifest["explainers"]["my_weighed"]["options"]["network"].startswith("OneLayer ")
+    result = run(capfd, "explain", *picture, "--explainer", "weighed")
+    assert result == (2, "", "seewhy: weighed is learned, and not trained for this network: seewhy fit weighed trains it\n")
+
+
+def test_explain_without_a_network(learned: Path, capfd: Capture) -> None:
+    alone = ["explain", "pictures/cat.png", "--explainer", "runs/my_painted"]
+    result = run(capfd, *alone, "--target", "0")
+    assert (result.status, result.err) == (0, "")
+    manifest = json.loads((learned / "explanations" / "manifest.json").read_text())
+    (entry,) = manifest["explanations"]
+    assert (entry["target"], entry["probability"]) == (0, None)
+    assert run(capfd, *alone, "--target", "all").status == 0
+    for more, said in {
+        (): "target 'predicted' is what a network says, and there is none: name a class, all, or give --model",
+        ("--target", "top:2"): "target 'top:2' is what a network says",
+        ("--target", "0", "--explainer", "runs/my_weighed"): "reads the features of Sequential",
+        ("--target", "0", "--explainer", "grad_cam"): "grad_cam explains a network: give --model",
+        ("--target", "0", "--weights", "x.pt"): "--weights is of a network: give --model",
+    }.items():
+        result = run(capfd, *alone, *more)
+        assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
+        assert said in result.err
+    result = run(capfd, "explain", "pictures/cat.png")
+    assert result.err == "seewhy: give --model NAME; or --explainer FOLDER, of an explainer with a network of its own\n"
+
+
+def test_the_list_says_that_learned_methods_are_trained_first(learned: Path, capfd: Capture) -> None:
+    said = " ".join(run(capfd, "list", "explainers").out.split())
+    assert "seewhy fit METHOD trains it for a network" in said
+    methods = {e["name"]: e for e in json.loads(run(capfd, "list", "explainers", "--json").out)["explainers"]}
+    assert methods["weighed"]["trained_first"] is True
+    assert methods["grad_cam"]["trained_first"] is False

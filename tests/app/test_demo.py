@@ -18,11 +18,19 @@ from seewhy.classifier.load import load as load_classifier
 from seewhy.data.shapes import shapes
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, GradCAM
+from seewhy.explainers.learned.folder import shipped
 
 WEIGHTS = Path(shapes.__file__).parents[2] / "classifier" / "weights"
 SMALL = evidence.DemoPlan(candidates=24, further=2, tagged=24, evidence=3, seconds=1.0)
 NEED_ATTENTION = {name for name in EXPLAINERS if not is_defined(name, "cnn")}
 LEARNED = {name for name in EXPLAINERS if EXPLAINERS[name].family == "learned"}
+UNTRAINED = [
+    (name, network)
+    for name in LEARNED
+    for network in evidence.HONEST
+    if not shipped(name, load_classifier(evidence.HONEST[network]), {})
+]
+"""Learned methods, and the networks for which none of them comes trained."""
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -90,12 +98,12 @@ def test_every_method_is_on_the_page(page: Page) -> None:
 def test_every_method_has_a_map_on_the_page(folder: Path) -> None:
     """Not run is what must be trained first, and what needs attention, on the CNN. All else has a map, however slow."""
     text = (folder / "demo.html").read_text(encoding="utf-8")
-    assert text.count("Not run: it is trained before") == len(LEARNED) * len(evidence.HONEST)
+    assert text.count("is learned, and not trained for this network") == len(UNTRAINED)
     read_attention = [name for name in NEED_ATTENTION if EXPLAINERS[name].family == "attention"]
     assert text.count("has no attention over tokens") == len(read_attention) > 0
     without_tokens = text.count("transformer_input_sampling is not defined for it")  # the ViT's stem overlaps its patches
     assert without_tokens == len(evidence.HONEST)
-    assert text.count("Not run") == len(read_attention) + without_tokens + len(LEARNED) * len(evidence.HONEST)
+    assert text.count("Not run") == len(read_attention) + without_tokens + len(UNTRAINED)
 
 
 def test_every_method_with_a_paper_names_its_authors() -> None:
@@ -174,10 +182,11 @@ def test_a_method_without_time_explains_one_picture(monkeypatch: pytest.MonkeyPa
     classifier = load("shapes")
     pictures = evidence.make_pictures(4, 0)
     runs = evidence.explain_pictures({"CNN": classifier}, pictures, 2, -1.0, lambda: None)
-    assert {len(r.maps) for r in runs if r.name not in (*evidence.FEATURED, *LEARNED, *NEED_ATTENTION)} == {1}
+    untrained = {name for name, network in UNTRAINED if network == "CNN"}
+    assert {len(r.maps) for r in runs if r.name not in {*evidence.FEATURED, *untrained, *NEED_ATTENTION}} == {1}
     assert {len(r.maps) for r in runs if r.name in evidence.FEATURED} == {2}  # the sheet needs them
     runs = evidence.explain_pictures({"CNN": classifier}, pictures, 2, 600.0, lambda: None)
-    assert {r.name for r in runs if len(r.maps) == 4} == set(EXPLAINERS) - LEARNED - NEED_ATTENTION
+    assert {r.name for r in runs if len(r.maps) == 4} == set(EXPLAINERS) - untrained - NEED_ATTENTION
     wanted = GradCAM(classifier).explain(pictures.images, pictures.labels)
     got = next(torch.stack(r.maps) for r in runs if r.name == "grad_cam")
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-5)

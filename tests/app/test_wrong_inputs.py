@@ -421,7 +421,7 @@ def test_a_mistake_is_one_line(
     [
         ("explian x.png", "No such command 'explian'"),
         ("explain --model shapes", "Missing argument"),
-        ("explain x.png", "Missing option '--model'"),
+        ("evaluate --data shapes --metric srg", "Missing option '--model'"),
         ("explain x.png --model shapes --explaner grad_cam", "No such option: --explaner"),
         ("list explainer", "'explainer' is not one of 'explainers', 'metrics', 'models', 'datasets'"),
     ],

@@ -123,6 +123,8 @@ CHEAP: dict[str, dict[str, object]] = {
     "smooth_pixel_mask": {"steps": 2},
     "meaningful_perturbation": {"steps": 3, "cells": 8},
     "metric_driven": {"size": 6},
+    "nn_explainer": {"architecture": "light"},
+    "rtis": {"architecture": "light"},
     "igos_pp": {"iterations": 1, "path_steps": 2, "cells": 6, "longest": 10.0, "selector": "logit", "sparsity": 0.0},
 }
 """Options with which each method takes a fraction of a second, where the number of steps does not matter."""

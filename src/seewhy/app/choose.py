@@ -26,14 +26,15 @@ UNTRAINED = "learned, and not trained for this network: seewhy fit METHOD trains
 """Why "all" leaves learned methods out."""
 
 
-def choose(names: Sequence[str], classifier: "Classifier", options: Mapping[str, str]) -> "Chosen[Explainer]":
+def choose(names: Sequence[str], classifier: "Classifier | None", options: Mapping[str, str]) -> "Chosen[Explainer]":
     """The named explainers, each with those of the ``options`` that it has, and why others were left out.
 
     "all" stands for every explainer that is defined for the network, and trained for it if it is learned. The folder of a
-    learned explainer gets its own name as label.
+    learned explainer gets its own name as label. Without a ``classifier`` only folders can be chosen, of explainers with a
+    network of their own.
     """
     from seewhy.explainers import EXPLAINERS, explainer
-    from seewhy.explainers.learned.folder import folder_labels, is_folder, kind_in
+    from seewhy.explainers.learned.folder import folder_labels, is_folder, kind_in, load_explainer
     from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 
     split = {text: _name_and_options(text) for text in names}
@@ -42,8 +43,11 @@ def choose(names: Sequence[str], classifier: "Classifier", options: Mapping[str,
         if name not in EXPLAINERS and name not in folders and "," in name:
             raise SeewhyError(f"{name!r} is no explainer: give --explainer again for each of several")
 
-    def make(name: str, own: Mapping[str, object]) -> "Explainer":
-        made = explainer(name, classifier, **own)
+    if classifier is None and (others := [name for name, _ in split.values() if name not in folders]):
+        raise SeewhyError(f"{others[0]} explains a network: give --model")
+
+    def make(name: str, own: Mapping[str, Any]) -> "Explainer":
+        made = explainer(name, classifier, **own) if classifier is not None else load_explainer(name, **own)
         if isinstance(made, LearnedExplainer):
             _ = made.ready  # raises before the training
         return made
@@ -51,6 +55,20 @@ def choose(names: Sequence[str], classifier: "Classifier", options: Mapping[str,
     kinds = {name: kind_in(name) for name in sorted(folders)}
     labels = folder_labels(kinds, [name for name, _ in split.values() if name not in folders])
     return _choose(EXPLAINERS, names, options, make, folders={name: (kinds[name], labels[name]) for name in kinds})
+
+
+def without_network(names: Sequence[str], options: Mapping[str, str]) -> "tuple[dict[str, Explainer], Classifier]":
+    """Explainers with a network of their own, and the classes and the preprocessing of the classifier that is not there.
+
+    SeewhyError unless all of them were trained for the same classes and the same images.
+    """
+    if not names:
+        raise SeewhyError("give --model NAME; or --explainer FOLDER, of an explainer with a network of its own")
+    chosen, _ = choose(names, None, options)
+    classifiers: list[Any] = [getattr(method, "classifier", None) for method in chosen.values()]
+    if len({(c.classes, c.input_size, c.mean) for c in classifiers}) > 1:
+        raise SeewhyError(f"{' and '.join(chosen)} were trained for different classes or images: give one at a time")
+    return chosen, classifiers[0]
 
 
 def _name_and_options(text: str) -> tuple[str, str]:

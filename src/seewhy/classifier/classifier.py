@@ -16,6 +16,7 @@ from seewhy.classifier import attention, blocks, borrow, checks, probe, replay, 
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.dropping_trials import Trials
 from seewhy.classifier.ending import FoundEnding, answer_in, find_ending, must_have_gradients, must_work
+from seewhy.classifier.levels import Level, find_levels
 from seewhy.classifier.libra import balance, must_end_in_logits
 from seewhy.classifier.outputs import (
     IN_WORDS,
@@ -582,6 +583,11 @@ class Classifier:
     def spatial_layers(self) -> list[tuple[str, int, bool]]:
         """Feature stages in the order of the pass: name, channels, does the output depend on the grid?"""
         return [(stage.name, stage.channels, stage.living > 0) for stage in self._survey.stages]
+
+    @FoundOnce
+    def levels(self) -> tuple[Level, ...]:
+        """The layers that a decoder reads, from fine to coarse: see ``find_levels``."""
+        return find_levels(self._survey, type(self.module).__name__)
 
     @FoundOnce
     def _survey(self) -> stages.Survey:

@@ -30,6 +30,12 @@ from seewhy.explainers.gradient.negative_saliency import NegativeSaliency as Neg
 from seewhy.explainers.gradient.positive_saliency import PositiveSaliency as PositiveSaliency
 from seewhy.explainers.gradient.saliency import Saliency as Saliency
 from seewhy.explainers.gradient.smooth_grad import SmoothGrad as SmoothGrad
+from seewhy.explainers.learned.nem_u import NEMU as NEMU
+from seewhy.explainers.learned.nemt import NEMt as NEMt
+from seewhy.explainers.learned.nemt_classes import NEMtClasses as NEMtClasses
+from seewhy.explainers.learned.nn_explainer import NNExplainer as NNExplainer
+from seewhy.explainers.learned.rtis import RTIS as RTIS
+from seewhy.explainers.learned.t_tame import TTAME as TTAME
 from seewhy.explainers.optimized.extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
 from seewhy.explainers.optimized.igos_pp import IGOSPlusPlus as IGOSPlusPlus
 from seewhy.explainers.optimized.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from seewhy.classifier.absent import AbsentClassifier
 from seewhy.classifier.checks import why_it_fails
 from seewhy.classifier.classifier import Classifier, frozen, must_be_classifier
 from seewhy.classifier.identity import compared_with
@@ -31,7 +32,8 @@ class Explanation:
     map          (h, w) raw, on the part of the picture that the network saw; CPU, float
     target       index of the explained class
     class_name   name of the explained class
-    probability  of the explained class, in [0, 1]; None where the network returns values, which have no probability
+    probability  of the explained class, in [0, 1]; None where the network returns values, which have no probability, and
+                 where the network is not there
     explainer    name of the method
     image        (c, h, w) in [0, 1], the network's input
     name         name of the picture
@@ -55,7 +57,9 @@ class Explanation:
 
     @property
     def caption(self) -> str:
-        """The class and its probability; or the output and its value."""
+        """The class and its probability; or the output and its value; the class alone where the network is not there."""
+        if self.probability is None and self.value is None:
+            return self.short_name
         said = f"{self.value:.4g}" if self.probability is None else percent(self.probability)
         return f"{self.short_name}  {said}"
 
@@ -111,7 +115,12 @@ def explain(
     must_be_classifier(classifier)
     image, name = prepare(picture, classifier, None if white is None else float(white))
     scores = predict(image, classifier, name)
-    wanted = int(scores.argmax()) if target is None else classifier.class_index(target)
+    if target is not None:
+        wanted = classifier.class_index(target)
+    elif scores is not None:
+        wanted = int(scores.argmax())
+    else:
+        raise SeewhyError("the predicted class is what a network says, and there is none: give target")
     method = build(explainer, classifier) if isinstance(explainer, str) else explainer
     methods = {EXPLAINERS.name_of(type(method)): method}
     return explain_targets(image, classifier, methods, [wanted], scores, name)[0]
@@ -122,12 +131,12 @@ def explain_targets(
     classifier: Classifier,
     explainers: Mapping[str, Explainer],
     targets: Sequence[int],
-    scores: Tensor,
+    scores: Tensor | None,
     name: str,
 ) -> list[Explanation]:
     """Explanations of several classes of one prepared image by several methods, method by method.
 
-    ``scores`` (k,) are those of ``predict``.
+    ``scores`` (k,) are those of ``predict``; None where the network is not there.
     """
     explanations = []
     classes = torch.tensor(targets, device=image.device)
@@ -138,8 +147,10 @@ def explain_targets(
             raise SeewhyError(f"{method} gives NaN for {name}: look for overflow in the network, or choose another method")
         maps = maps.cpu().to(torch.promote_types(maps.dtype, torch.float32))  # NumPy has no bfloat16
         for target, attribution in zip(targets, maps, strict=True):
-            score, label = float(scores[target]), classifier.class_name(target)
-            probability, value = (None, score) if classifier.returns_values else (score, None)
+            label, probability, value = classifier.class_name(target), None, None
+            if scores is not None:
+                score = float(scores[target])
+                probability, value = (None, score) if classifier.returns_values else (score, None)
             short = label if compared_with(classifier) else ""
             explanations.append(
                 Explanation(attribution, target, label, probability, method, image.cpu(), name, value, short)
@@ -147,12 +158,16 @@ def explain_targets(
     return explanations
 
 
-def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor:
+def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor | None:
     """(k,) probabilities of one prepared image, or its values where the network returns values.
+
+    None where the network is not there (see ``AbsentClassifier``).
 
     SeewhyError if the network fails, or returns NaN or infinity.
     """
     kind = type(classifier.module).__name__
+    if isinstance(classifier, AbsentClassifier):
+        return None
     with frozen(classifier.module), torch.no_grad():
         try:
             logits = classifier.logits(image[None])

@@ -102,7 +102,7 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
         e.save(folder / f"{stem}.png")
         e.save(folder / f"{stem}.npy")
         entry: dict[str, object] = {"picture": e.name, "explainer": e.explainer, "target": e.target}
-        if e.probability is None:
+        if e.value is not None:
             entry |= {"output": e.class_name, "value": e.value}
         else:
             entry |= {"class": e.class_name, "probability": e.probability}

@@ -66,21 +66,27 @@ def need_labels(labels: Tensor | None, what: str, data_name: str) -> Tensor:
     return labels
 
 
-def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor) -> list[int]:
+def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor | None) -> list[int]:
     """The classes of one image that the command line names.
 
     Args:
         text: "predicted", "second", "least", "top:K", "all", or a class by name or index, or several with commas.
         classifier: knows the names of the classes.
-        probabilities: (k,) of the image.
+        probabilities: (k,) of the image; None where there is no network that could say them.
 
     Raises:
-        SeewhyError: there is no such target or class.
+        SeewhyError: there is no such target or class, or no network that could say which it is.
     """
     if text == "all" or text.startswith("top:"):
         _say_what_is_meant(text, classifier)
     if text == "all":
-        return list(range(len(probabilities)))
+        return list(range(classifier.n_classes))
+    if probabilities is None:
+        if text.startswith("top:") or text in ("predicted", "second", "least"):
+            raise SeewhyError(
+                f"target {text!r} is what a network says, and there is none: name a class, all, or give --model"
+            )
+        return find_classes(text, classifier.classes, classifier.n_classes)
     if text.startswith("top:"):
         k = whole_number(text[4:])
         if k is None or not 1 <= k <= len(probabilities):

@@ -47,7 +47,8 @@ def baseline_images(baseline: Baseline | float | Tensor, classifier: Classifier,
         case "blur":
             sigma = min(images.shape[-2:]) / 10
             reach = min(int(3 * sigma), min(images.shape[-2:]) - 1)  # reflection needs the border to be shorter
-            return gaussian_blur(images, [2 * reach + 1] * 2, [sigma] * 2)
+            side = 2 * reach + 1  # along one axis after the other: the same to rounding, and a hundred times cheaper at 224
+            return gaussian_blur(gaussian_blur(images, [1, side], [sigma] * 2), [side, 1], [sigma] * 2)
         case "rise_blur":
             channels = images.shape[1]
             kernel = images.new_tensor(_rise_kernel()).expand(channels, 1, -1, -1)

@@ -51,6 +51,8 @@ from seewhy.metrics.segmentation import MaskAccuracy as MaskAccuracy
 from seewhy.metrics.segmentation import MaskIoU as MaskIoU
 from seewhy.metrics.segmentation import MaskMAE as MaskMAE
 from seewhy.metrics.segmentation import SaliencyScore as SaliencyScore
+from seewhy.metrics.silence import DecidedShare as DecidedShare
+from seewhy.metrics.silence import Silence as Silence
 from seewhy.metrics.srg import LIF as LIF
 from seewhy.metrics.srg import MIF as MIF
 from seewhy.metrics.srg import SRG as SRG

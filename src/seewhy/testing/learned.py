@@ -55,14 +55,14 @@ def check_untrained_repeats(build: BuildLearned, classifier: Classifier, images:
 def check_loss(build: BuildLearned, classifier: Classifier, images: Images, targets: Targets) -> None:
     """Terms with names, each a finite number, whose sum reaches every weight; masks in [0, 1]."""
     method = _for_training(build, classifier)
-    step = _step(method, images, targets)
+    with _stepping(method, images, targets) as step:
+        torch.stack([*step.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
     expect(bool(step.terms) and all(step.terms), "the loss has no terms, or a term without a name")
     for name, term in step.terms.items():
         expect(term.ndim == 0 and bool(term.isfinite()), f"the term {name} is {term}")
     expect(step.masks.ndim == 4 and len(step.masks) == len(images), f"the masks are {tuple(step.masks.shape)}")
     low, high = float(step.masks.detach().amin()), float(step.masks.detach().amax())
     expect(low >= 0 and high <= 1, f"the masks are in [{low:.3g}, {high:.3g}]")
-    torch.stack([*step.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
     for name, weight in method.ready.named_parameters():
         if weight.requires_grad:
             expect(weight.grad is not None and bool(weight.grad.isfinite().all()), f"no finite gradient reaches {name}")
@@ -79,9 +79,9 @@ def check_loss_repeats(build: BuildLearned, classifier: Classifier, images: Imag
         for seed in (1, 2):
             _set_generators(seed)
             start = deepcopy(method.ready.state_dict())
-            step = _step(method, images, targets)
+            with _stepping(method, images, targets) as step:
+                found.append({name: float(term.detach()) for name, term in step.terms.items()})
             method.ready.load_state_dict(start)  # running statistics
-            found.append({name: float(term.detach()) for name, term in step.terms.items()})
     expect(found[0] == found[1], f"the loss draws from a global generator: {found[0]} and {found[1]}")
 
 
@@ -90,8 +90,8 @@ def check_step_leaves_no_trace(build: BuildLearned, classifier: Classifier, imag
     method, module = _for_training(build, classifier), classifier.module
     with disturbed(module):
         before, kept = snapshot(module), images.clone()
-        step = _step(method, images, targets)
-        torch.stack([*step.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        with _stepping(method, images, targets) as step:
+            torch.stack([*step.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
         expect_same(before, snapshot(module))
         expect(torch.equal(images, kept) and images.grad is None, "the images changed")
 
@@ -115,7 +115,8 @@ def check_failing_step_leaves_no_trace(
         for run in (lambda: method.see(images), lambda: method.loss(seen, _generator())):
             calls.clear()
             with suppress(IndexError):
-                run()
+                with classifier.running(gradients=True):
+                    run()
                 expect(not calls, "the network's exception was swallowed")
             expect_same(before, snapshot(module))
         handle.remove()
@@ -214,8 +215,11 @@ def _for_training(build: BuildLearned, classifier: Classifier) -> LearnedExplain
     return method
 
 
-def _step(method: LearnedExplainer, images: Images, targets: Targets) -> Step:
-    return method.loss(method.see(images, _labels(method.classifier, targets)), _generator())
+@contextmanager
+def _stepping(method: LearnedExplainer, images: Images, targets: Targets) -> Iterator[Step]:
+    """The loss, in a block in which the explained network is frozen: so the loop that trains makes its steps."""
+    with method.classifier.running(gradients=True):
+        yield method.loss(method.see(images, _labels(method.classifier, targets)), _generator())
 
 
 def _labels(classifier: Classifier, targets: Targets) -> Tensor:

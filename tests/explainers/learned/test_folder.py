@@ -225,6 +225,10 @@ def edited(folder: Path, **changes: object) -> None:
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
+def explained(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text())["explained"]
+
+
 def retrained(folder: Path) -> None:
     save_file({"weigh.weight": torch.zeros(5, 8, 1, 1), "weigh.bias": torch.zeros(5)}, folder / "model.safetensors")
 
@@ -256,6 +260,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a wrong option": (lambda f: edited(f, options={"batch_size": -3}), "cannot take batch_size=-3"),
     "a wrong type": (lambda f: edited(f, options=[3]), r"config.json is damaged \(options is"),
     "a steering method": (lambda f: edited(f, method="\x1b[2J\nevil"), r"x1b\[2J"),
+    "a steering option": (lambda f: edited(f, options={"\x1b[2J": 1}), "has an option"),
+    "too many classes": (lambda f: edited(f, explained={**explained(f), "n_classes": 10**12}), "config.json is damaged"),
     "a lacking part": (lambda f: edited(f, explained={"module": "x"}), "config.json is damaged"),
 }
 
@@ -288,6 +294,20 @@ def test_a_folder_that_is_not_there_is_one_line(name: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_no_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(save_explainer(trained("painted"), tmp_path))
+    with pytest.raises(SeewhyError, match="unknown explainer ''"):
+        explainer("", TINY["cnn"]())
+
+
+def test_options_that_make_no_network_are_one_line(tmp_path: Path) -> None:
+    save_explainer(trained("painted"), tmp_path)
+    edited(tmp_path, options={"channels": 10**17})
+    with pytest.raises(SeewhyError, match=r"^the network of .* cannot be made \(") as error:
+        load_explainer(tmp_path, TINY["cnn"]())
+    assert "\n" not in str(error.value)
+
+
 def test_a_method_comes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_explainer(trained("painted"), "weighed")
@@ -311,8 +331,9 @@ def test_labels_are_the_names_of_folders_and_all_different(tmp_path: Path, monke
     assert folder_labels(["runs/nemt"], ["nemt", "rise"]) == {"runs/nemt": "runs-nemt"}
     assert len(set(folder_labels(["x/a/masks", "y/a/masks", "a-masks"]).values())) == 3
     (label,) = folder_labels(["hf/owner/" + "long" * 40]).values()
-    assert len(label) <= 60
+    assert len(label) <= 36
     assert folder_labels(["odd\x1bname"])["odd\x1bname"] == "odd_name"
+    assert folder_labels(["odd\\name"])["odd\\name"] == "odd_name"
 
 
 # -- explainers that come with the package --------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ ModelOptions = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
 Explainers = Annotated[
-    list[str] | None, typer.Option(help="NAME or NAME:key=value,...; may be repeated; all for every one.")
+    list[str] | None,
+    typer.Option(help="NAME or NAME:key=value,..., or the FOLDER of a trained one; may be repeated; all for every one."),
 ]
 RemovalName = Annotated[
     str | None,

@@ -3,17 +3,17 @@
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seewhy.app.choose import choose
+from seewhy.app.choose import choose, without_network
 from seewhy.app.cli.arguments import (
     ClassNames,
     Device,
     Explainers,
-    ModelName,
     ModelOptions,
     Quiet,
     RemovalName,
@@ -26,6 +26,7 @@ from seewhy.app.cli.network import load_network
 from seewhy.app.cli.progress import progress_bar
 from seewhy.app.cli.stop import going_on_in
 from seewhy.app.cli.terminal import say
+from seewhy.errors import SeewhyError
 from seewhy.options import pairs
 
 if TYPE_CHECKING:
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
 
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
-    model: ModelName,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="timm name, torchvision/NAME, hf/ID, shapes, package.module:factory. Not needed for the --explainer FOLDER "
+            "of one with a network of its own.",
+        ),
+    ] = None,
     weights: WeightsFile = None,
     classes: ClassNames = None,
     model_option: ModelOptions = None,
@@ -67,11 +75,20 @@ def explain(
 
     warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     files = find_pictures(images)
-    classifier = load_network(
-        model, weights, classes, model_option, device, texts=texts, template=template, similar_to=similar_to
-    )
+    options = with_removal(pairs(option or []), removal)
+    of_network = {"weights": weights, "classes": classes, "model-option": model_option, "texts": texts, "template": template}
+    if model is None:
+        if given := [name for name, value in {**of_network, "similar-to": similar_to}.items() if value]:
+            raise SeewhyError(f"--{given[0]} is of a network: give --model")
+        methods, classifier = without_network(explainer or [], options)
+        left_out: list[str] = []
+    else:
+        classifier = load_network(
+            model, weights, classes, model_option, device, texts=texts, template=template, similar_to=similar_to
+        )
     pictures = read_pictures(files, classifier, white)
-    methods, left_out = choose(explainer or ["grad_cam"], classifier, with_removal(pairs(option or []), removal))
+    if model is not None:
+        methods, left_out = choose(explainer or ["grad_cam"], classifier, options)
     for reason in left_out:
         say(f"left out: {reason}", err=True)
     details: dict[str, object] = {
@@ -85,7 +102,9 @@ def explain(
         with progress_bar(quiet) as progress:
             for seen in progress.track(pictures, description="explaining"):
                 done = explain_seen(seen, classifier, kept, target)
-                if not details["classifier"]:  # a network that fails has failed with its own message by now
+                if (
+                    model is not None and not details["classifier"]
+                ):  # a network that fails has failed with its own message by now
                     about = about_classifier(classifier, layer_of(classifier, methods))
                     details["classifier"] = about
                     for line in () if quiet else in_lines(about):
@@ -95,7 +114,8 @@ def explain(
                         say(f"{seen.file}: {e.caption}, {e.explainer}")
                 yield done
 
-    with going_on_in(out), resumable(out, classifier, methods) as kept:
+    kept_maps = resumable(out, classifier, methods) if model is not None else nullcontext(methods)
+    with going_on_in(out), kept_maps as kept:
         written = write(out, explained(kept), details)
     if not quiet:
         say(f"{len(written)} files in {out}")

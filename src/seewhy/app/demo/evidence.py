@@ -164,11 +164,9 @@ def explain_pictures(
 
     Every method explains the first picture, however long that takes. Then fast methods go first, and a method that would
     exceed ``seconds`` explains no more pictures. The featured methods explain every shown picture, since the sheet needs
-    those maps.
+    those maps. A learned method explains where it comes trained for the network, and its time is that of a map.
     """
-    untrained = "it is trained before it explains, which takes longer than this page"
-    refusals = {name: untrained if method.family == "learned" else "" for name, method in EXPLAINERS.items()}
-    runs = [MapsOfMethod(name, network, c, said) for name, said in refusals.items() for network, c in classifiers.items()]
+    runs = [MapsOfMethod(name, network, c) for name, _ in EXPLAINERS.items() for network, c in classifiers.items()]
     always = featured()
     deadline = inf
     for k, stage in enumerate((slice(0, 1), slice(1, shown), slice(shown, len(pictures.labels)))):

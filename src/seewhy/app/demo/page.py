@@ -37,6 +37,7 @@ from seewhy.data.shapes.shapes import Shapes
 from seewhy.describe import environment
 from seewhy.evaluation.evaluate import evaluate
 from seewhy.explainers import EXPLAINERS, Family
+from seewhy.explainers.learned.folder import shipped
 from seewhy.explanation import overlay
 from seewhy.explanation.explain import percent
 from seewhy.explanation.sheet import Panel, sheet
@@ -87,7 +88,10 @@ MEASURED = {
 
 
 def write_measurements(out: Path, progress: Progress) -> list[Path]:
-    """Write ``report.html`` and its tables into ``out``: some methods, measured on 24 built-in pictures."""
+    """Write ``report.html`` and its tables into ``out``: some methods, measured on 24 built-in pictures.
+
+    Those learned methods that come trained for the network are among them.
+    """
     task = progress.add_task("measuring")
     classifier, dataset = load("shapes"), Shapes(n=24)
 
@@ -98,9 +102,9 @@ def write_measurements(out: Path, progress: Progress) -> list[Path]:
         run_folder = folder / "shapes"
         metrics = {name: metric(name, **({"steps": 28} if name == "deletion" else {})) for name in MEASURED["metrics"]}
         said = {"model": "shapes", "data": "shapes"}
-        evaluate(
-            classifier, MEASURED["explainers"], metrics, dataset, out=run_folder, target="label", details=said, progress=tell
-        )
+        learned = [name for name, kind in EXPLAINERS.items() if kind.family == "learned" and shipped(name, classifier, {})]
+        names = [*MEASURED["explainers"], *learned]
+        evaluate(classifier, names, metrics, dataset, out=run_folder, target="label", details=said, progress=tell)
         return write_report([run_folder], out / "report.html")
 
 

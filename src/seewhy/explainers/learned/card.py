@@ -10,7 +10,7 @@ from seewhy.text import printable
 
 SECTIONS = {"data": "Data", "settings": "Training", "scores": "Held-out scores"}
 """Parts of the card that have a section of their own, and its title. All others are lines of the first one."""
-MAX_CLASSES = 20
+NAMED_CLASSES = 20
 """Names of classes that the card repeats."""
 LOADING = """\
 ```python
@@ -34,7 +34,7 @@ def model_card(config: ExplainerConfig, kind: type, name: str) -> str:
     head = ["---", "library_name: seewhy", "tags:", "- explainability", "- image-classification", "- model_hub_mixin"]
     head += [f"license: {json.dumps(printable(str(card['license'])))}"] if card.get("license") else []
     parts = ["\n".join([*head, "---"]), f"# {plain(name)}"]
-    parts.append(f"`{plain(config.method)}` of seewhy: {first_sentence(kind)}.")
+    parts.append(f"{plain(config.method)}, a method of seewhy. {first_sentence(kind)}.")
     parts += ["## The explained network", _table(_network(explained))]
     network = {"kind": config.network, "parameters": f"{config.parameters:,}", "fingerprint": config.weights}
     rest = {key: value for key, value in card.items() if key not in SECTIONS}
@@ -48,7 +48,7 @@ def model_card(config: ExplainerConfig, kind: type, name: str) -> str:
 
 
 def _network(explained: ExplainedNetwork) -> dict[str, Any]:
-    names = [*explained.classes[:MAX_CLASSES], *(["…"] if len(explained.classes) > MAX_CLASSES else [])]
+    names = [*explained.classes[:NAMED_CLASSES], *(["…"] if len(explained.classes) > NAMED_CLASSES else [])]
     return {
         "kind": explained.module,
         "fingerprint of its weights": explained.weights,

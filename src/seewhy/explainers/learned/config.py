@@ -12,14 +12,16 @@ from seewhy.errors import SeewhyError, cause
 from seewhy.explainers.base import EXPLAINERS
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.json_files import read_json, typed
-from seewhy.options import AtLeast
+from seewhy.options import AtLeast, AtMost
 from seewhy.registry import did_you_mean
 
-SCHEMA = 1
+FOLDER_SCHEMA = 1
 """Version of the folder. A folder of a later version is not read."""
 CONFIG = "config.json"
 
-Number = Annotated[int, AtLeast(1)]
+MAX_CLASSES_TRAINED = 10**6
+"""More classes are a damaged file."""
+_Positive = Annotated[int, AtLeast(1)]
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class ExplainedNetwork:
     module: str
     weights: str
     layers: list[str]
-    n_classes: Number
+    n_classes: Annotated[int, AtLeast(1), AtMost(MAX_CLASSES_TRAINED)]
     classes: list[str]
     mean: list[float]
     std: list[float]
-    input_size: list[Number]
+    input_size: list[_Positive]
     channel_order: str = "rgb"
     multilabel: bool = False
 
@@ -95,7 +97,7 @@ def explained_network(classifier: Classifier, layers: Sequence[str]) -> Explaine
     )
 
 
-def read_config(folder: str | Path) -> ExplainerConfig:
+def read_explainer_config(folder: str | Path) -> ExplainerConfig:
     """The ``config.json`` of a folder; SeewhyError where it is missing, damaged, of a later version or no explainer's."""
     folder = Path(folder)
     file = folder / CONFIG
@@ -107,9 +109,11 @@ def read_config(folder: str | Path) -> ExplainerConfig:
     except (OSError, ValueError) as error:
         raise SeewhyError(f"{file} cannot be read ({cause(error)}): give another folder") from None
     schema = found.get("schema") if isinstance(found, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise SeewhyError(f"{folder} is of a later version (schema {schema}, this version reads {SCHEMA}): update seewhy")
-    if schema != SCHEMA or "explained" not in found:
+    if isinstance(schema, int) and schema > FOLDER_SCHEMA:
+        raise SeewhyError(
+            f"{folder} is of a later version (schema {schema}, this version reads {FOLDER_SCHEMA}): update seewhy"
+        )
+    if schema != FOLDER_SCHEMA or "explained" not in found:
         raise SeewhyError(f"{folder} holds no learned explainer of seewhy: give a folder that seewhy fit has written")
     try:
         config: ExplainerConfig = typed(ExplainerConfig, found, CONFIG)

@@ -28,12 +28,12 @@ from seewhy.explainers.base import EXPLAINERS, Explainer
 from seewhy.explainers.learned.card import model_card
 from seewhy.explainers.learned.config import (
     CONFIG,
-    SCHEMA,
+    FOLDER_SCHEMA,
     ExplainerConfig,
     explained_network,
     method_of,
     must_be_the_network,
-    read_config,
+    read_explainer_config,
 )
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.files import is_directory, staged, write_atomically, write_json, write_text
@@ -44,8 +44,8 @@ OPTION = "options."
 """How the names of tensors of options begin in ``model.safetensors``."""
 HUB = "hf/"
 """How the name of an explainer on the hub begins: hf/OWNER/NAME."""
-MAX_LABEL = 60
-"""Letters of a label."""
+MAX_LABEL = 36
+"""Letters of a label, which may have four bytes each."""
 SHIPPED = "shipped"
 """The folder, beside this file, of the explainers that come with the package."""
 
@@ -77,7 +77,7 @@ def save_explainer(
     state = {name: _stored(tensor, half) for name, tensor in network.state_dict().items()}
     state |= {OPTION + name: _stored(value, False) for name, value in values.items() if isinstance(value, Tensor)}
     config = ExplainerConfig(
-        schema=SCHEMA,
+        schema=FOLDER_SCHEMA,
         method=EXPLAINERS.name_of(type(explainer)),
         options={name: as_json(value) for name, value in values.items() if not isinstance(value, Tensor)},
         explained=explained_network(explainer.classifier, explainer.layers),
@@ -122,7 +122,7 @@ def load_explainer(
     if classifier is not None:
         must_be_classifier(classifier)
     folder = folder_of(folder)
-    config = read_config(folder)
+    config = read_explainer_config(folder)
     kind = method_of(config, folder)
     _must_be_free(config, kind, options, folder)
     if classifier is None:
@@ -195,7 +195,12 @@ def _read_weights(config: ExplainerConfig, folder: Path) -> dict[str, Tensor]:
 
 def _with_weights(made: LearnedExplainer, state: dict[str, Tensor], config: ExplainerConfig, folder: Path) -> nn.Module:
     """The network of the method with the weights of the file, in eval mode."""
-    network = replace(made, **made.without_download).untrained().ready
+    try:
+        network = replace(made, **made.without_download).untrained().ready
+    except SeewhyError:
+        raise
+    except Exception as error:  # the options come from a file, and may ask for a network that cannot be
+        raise SeewhyError(f"the network of {folder} cannot be made ({cause(error)}): give another folder") from None
     if list(network.layers) != config.explained.layers:  # type: ignore[arg-type]
         raise SeewhyError(f"{folder} reads other layers than {config.method} with these options: it is damaged")
     put_weights(network, Found(folder / WEIGHTS, state, "", False))
@@ -230,7 +235,10 @@ def folder_labels(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, 
     labels: dict[str, str] = {}
     for name, place in places.items():
         wanted = place.name if used[place.name] == 1 else f"{place.parent.name}-{place.name}"
-        clean = "".join(letter if letter.isprintable() else "_" for letter in wanted)[:MAX_LABEL] or "explainer"
+        clean = (
+            "".join(letter if letter.isprintable() and letter != "\\" else "_" for letter in wanted)[:MAX_LABEL]
+            or "explainer"
+        )
         several = (clean, *(f"{clean}-{i}" for i in range(2, len(places) + 2)))
         labels[name] = next(label for label in several if label not in (*labels.values(), *taken))
     return labels
@@ -238,7 +246,7 @@ def folder_labels(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, 
 
 def kind_in(folder: str | Path) -> type[LearnedExplainer]:
     """The method of the explainer that a folder holds, or a repository on the hub. SeewhyError as ``load_explainer`` has."""
-    return method_of(read_config(folder_of(folder)), folder)
+    return method_of(read_explainer_config(folder_of(folder)), folder)
 
 
 def shipped(method: str, classifier: Classifier, options: Mapping[str, object]) -> Path | None:
@@ -259,4 +267,4 @@ def shipped(method: str, classifier: Classifier, options: Mapping[str, object]) 
 @cache
 def _all_shipped() -> list[tuple[Path, ExplainerConfig]]:
     folder = Path(str(files("seewhy.explainers.learned"))) / SHIPPED
-    return [(path, read_config(path)) for path in sorted(folder.glob("*")) if (path / CONFIG).is_file()]
+    return [(path, read_explainer_config(path)) for path in sorted(folder.glob("*")) if (path / CONFIG).is_file()]

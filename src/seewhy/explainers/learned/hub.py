@@ -14,7 +14,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.sources import hub_in_one_try
 from seewhy.errors import SeewhyError, cause
-from seewhy.explainers.learned.config import CONFIG, read_config
+from seewhy.explainers.learned.config import CONFIG, read_explainer_config
 from seewhy.explainers.learned.folder import CARD, WEIGHTS, load_explainer, save_explainer
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 
@@ -72,7 +72,9 @@ class HubExplainer(ModelHubMixin, library_name="seewhy", tags=["explainability"]
                     allow_patterns=FILES,
                 )
             )
-        return cls(load_explainer(folder, classifier, any_weights=any_weights, **options), read_config(folder).card)
+        return cls(
+            load_explainer(folder, classifier, any_weights=any_weights, **options), read_explainer_config(folder).card
+        )
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_explainer(self.explainer, save_directory, self.about)
