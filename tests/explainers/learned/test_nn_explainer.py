@@ -33,7 +33,8 @@ def as_printed(classifier: Classifier, x: Tensor, labels: list[int], s: list[Any
     h, width = len(s[0]), len(s[0][0])
     others = [c for c in range(K) if c not in labels]
     m, n = (
-        [[max((s[c][i][j] for c in which), default=0.0) for j in range(width)] for i in range(h)] for which in (labels, others)
+        [[max((s[c][i][j] for c in which), default=0.0) for j in range(width)] for i in range(h)]
+        for which in (labels, others)
     )
 
     def seen(mask: list[list[float]]) -> list[float]:
@@ -41,7 +42,9 @@ def as_printed(classifier: Classifier, x: Tensor, labels: list[int], s: list[Any
         for channel in range(3):
             for i in range(h):
                 for j in range(width):  # the normalized image times the mask
-                    image[channel, i, j] = mask[i][j] * (x[channel, i, j] - classifier.mean[channel]) + classifier.mean[channel]
+                    image[channel, i, j] = (
+                        mask[i][j] * (x[channel, i, j] - classifier.mean[channel]) + classifier.mean[channel]
+                    )
         return classifier.logits(image[None])[0].tolist()
 
     z, around = seen(m), seen([[1 - value for value in row] for row in m])
@@ -78,7 +81,9 @@ def test_the_loss_is_that_of_the_paper(name: str, how: Any) -> None:
     method = NNExplainer(classifier, network=Given(given), gain=1.0, start=0.5, warmup=0.0, bounds_over=how, **w)
     found = method.loss(method.see(images, labels), torch.Generator()).terms
     masks = given.sigmoid().tolist()
-    rows = [as_printed(classifier, x, c, s, {**w, "sum": how == "sum"}) for x, c, s in zip(images, several, masks, strict=True)]
+    rows = [
+        as_printed(classifier, x, c, s, {**w, "sum": how == "sum"}) for x, c, s in zip(images, several, masks, strict=True)
+    ]
     assert list(found) == list(rows[0])
     for term, value in found.items():
         close(value.detach(), torch.tensor(sum(row[term] for row in rows) / N).double(), msg=term)

@@ -38,6 +38,9 @@ class MaskPerClass(LearnedExplainer):
     A subclass has two holes: ``new_network`` and ``loss``.
     """
 
+    gives_masks: ClassVar[bool] = True
+    """Maps are masks in [0, 1]: those of several classes are merged as they are, without min-max."""
+
     gain: Annotated[
         float,
         Above(0),

@@ -42,7 +42,7 @@ class ConditionalDecoder(nn.Module):
         self.vectors = nn.Linear(weights.shape[1], CLASS_LENGTH) if known else nn.Embedding(k, CLASS_LENGTH)
 
     def forward(
-        self, images: Images, *features: FeatureMap, classes: Int[Tensor, "n m"], probabilities: Float[Tensor, "n m"]
+        self, images: Images, *features: Tensor, classes: Int[Tensor, "n m"], probabilities: Float[Tensor, "n m"]
     ) -> Float[Tensor, "n m gh gw"]:
         """Logits of the masks of m classes of each image."""
         flat = classes.flatten()

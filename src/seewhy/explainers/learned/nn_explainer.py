@@ -43,7 +43,7 @@ class NNExplainer(OnMaskNetwork, name="nn_explainer", family="learned", paper="s
     Source: equations 1 to 8. The defaults of the weights are for small data; the published ones are presets.
     """
 
-    settings: ClassVar[Settings] = Settings(epochs=10, batch_size=16, learning_rate=1e-2, schedule="one_cycle")
+    settings: ClassVar[Settings] = Settings(epochs=10, batch_size=16, learning_rate=3e-3, schedule="one_cycle")
 
     entropy: Annotated[Weight, Doc("Weight of the entropy term.")] = 3.0
     bounds: Annotated[Weight, Doc("Weight of the bounds.")] = 1.0

@@ -1,6 +1,6 @@
 """Real-time image saliency (Dabkowski and Gal 2017): its loss on the network of NN-Explainer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.mask_per_class import OnMaskNetwork
 from seewhy.explainers.learned.mask_terms import log_probabilities, merged, variation
+from seewhy.explainers.learned.settings import Settings
 from seewhy.masking.baselines import blend
 from seewhy.options import AtLeast, AtMost, Doc
 from seewhy.types import Images, Scores
@@ -33,6 +34,8 @@ class RTIS(OnMaskNetwork, name="rtis", family="learned", paper="dabkowski2017rea
     Source: Dabkowski and Gal 2017, eq. 3, on the network of Stalder et al. (2022), section 4.1. p is a sigmoid for a
     multi-label network and a softmax for others.
     """
+
+    settings: ClassVar[Settings] = Settings(epochs=10, batch_size=16, learning_rate=3e-3, schedule="one_cycle")
 
     area: Annotated[Weight, Doc("Weight of the area.")] = 1.0
     smoothness: Annotated[Weight, Doc("Weight of the total variation.")] = 10.0
