@@ -12,7 +12,6 @@ from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explainers.learned.learned_explainer import Seen
 from seewhy.explainers.learned.nn_explainer import NNExplainer
 
 close = torch.testing.assert_close
@@ -98,7 +97,8 @@ def test_images_with_every_class_and_with_none_have_a_loss() -> None:
     step = method.loss(method.see(drawn(2, 3, SIDE, SIDE), labels), torch.Generator())
     sum(step.terms.values()).backward()
     assert torch.isfinite(network.logits.grad).all()
-    assert (network.logits.grad[0] != 0).any() and (network.logits.grad[1] != 0).any()
+    assert (network.logits.grad[0] != 0).any()
+    assert (network.logits.grad[1] != 0).any()
     full = (4 * network.logits + log(1 / 9)).sigmoid().amax(1)  # of each image the only mask that is not empty
     for term, i in (("area", 0), ("other_area", 1)):
         close(step.terms[term], full[i].mean() / 2, msg=term)
@@ -120,7 +120,8 @@ def test_the_predicted_classes_take_the_place_of_labels() -> None:
     images, labels, _ = planted(6, several=True)
     network = Given(4 * drawn(6, 3, 16, 16).float() - 2)
     method = NNExplainer(classifier, network=network)
-    assert method.needs_labels and not replace(method, target="predicted").needs_labels
+    assert method.needs_labels
+    assert not replace(method, target="predicted").needs_labels
     assert torch.equal(classifier.logits(images) > -0.5, labels > 0)  # the classifier knows what is there
     with pytest.raises(SeewhyError, match="give target=predicted"):
         method.loss(method.see(images), torch.Generator())

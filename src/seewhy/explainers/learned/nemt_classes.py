@@ -13,7 +13,7 @@ from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.nemt import Direction, Selected, Sparsity, change_of, of_labels
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.learned.unet import DecoderKind, decoder
-from seewhy.options import AtLeast, AtMost, Doc
+from seewhy.options import AtLeast, AtMost
 from seewhy.types import ClassAttribution, FeatureMap, Images, Probabilities, Targets
 
 CLASS_LENGTH = 32

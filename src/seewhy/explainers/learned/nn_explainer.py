@@ -7,14 +7,12 @@ from torch import Tensor
 
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.mask_per_class import OnMaskNetwork
-from seewhy.explainers.learned.mask_terms import classification, merged, negative_entropy, out_of_bounds, variation
+from seewhy.explainers.learned.mask_terms import Weight, classification, merged, negative_entropy, out_of_bounds, variation
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.options import BaselineOption
 from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import Above, AtLeast, Below, Doc
 from seewhy.types import ClassAttribution, Scores
-
-Weight = Annotated[float, AtLeast(0)]
 
 
 class NNExplainer(OnMaskNetwork, name="nn_explainer", family="learned", paper="stalder2022nnexplainer"):

@@ -8,13 +8,11 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.mask_per_class import OnMaskNetwork
-from seewhy.explainers.learned.mask_terms import log_probabilities, merged, variation
+from seewhy.explainers.learned.mask_terms import Weight, log_probabilities, merged, variation
 from seewhy.explainers.learned.settings import Settings
 from seewhy.masking.baselines import blend
 from seewhy.options import AtLeast, AtMost, Doc
 from seewhy.types import Images, Scores
-
-Weight = Annotated[float, AtLeast(0)]
 
 
 class RTIS(OnMaskNetwork, name="rtis", family="learned", paper="dabkowski2017real"):
@@ -69,7 +67,7 @@ class RTIS(OnMaskNetwork, name="rtis", family="learned", paper="dabkowski2017rea
         return logs.new_zeros(len(present)).masked_scatter(some, (self.power * logs).exp())
 
     def _backgrounds(self, images: Images, generator: torch.Generator) -> Images:
-        """A blur of each image, of sigma 10 in 224 pixels; or a color, with noise of standard deviation 0.11 in each pixel."""
+        """A blur of each image, of sigma 10 in 224 pixels; or a color, with noise of deviation 0.11 in each pixel."""
         n, c, h, w = images.shape
         blurred = torch.rand(n, 1, 1, 1, generator=generator) < {"random": 0.5, "blur": 1.0, "noise": 0.0}[self.background]
         noise = torch.rand(n, c, 1, 1, generator=generator) + 0.11 * torch.randn(n, c, h, w, generator=generator)

@@ -11,14 +11,12 @@ from seewhy.classifier.levels import Level
 from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.mask_per_class import MaskPerClass
-from seewhy.explainers.learned.mask_terms import classes_in, classes_predicted, log_probabilities, variation
+from seewhy.explainers.learned.mask_terms import Weight, classes_in, classes_predicted, log_probabilities, variation
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.options import BaselineOption
 from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import AtLeast, AtMost, Doc
 from seewhy.types import Images
-
-Weight = Annotated[float, AtLeast(0)]
 
 
 class FeatureAttention(nn.Module):
