@@ -227,17 +227,18 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
     Of a network that returns values, which have no probabilities, a method with a selector reads the value itself.
     """
     must_be_classifier(classifier)
-    selector = getattr(EXPLAINERS[name], "__dataclass_fields__", {}).get("selector")
-    if "selector" not in options and selector and selector.default != "logit" and classifier.returns_values:
+    kind = EXPLAINERS[name]
+    selects = is_dataclass(kind) and any(f.name == "selector" and f.default != "logit" for f in fields(kind))
+    if selects and "selector" not in options and classifier.returns_values:
         options["selector"] = "logit"
     made = build(EXPLAINERS, name, classifier, **options)
     layers = getattr(made, "layer", None) or ()
     for layer in (layers,) if isinstance(layers, str) else layers:
         find_layer(classifier.module, layer)  # a layer that is not there is said before anything is computed
     if getattr(made, "selector", "logit") != "logit" and classifier.returns_values:
-        kind = type(classifier.module).__name__
+        network = type(classifier.module).__name__
         cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"
-        raise UnsuitedError(f"{name}: {kind} returns values, which have no probabilities: {cure}")
+        raise UnsuitedError(f"{name}: {network} returns values, which have no probabilities: {cure}")
     try:
         must_remove(classifier, getattr(made, "removal", "pixels"))
     except UnsuitedError as error:
