@@ -247,7 +247,8 @@ def _selected(name: str, classifier: Classifier, options: dict[str, object]) -> 
     """The options, with the selector "logit" where the network returns values and nothing else was asked for."""
     kind = EXPLAINERS[name]
     selects = is_dataclass(kind) and any(f.name == "selector" and f.default != "logit" for f in fields(kind))
-    return {**options, "selector": "logit"} if selects and "selector" not in options and classifier.returns_values else options
+    reads_values = selects and "selector" not in options and classifier.returns_values
+    return {**options, "selector": "logit"} if reads_values else options
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
