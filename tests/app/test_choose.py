@@ -40,7 +40,7 @@ def test_all_leaves_out_what_is_not_defined_and_says_why() -> None:
     assert sum("transformer_input_sampling is not defined for it" in reason for reason in left_out) == 1
 
 
-def test_all_leaves_out_what_reads_probabilities_alone_where_a_network_returns_values() -> None:
+def test_all_leaves_out_what_reads_probabilities_where_a_network_returns_values() -> None:
     methods, left_out = choose(["all"], replace(TINY["cnn"](), classes=(), outputs="values"), {})
     assert set(EXPLAINERS) - set(methods) == {"smooth_pixel_mask", *NEED_TRANSFORMER, *LEARNED}
     assert sum("returns values, which have no probabilities" in reason for reason in left_out) == 1

@@ -81,6 +81,12 @@ def distilled_deit() -> nn.Module:
     return transformers.DeiTForImageClassificationWithTeacher(config)
 
 
+def lively_mobilevit() -> nn.Module:
+    """With its own small weights the logits of all pictures are the same: its signal is below the epsilon of its norms."""
+    _, options = networks.TRANSFORMERS["MobileViT"]
+    return networks.from_transformers("MobileViT", {**options, "initializer_range": 0.2})
+
+
 MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
     **{("timm", n): (s, lambda n=n, s=s: networks.from_timm(n, s, SMALL)) for n, s in SMALLER.items()},
     ("timm", "vit_tiny_patch16_224:mean"): (
@@ -102,6 +108,7 @@ MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
     ("torchvision", "swin_t"): (64, small_swin),
     ("torchvision", "vit"): (64, small_vit_of_torchvision),
     ("transformers", "DeiTDistilled"): (64, distilled_deit),
+    ("transformers", "MobileViT"): (96, lively_mobilevit),
 }
 """Pixels a side, and how the network is made, of transformers that the table of ``networks.py`` has not."""
 FEWER = {"steps": 5, "samples": 8, "iterations": 1, "path_steps": 2, "cells": 4, "channels": 4}
