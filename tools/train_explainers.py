@@ -29,10 +29,16 @@ LICENSE = "apache-2.0"
 
 @dataclass(frozen=True)
 class ShippedExplainer:
-    """An explainer that comes with the package. ``options``: of the method; ``settings``: of the training."""
+    """An explainer that comes with the package.
+
+    preset    of ``seewhy fit``; empty for the defaults of the method
+    options   of the method, beside those of the preset
+    settings  of the training, beside those of the preset
+    """
 
     method: str
     network: str
+    preset: str = ""
     options: dict[str, str] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
 
@@ -48,18 +54,20 @@ class ShippedExplainer:
         return [
             *("seewhy", "fit", self.method, "--model", MODELS[self.network], "--data", "shapes"),
             *("--data-option", "split=train", *shortcut, "--limit", str(arguments.pictures), *options),
+            *(("--preset", self.preset) if self.preset else ()),
             *(*settings, "--max-time", f"{arguments.minutes}m", "--threads", str(arguments.threads)),
             *("--out", str(arguments.runs / self.name)),
         ]
 
 
 LIGHT = {"architecture": "light"}
+NETWORKS = ("cnn", "vit", "shortcut", "multilabel")
 EXPLAINERS = [
-    *(ShippedExplainer("nemt_classes", network) for network in ("cnn", "vit", "shortcut", "multilabel")),
+    *(ShippedExplainer("nemt_classes", network) for network in NETWORKS),
     *(ShippedExplainer("nemt", network) for network in ("cnn", "vit", "shortcut")),
     *(ShippedExplainer("nem_u", network) for network in ("cnn", "vit")),
-    *(ShippedExplainer("nn_explainer", network, LIGHT) for network in ("cnn", "vit", "shortcut", "multilabel")),
-    *(ShippedExplainer("rtis", network, LIGHT) for network in ("cnn", "vit")),
+    *(ShippedExplainer("nn_explainer", network, "nn_explainer-shapes") for network in NETWORKS),
+    *(ShippedExplainer("rtis", network, options=LIGHT) for network in ("cnn", "vit")),
     *(ShippedExplainer("t_tame", network) for network in ("cnn", "vit")),
 ]
 

@@ -10,6 +10,7 @@ from support.toys import Capture
 from support.trainables import SmallMasks, same
 
 from seewhy.app.cli import stop
+from seewhy.app.cli.progress import TrainingBar
 from seewhy.errors import SeewhyError
 from seewhy.explainers.base import EXPLAINERS
 from seewhy.training.training_folder import read_training
@@ -114,6 +115,19 @@ def test_a_second_signal_much_later_is_not_waited_for(monkeypatch: pytest.Monkey
         with pytest.raises(stop.Stopped):
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_bar_shows_every_term_and_what_is_left() -> None:
+    from rich.progress import Progress
+
+    bar = Progress(disable=True)
+    show = TrainingBar(bar)
+    show("looking at images", 3, 10, {})
+    show("training", 40, 100, {})
+    show("training", 41, 100, {"area": 0.25, "change": -0.125})
+    (task,) = bar.tasks
+    assert (task.completed, task.total) == (41, 100)
+    assert task.description == "training  loss 0.125 = area 0.25 + change -0.125"
 
 
 def test_presets_are_listed(capfd: Capture) -> None:

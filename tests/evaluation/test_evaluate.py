@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from support.command import run
-from support.tiny_models import TINY
+from support.tiny_models import TINY, ready_explainer
 from torch import Tensor
 
 import seewhy
@@ -125,6 +125,17 @@ def test_all_that_is_present_is_merged_by_the_maximum() -> None:
     assert case.regions is not None
     assert case.regions[0].sum() == 32
     assert int(case.scored[0]) == max((0, 2), key=lambda c: float(case.logits[0, c]))
+
+
+def test_masks_of_a_method_that_gives_masks_are_merged_as_they_are() -> None:
+    """NN-Explainer's target mask is the maximum of the masks: min-max would blow up what is nearly empty."""
+    cases: list[Case] = []
+    classifier = TINY["cnn_multilabel"]()
+    method: Any = ready_explainer("nn_explainer", classifier, architecture="light")
+    regions = torch.zeros(7, 5, 16, 16, dtype=torch.bool)
+    evaluate(classifier, {"masks": method}, {"spy": Spy(cases)}, Fixed(SEVERAL, regions), batch_size=7, target="present")
+    both = method.explain_classes(cases[0].images[:1], torch.tensor([0, 2]))[0]
+    torch.testing.assert_close(cases[0].attributions[0], both.amax(0))
 
 
 def test_only_the_right_or_the_wrong() -> None:

@@ -60,6 +60,20 @@ def test_class_masks_against_the_oracle(kind: str) -> None:
     assert class_mask_table(scores, case.scored + 5, case.map_classes).isnan().all()
 
 
+def test_an_empty_mask_stays_empty_where_masks_are_taken_as_they_are() -> None:
+    """Min-max makes a full mask of one that is 0.02 on the object and 0 elsewhere."""
+    network, images, maps = halves(False)
+    both = torch.stack([maps, 0.02 * maps.flip(0)], 1)
+    case = Case(
+        network, images, torch.tensor([0, 1]), torch.tensor([0, 1]), maps, class_maps=both, map_classes=torch.tensor([0, 1])
+    )
+    as_they_are = ClassMasks(scale="clipped").score(case)
+    blown_up = ClassMasks().score(case)
+    hidden = ClassMasks().score(replace(case, class_maps=torch.stack([maps, torch.zeros_like(maps)], 1)))
+    near(as_they_are.flatten(), hidden.flatten().tolist())
+    assert (blown_up[:, 1] - as_they_are[:, 1]).abs().min() > 0.1
+
+
 def test_class_masks_that_say_nothing_of_the_difference() -> None:
     """One class alone has no other; a class without a map has no own; and what does not fit is refused."""
     case = random_case()

@@ -348,7 +348,7 @@ DRAWN: dict[str, tuple[Callable[[str, Any], Figure], str]] = {
     ),
     "adcc_coherency": (coherency, "The map, the image masked by it, and the map of the masked image."),
     **dict.fromkeys(
-        ("adcc_complexity", "complexity", "sparseness", "effective_size", "tie_share"),
+        ("adcc_complexity", "complexity", "sparseness", "effective_size", "tie_share", "decided_share"),
         (from_simple_to_complex, "Maps of one image by seven methods, in the order of their score."),
     ),
     "masked_classification": (classified, "Images masked by their maps, and the class that the network then sees."),

@@ -3,8 +3,8 @@
     python tools/studies/training_kills.py [--kills N] [--seed N] [--folder DIR] METHOD --model NAME --data DATASET ...
 
 What follows the options is a command line of ``seewhy fit`` without ``--out``. It runs once undisturbed. Then it is started
-again and again, and killed (SIGKILL) after a random time. The last one runs to its end. Prints at which step each was
-killed, and compares all weights, the state of the optimizer, and the log.
+again and again, and killed (SIGKILL) at a random moment after its log has come to a random step. The last one runs to its
+end. Prints at which step each was killed, and compares all weights, the state of the optimizer, and the log.
 """
 
 import argparse
@@ -32,6 +32,14 @@ def step_of(out: Path) -> int:
     return found.state.step if found else 0
 
 
+def logged(out: Path) -> int:
+    """The last step in the log."""
+    file = out / "log.csv"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    steps = [int(line.partition(",")[0]) for line in lines[1:] if line.partition(",")[0].isdecimal()]
+    return max(steps, default=-1)
+
+
 def differences(one: Path, other: Path) -> list[str]:
     """What is not the same, bit for bit."""
     found = []
@@ -57,11 +65,14 @@ def main() -> None:
     assert start(given, whole).wait() == 0
     seconds = time.monotonic() - begin
     print(f"undisturbed: {step_of(whole)} steps in {seconds:.1f} s", flush=True)
-    for kill in range(options.kills):
+    for kill, target in enumerate(sorted(draw.randrange(step_of(whole)) for _ in range(options.kills)), 1):
         process = start(given, killed)
-        time.sleep(draw.uniform(0, 2 * seconds / options.kills + seconds / 4))
+        while process.poll() is None and logged(killed) < target:
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 0.5))
         process.kill()
-        print(f"kill {kill + 1}: status {process.wait()}, the checkpoint is of step {step_of(killed)}", flush=True)
+        at = f"at step {logged(killed)} or later, the checkpoint is of step {step_of(killed)}"
+        print(f"kill {kill}: status {process.wait()}, {at}", flush=True)
     assert start(given, killed).wait() == 0
     found = differences(whole, killed)
     print(f"{step_of(killed)} steps; different: {', '.join(found) or 'nothing, bit for bit'}")

@@ -55,6 +55,12 @@ def small_vit_of_torchvision() -> nn.Module:
     return torchvision.models.VisionTransformer(64, 16, 3, 2, 32, 48, num_classes=10)
 
 
+def small_swin() -> nn.Module:
+    import torchvision
+
+    return torchvision.models.SwinTransformer([4, 4], 24, [2, 2], [1, 2], [4, 4], num_classes=10)
+
+
 def small_maxvit() -> nn.Module:
     import torchvision
 
@@ -93,6 +99,7 @@ MORE: dict[tuple[str, str], tuple[int, Callable[[], nn.Module]]] = {
         ),
     ),
     ("torchvision", "maxvit"): (64, small_maxvit),
+    ("torchvision", "swin_t"): (64, small_swin),
     ("torchvision", "vit"): (64, small_vit_of_torchvision),
     ("transformers", "DeiTDistilled"): (64, distilled_deit),
 }

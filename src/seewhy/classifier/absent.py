@@ -42,6 +42,6 @@ class AbsentClassifier(Classifier):
         return False
 
     @property
-    def _ending(self) -> NoReturn:  # type: ignore[override]
+    def _ending(self) -> NoReturn:
         """How the network ends is asked before anything else is."""
         cast(NoNetwork, self.module).refuse()

@@ -20,7 +20,7 @@ from seewhy.types import Images, Logits
 
 if TYPE_CHECKING:
     from seewhy.classifier.classifier import Classifier
-    from seewhy.classifier.stages import GridReading
+    from seewhy.classifier.grid_reading import GridReading
 
 OTHERS = "grad_cam, input_x_gradient, rise and other methods are defined for it (seewhy list explainers)"
 OF_TEXTS = (

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seewhy.classifier import attention, blocks, borrow, stages
+from seewhy.classifier import attention, blocks, borrow
 from seewhy.classifier.borrow import frozen
 from seewhy.classifier.dropping_trials import Trials
+from seewhy.classifier.grid_reading import no_grid
 from seewhy.classifier.layers import Layers
 from seewhy.classifier.patch_embedding import PatchEmbedding, find_patch_embedding
 from seewhy.classifier.relevance import RelevancePass
@@ -85,7 +86,7 @@ class Classifier(Layers):
         with frozen(self.module), torch.no_grad():
             tokens = dropping.stem(self.module, self.normalize(images[:1]))[0].tokens
         if (grid := dropping.reading.cells(tokens.shape[1] - dropping.reading.prefix, size)) is None:
-            raise stages.no_grid(tokens, size, dropping.reading.prefix, dropping.blocks[0])
+            raise no_grid(tokens, size, dropping.reading.prefix, dropping.blocks[0])
         return grid
 
     def kept_logits(
@@ -94,7 +95,8 @@ class Classifier(Layers):
         """Logits (r, k) of sets of patches: the other patches leave the sequence of the transformer.
 
         They are those of the network in which the keys of the removed patches get minus infinity in every block, up to
-        rounding. Gradients reach the images and the parameters if grad is on.
+        rounding. Gradients reach the images and the parameters if grad is on. Where the stem overlaps the patches, the kept
+        tokens have seen pixels of removed patches, up to ``token_dropping.reach`` pixels away.
 
         Args:
             images: (n, c, h, w) in [0, 1].

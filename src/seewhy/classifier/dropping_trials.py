@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from seewhy.classifier.blocks import Called, candidate_blocks, modules_around_attention
 from seewhy.classifier.borrow import frozen, logits_in, run
+from seewhy.classifier.grid_reading import GridReading
 from seewhy.classifier.patch_embedding import pixels_of
 from seewhy.classifier.precision import is_out_of_memory
-from seewhy.classifier.stages import GridReading
 from seewhy.classifier.token_dropping import KeptPatches, TokenDropping
 
 MASKS = ("attn_mask", "attention_mask")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from seewhy.classifier.borrow import logits_in, run
 from seewhy.classifier.classifier import Classifier, frozen
+from seewhy.classifier.grid_reading import GridReading
 from seewhy.classifier.outputs import UNDONE, Watch
-from seewhy.classifier.stages import GridReading
 from seewhy.errors import UnsuitedError
 from seewhy.types import FeatureMap, Images, Logits
 

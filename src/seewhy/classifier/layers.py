@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seewhy.classifier import borrow, probe, replay, stages
+from seewhy.classifier import borrow, grid_reading, probe, replay, stages
 from seewhy.classifier.answers import Answers
 from seewhy.classifier.borrow import Captured, frozen
 from seewhy.classifier.ending import answer_in, must_have_gradients
@@ -90,18 +90,18 @@ class Layers(Answers):
             which = "the layer" if layer is None else f"layer {layer!r}"
             raise SeewhyError(f"{which} has {len(features)} rows for {len(images)} images: name one that has a row for each")
         if (reading := self._reading(features, size, layer)) is None:
-            raise stages.no_grid(features, size, self.n_prefix_tokens, layer)
+            raise grid_reading.no_grid(features, size, self.n_prefix_tokens, layer)
         return reading(features, size, layer)
 
-    def _reading(self, features: Tensor, size: tuple[int, int], layer: str | None) -> stages.GridReading | None:
+    def _reading(self, features: Tensor, size: tuple[int, int], layer: str | None) -> grid_reading.GridReading | None:
         """How the output of a layer is read as a grid for images of ``size``; None where it forms no grid."""
-        reading = stages.by_shape(features, size, self.n_prefix_tokens)
+        reading = grid_reading.by_shape(features, size, self.n_prefix_tokens)
         if reading is None and features.ndim in (3, 4):
             stage = self._survey.stage(self.layer if layer is None else layer)
-            reading = stage.reading if stage else stages.channels_first(features, size)
+            reading = stage.reading if stage else grid_reading.channels_first(features, size)
         return None if features.ndim == 3 and reading and self.n_prefix_tokens not in (None, reading.prefix) else reading
 
-    def reading_of(self, tokens: int) -> stages.GridReading | None:
+    def reading_of(self, tokens: int) -> grid_reading.GridReading | None:
         """How so many tokens, with their prefix, are read as a grid; None if no stage has them."""
         readings = [stage.reading for stage in self._survey.stages]
         return next((r for r in reversed(readings) if r.prefix + r.grid[0] * r.grid[1] == tokens), None)

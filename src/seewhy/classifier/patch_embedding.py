@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from seewhy.classifier.borrow import find_layer, frozen, logits_in, run, trace_calls
-from seewhy.classifier.stages import GridReading
+from seewhy.classifier.grid_reading import GridReading
 
 TRIED = 3
 """So many of the first layers with weights are tried."""

@@ -22,9 +22,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seewhy.classifier.borrow import first_tensor, forward_replaced, run, with_first_tensor
+from seewhy.classifier.grid_reading import GridReading
 from seewhy.classifier.operations import Operations
 from seewhy.classifier.replay import map_tensors
-from seewhy.classifier.stages import GridReading
 from seewhy.errors import SeewhyError
 
 KeptPatches = Bool[Tensor, "r g"]

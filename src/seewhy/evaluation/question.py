@@ -117,7 +117,8 @@ class Question:
             maps = kept.to(rows.images.device)
         elif rows.present is not None:
             pairs = zip(rows.images.split(1), rows.present, strict=True)
-            maps = torch.stack([min_max(maps_of_classes(explainer, image, c)[0]).amax(0) for image, c in pairs])
+            scaled = (lambda masks: masks) if getattr(explainer, "gives_masks", False) else min_max
+            maps = torch.stack([scaled(maps_of_classes(explainer, image, c)[0]).amax(0) for image, c in pairs])
         else:
             maps = explainer.explain(rows.images, rows.explained)
         if not torch.isfinite(maps).all():

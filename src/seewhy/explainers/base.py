@@ -245,9 +245,10 @@ def _rows_of(value: Any, rows: slice | Tensor, n: int, is_baseline: bool) -> Any
 
 def _selected(name: str, classifier: Classifier, options: dict[str, object]) -> dict[str, object]:
     """The options, with the selector "logit" where the network returns values and nothing else was asked for."""
-    selector = getattr(EXPLAINERS[name], "__dataclass_fields__", {}).get("selector")
-    reads_more = "selector" not in options and selector and selector.default != "logit" and classifier.returns_values
-    return {**options, "selector": "logit"} if reads_more else options
+    kind = EXPLAINERS[name]
+    selects = is_dataclass(kind) and any(f.name == "selector" and f.default != "logit" for f in fields(kind))
+    reads_values = selects and "selector" not in options and classifier.returns_values
+    return {**options, "selector": "logit"} if reads_values else options
 
 
 def explainer(name: str, classifier: Classifier, **options: object) -> Explainer:
@@ -263,9 +264,9 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
     for layer in (layers,) if isinstance(layers, str) else layers:
         find_layer(classifier.module, layer)  # a layer that is not there is said before anything is computed
     if getattr(made, "selector", "logit") != "logit" and classifier.returns_values:
-        kind = type(classifier.module).__name__
+        network = type(classifier.module).__name__
         cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"
-        raise UnsuitedError(f"{name}: {kind} returns values, which have no probabilities: {cure}")
+        raise UnsuitedError(f"{name}: {network} returns values, which have no probabilities: {cure}")
     try:
         must_remove(classifier, getattr(made, "removal", "pixels"))
     except UnsuitedError as error:

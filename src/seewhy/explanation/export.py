@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier, frozen
 from seewhy.classifier.graph import graph_pass, grids_of, must_be_one_graph
-from seewhy.classifier.stages import GridReading
+from seewhy.classifier.grid_reading import GridReading
 from seewhy.classifier.turns import networks_in, on_cpu_by_default, turn
 from seewhy.data.class_names import find_classes
 from seewhy.data.pictures import box_of

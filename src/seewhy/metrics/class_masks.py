@@ -10,7 +10,7 @@ from seewhy.errors import SeewhyError
 from seewhy.maps import read
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
-from seewhy.metrics.options import BaselineOption
+from seewhy.metrics.options import BaselineOption, ScaleOption
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Classes, Logits, Scores, Targets
 
@@ -48,18 +48,21 @@ class ClassMasks(
     Args:
         thresholds: number of thresholds, evenly between 0 and 1: nine are 0.1, 0.2, ... 0.9. A pixel stays if it is above.
         baseline: what takes the place of removed pixels. The paper masks the normalized image: the mean color.
+        scale: "clipped" takes masks in $[0, 1]$ as they are, as the paper takes its own. Min-max, for maps of another scale,
+            makes a mask of an absent class out of what little there is in an empty one.
 
     Source: NN-Explainer (Stalder et al. 2022), section 4.2 and Table 1; the difference $D$ is this library's.
     """
 
     thresholds: Annotated[int, AtLeast(1), Doc("Number of thresholds, evenly between 0 and 1.")] = 9
     baseline: BaselineOption = "mean_color"
+    scale: ScaleOption = "min_max"
 
     def score(self, case: Case) -> Float[Tensor, "n m"]:
         maps, classes = class_maps_of(case, "class_masks")
         columns, levels = [], [(i + 1) / (self.thresholds + 1) for i in range(self.thresholds)]
         for of_class in maps.unbind(1):
-            masks = read(of_class, "min_max")
+            masks = read(of_class, self.scale)
             kept = (case.faded((masks > level).to(masks.dtype), self.baseline) for level in levels)
             columns.append(torch.stack([softmax(case, case.run(images)) for images in kept]).mean(0))
         unmasked = softmax(case, case.logits)

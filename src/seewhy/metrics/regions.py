@@ -11,7 +11,6 @@ from seewhy.metrics.case import Case
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Regions, Scores
 
-
 Tolerance = Annotated[
     int,
     AtLeast(0),

@@ -34,9 +34,9 @@ class Silence(
     R = \frac{|\{(x, j) : j \in \mathcal{Y}(x),\ \bar m_j(x) > \tau\}|}{|\{(x, j) : j \in \mathcal{Y}(x)\}|}$$
 
     Here $\bar m_j(x)$ is the mean over the pixels of the map of class $j$, clipped to $[0, 1]$, $\mathcal{Y}(x)$ the classes
-    of image $x$, and $j$ the classes whose maps are asked for. "silent" is $S$, "speaking" is $R$, "balanced" their mean. The
-    score of an image is its absent classes, the silent ones of them and the sum of their areas, and the same of present classes
-    with those that speak, all over the number of classes.
+    of image $x$, and $j$ the classes whose maps are asked for. "silent" is $S$, "speaking" is $R$, "balanced" their mean.
+    The score of an image is its absent classes, the silent ones of them and the sum of their areas, and the same of present
+    classes with those that speak, all over the number of classes.
 
     Rewards: masks that are empty for what is not there, and only for that.
 
@@ -44,9 +44,9 @@ class Silence(
     do not name all that is in the image count right masks as wrong. An area says nothing of the place: read it beside
     ``class_masks`` or ``relevance_mass``.
 
-    Defined: values below 0 count as 0 and above 1 as 1, since a mask is read as it is: a map of another scale must be brought
-    to $[0, 1]$ first, and min-max would let no map be empty. Without an absent class $S$ is 0, without a present class $R$ is
-    0, and "balanced" is the other one; the areas are 0. Images without labels of any class have absent classes alone.
+    Defined: values below 0 count as 0 and above 1 as 1, since a mask is read as it is: a map of another scale must be
+    brought to $[0, 1]$ first, and min-max would let no map be empty. Without an absent class $S$ is 0, without a present
+    class $R$ is 0, and "balanced" is the other one; the areas are 0. An image without labels has absent classes alone.
 
     Args:
         figure: "absent_area" and "present_area" are the mean areas: how much the masks show.

@@ -56,7 +56,7 @@ def check_loss(build: BuildLearned, classifier: Classifier, images: Images, targ
     """Terms with names, each a finite number, whose sum reaches every weight; masks in [0, 1]."""
     method = _for_training(build, classifier)
     with _stepping(method, images, targets) as step:
-        torch.stack([*step.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack([*step.terms.values()]).sum().backward()
     expect(bool(step.terms) and all(step.terms), "the loss has no terms, or a term without a name")
     for name, term in step.terms.items():
         expect(term.ndim == 0 and bool(term.isfinite()), f"the term {name} is {term}")
@@ -91,7 +91,7 @@ def check_step_leaves_no_trace(build: BuildLearned, classifier: Classifier, imag
     with disturbed(module):
         before, kept = snapshot(module), images.clone()
         with _stepping(method, images, targets) as step:
-            torch.stack([*step.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+            torch.stack([*step.terms.values()]).sum().backward()
         expect_same(before, snapshot(module))
         expect(torch.equal(images, kept) and images.grad is None, "the images changed")
 

@@ -18,6 +18,7 @@ from seewhy.classifier.threads import threads as computing_threads
 from seewhy.classifier.turns import on_cpu_by_default
 from seewhy.data import Dataset
 from seewhy.describe import environment, fields_as_json, weights_digest
+from seewhy.devices import ShareError
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS
 from seewhy.explainers.learned.folder import save_explainer
@@ -155,7 +156,12 @@ def fit(
         if log is not None:
             log.begin(state.step)
         with computing_threads(threads or max(1, torch.get_num_threads() // together.on_this_machine)):
-            loop.run(max_steps)
+            try:
+                loop.run(max_steps)
+            except SeewhyError as error:
+                if together.rank:  # the first process may not know of it
+                    raise ShareError(f"process {together.rank}: {error}") from None
+                raise
     network.eval()
     return made
 

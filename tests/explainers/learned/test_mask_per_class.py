@@ -119,5 +119,5 @@ def test_what_is_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", no_network)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
-    with pytest.raises(SeewhyError, match="cannot be had .*no route to host.*backbone=scratch"):
+    with pytest.raises(SeewhyError, match=r"cannot be had .*no route to host.*backbone=scratch"):
         NNExplainer(classifier, architecture="lraspp_mobilenet_v3_large", backbone="imagenet").untrained()

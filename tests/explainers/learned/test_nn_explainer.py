@@ -12,7 +12,6 @@ from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explainers.learned.learned_explainer import Seen
 from seewhy.explainers.learned.nn_explainer import NNExplainer
 
 close = torch.testing.assert_close
@@ -33,7 +32,8 @@ def as_printed(classifier: Classifier, x: Tensor, labels: list[int], s: list[Any
     h, width = len(s[0]), len(s[0][0])
     others = [c for c in range(K) if c not in labels]
     m, n = (
-        [[max((s[c][i][j] for c in which), default=0.0) for j in range(width)] for i in range(h)] for which in (labels, others)
+        [[max((s[c][i][j] for c in which), default=0.0) for j in range(width)] for i in range(h)]
+        for which in (labels, others)
     )
 
     def seen(mask: list[list[float]]) -> list[float]:
@@ -41,7 +41,9 @@ def as_printed(classifier: Classifier, x: Tensor, labels: list[int], s: list[Any
         for channel in range(3):
             for i in range(h):
                 for j in range(width):  # the normalized image times the mask
-                    image[channel, i, j] = mask[i][j] * (x[channel, i, j] - classifier.mean[channel]) + classifier.mean[channel]
+                    image[channel, i, j] = (
+                        mask[i][j] * (x[channel, i, j] - classifier.mean[channel]) + classifier.mean[channel]
+                    )
         return classifier.logits(image[None])[0].tolist()
 
     z, around = seen(m), seen([[1 - value for value in row] for row in m])
@@ -78,7 +80,9 @@ def test_the_loss_is_that_of_the_paper(name: str, how: Any) -> None:
     method = NNExplainer(classifier, network=Given(given), gain=1.0, start=0.5, warmup=0.0, bounds_over=how, **w)
     found = method.loss(method.see(images, labels), torch.Generator()).terms
     masks = given.sigmoid().tolist()
-    rows = [as_printed(classifier, x, c, s, {**w, "sum": how == "sum"}) for x, c, s in zip(images, several, masks, strict=True)]
+    rows = [
+        as_printed(classifier, x, c, s, {**w, "sum": how == "sum"}) for x, c, s in zip(images, several, masks, strict=True)
+    ]
     assert list(found) == list(rows[0])
     for term, value in found.items():
         close(value.detach(), torch.tensor(sum(row[term] for row in rows) / N).double(), msg=term)
@@ -93,7 +97,8 @@ def test_images_with_every_class_and_with_none_have_a_loss() -> None:
     step = method.loss(method.see(drawn(2, 3, SIDE, SIDE), labels), torch.Generator())
     sum(step.terms.values()).backward()
     assert torch.isfinite(network.logits.grad).all()
-    assert (network.logits.grad[0] != 0).any() and (network.logits.grad[1] != 0).any()
+    assert (network.logits.grad[0] != 0).any()
+    assert (network.logits.grad[1] != 0).any()
     full = (4 * network.logits + log(1 / 9)).sigmoid().amax(1)  # of each image the only mask that is not empty
     for term, i in (("area", 0), ("other_area", 1)):
         close(step.terms[term], full[i].mean() / 2, msg=term)
@@ -115,7 +120,8 @@ def test_the_predicted_classes_take_the_place_of_labels() -> None:
     images, labels, _ = planted(6, several=True)
     network = Given(4 * drawn(6, 3, 16, 16).float() - 2)
     method = NNExplainer(classifier, network=network)
-    assert method.needs_labels and not replace(method, target="predicted").needs_labels
+    assert method.needs_labels
+    assert not replace(method, target="predicted").needs_labels
     assert torch.equal(classifier.logits(images) > -0.5, labels > 0)  # the classifier knows what is there
     with pytest.raises(SeewhyError, match="give target=predicted"):
         method.loss(method.see(images), torch.Generator())

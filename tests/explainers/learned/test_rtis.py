@@ -70,12 +70,13 @@ def test_the_slope_is_finite_where_the_probability_underflows() -> None:
 
 @pytest.mark.parametrize("background", ["random", "blur", "noise"])
 def test_backgrounds(background: Any) -> None:
-    """A blur has the picture's mean; noise is one color with a deviation of 0.11; "random" draws either, by the generator."""
+    """A blur has the picture's mean; noise is one color with a deviation of 0.11; "random" draws either."""
     images = 0.4 + 0.2 * drawn(40, 3, 32, 32)
     method = RTIS(color_classifier(multilabel=False), background=background)
     found, again = method._backgrounds(images, generator()), method._backgrounds(images, generator())
     assert torch.equal(found, again)
-    assert found.min() >= 0 and found.max() <= 1
+    assert found.min() >= 0
+    assert found.max() <= 1
     blurred = (found.mean((1, 2, 3)) - images.mean((1, 2, 3))).abs() < 0.01
     blurred &= found.std((2, 3)).amax(1) < 0.05
     assert {"random": 8 < blurred.sum() < 32, "blur": bool(blurred.all()), "noise": not blurred.any()}[background]

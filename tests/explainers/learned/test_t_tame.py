@@ -36,7 +36,8 @@ def test_the_loss_is_the_equation(name: str, target: Any) -> None:
         classifier.module[-1].bias.data -= middle
         labels, logits = None, logits - middle
         above = [[c for c in range(K) if row[c] > 0] for row in logits.tolist()]
-        assert all(len(row) <= 1 for row in above) and any(above)
+        assert all(len(row) <= 1 for row in above)
+        assert any(above)
         classes = [row[0] if row else None for row in above]
     else:
         labels, classes = None, logits.argmax(1).tolist()
@@ -63,10 +64,13 @@ def test_each_class_of_an_image_is_drawn_alike() -> None:
     images, labels = torch.rand(300, 3, 4, 4), torch.tensor([[1.0, 0, 1]]).expand(300, -1)
     masks = method.loss(method.see(images, labels), torch.Generator().manual_seed(1)).masks[:, 0, 0, 0]
     low, middle, high = ((masks - given.sigmoid()[0, c, 0, 0]).abs().lt(1e-6).sum() for c in range(3))
-    assert middle == 0 and 120 < low < 180 and low + high == 300
+    assert middle == 0
+    assert 120 < low < 180
+    assert low + high == 300
     masks = replace(method, target="random").loss(method.see(images), torch.Generator().manual_seed(1)).masks[:, 0, 0, 0]
     counts = [(masks - given.sigmoid()[0, c, 0, 0]).abs().lt(1e-6).sum() for c in range(3)]
-    assert all(70 < count < 130 for count in counts) and sum(counts) == 300
+    assert all(70 < count < 130 for count in counts)
+    assert sum(counts) == 300
     with pytest.raises(SeewhyError, match="give target=predicted"):
         method.loss(method.see(images), torch.Generator())
 

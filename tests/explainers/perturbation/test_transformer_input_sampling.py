@@ -9,8 +9,9 @@ from support.tiny_models import SIZE, TINY
 from support.tiny_transformers import pictures, transformer_classifier
 from torch import Tensor
 
+import seewhy
 from seewhy.classifier.classifier import Classifier
-from seewhy.errors import UnsuitedError
+from seewhy.errors import SeewhyWarning, UnsuitedError
 from seewhy.explainers import ExplainsClasses, explainer
 from seewhy.explainers.perturbation.transformer_input_sampling import highest, k_means
 from seewhy.maps import upsample
@@ -143,3 +144,12 @@ def test_finer_compares_with_the_most_similar_classes_of_the_whole_image() -> No
     similar = min((d for d in range(5) if d != 2), key=lambda d: abs(logits[d] - logits[2]))
     finer = explainer("transformer_input_sampling", classifier, masks=8, selector=("finer", 0.5, 1))
     torch.testing.assert_close(finer.explain(image, torch.tensor([2]))[0], maps[2] - 0.5 * maps[similar])
+
+
+def test_the_built_in_transformer_whose_stem_overlaps_its_patches_has_a_map() -> None:
+    classifier = seewhy.load("shapes/vit")
+    with pytest.warns(SeewhyWarning, match="stem of ShapesViT overlaps its patches"):
+        method = explainer("transformer_input_sampling", classifier, masks=6)
+    maps = method.explain(torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0)), torch.tensor([0]))
+    assert maps.isfinite().all()
+    assert maps.amax() > maps.amin()

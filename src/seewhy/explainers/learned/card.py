@@ -34,7 +34,7 @@ def model_card(config: ExplainerConfig, kind: type, name: str) -> str:
     head = ["---", "library_name: seewhy", "tags:", "- explainability", "- image-classification", "- model_hub_mixin"]
     head += [f"license: {json.dumps(printable(str(card['license'])))}"] if card.get("license") else []
     parts = ["\n".join([*head, "---"]), f"# {plain(name)}"]
-    parts.append(f"`{plain(config.method)}` of seewhy: {first_sentence(kind)}.")
+    parts.append(f"{plain(config.method)}, a method of seewhy. {first_sentence(kind)}.")
     parts += ["## The explained network", _table(_network(explained))]
     network = {"kind": config.network, "parameters": f"{config.parameters:,}", "fingerprint": config.weights}
     rest = {key: value for key, value in card.items() if key not in SECTIONS}

@@ -196,7 +196,7 @@ def _read_weights(config: ExplainerConfig, folder: Path) -> dict[str, Tensor]:
 def _with_weights(made: LearnedExplainer, state: dict[str, Tensor], config: ExplainerConfig, folder: Path) -> nn.Module:
     """The network of the method with the weights of the file, in eval mode."""
     try:
-        network = replace(made, **made.without_download).untrained().ready
+        network = replace(made, **cast(dict[str, Any], made.without_download)).untrained().ready
     except SeewhyError:
         raise
     except Exception as error:  # the options come from a file, and may ask for a network that cannot be

@@ -7,7 +7,7 @@ holds the explainer and its card.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 
@@ -33,14 +33,14 @@ class HubExplainer(ModelHubMixin, library_name="seewhy", tags=["explainability"]
         about: what the card says, see ``save_explainer``.
     """
 
-    _hub_mixin_config: ClassVar[dict[str, Any]] = {}
+    _hub_mixin_config: Any = {}  # noqa: RUF012
     """The mixin would copy the arguments, with all networks in them; ``save_explainer`` writes config.json."""
 
     def __init__(self, explainer: LearnedExplainer, about: Mapping[str, object] | None = None) -> None:
         self.explainer, self.about = explainer, about
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **given: Any) -> "HubExplainer":  # type: ignore[override]
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **given: Any) -> "HubExplainer":
         """The explainer of a repository or a folder; ``given``: options of the mixin and of ``load_explainer``."""
         with _asking(str(pretrained_model_name_or_path)):
             return super().from_pretrained(pretrained_model_name_or_path, **given)

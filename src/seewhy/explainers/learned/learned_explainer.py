@@ -159,6 +159,6 @@ class LearnedExplainer(ClassMaps):
         """``masks``, on the device and in the type of the trained network."""
         like = next(self.ready.parameters())
         images, *features = (x.to(like.device, like.dtype) for x in (seen.images, *seen.features))
-        seen = seen._replace(images=images, features=tuple(features))
+        seen = seen._replace(images=images, logits=seen.logits.to(like.device), features=tuple(features))
         with evaluating(self.ready), torch.no_grad():
             return self.masks(seen, classes.to(like.device)).to(classes.device)

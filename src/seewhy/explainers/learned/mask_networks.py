@@ -1,4 +1,4 @@
-"""Networks that make one mask for each class of an image: their own, or a small decoder of the explained network's features."""
+"""Networks of segmentation that read the image alone, and make one mask for each class."""
 
 from collections.abc import Callable
 from importlib import import_module

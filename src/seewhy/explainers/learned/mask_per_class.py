@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen
 from seewhy.explainers.learned.mask_networks import Backbone, segmentation_network
-from seewhy.explainers.learned.unet import decoder
 from seewhy.explainers.learned.mask_terms import classes_in, classes_predicted
+from seewhy.explainers.learned.unet import decoder
 from seewhy.maps import pearson, upsample
 from seewhy.options import Above, Below, Doc
 from seewhy.types import ClassAttribution, Images, Probabilities, Scores
@@ -37,6 +37,9 @@ class MaskPerClass(LearnedExplainer):
 
     A subclass has two holes: ``new_network`` and ``loss``.
     """
+
+    gives_masks: ClassVar[bool] = True
+    """Maps are masks in [0, 1]: those of several classes are merged as they are, without min-max."""
 
     gain: Annotated[
         float,
@@ -128,8 +131,8 @@ class OnMaskNetwork(MaskPerClass):
 def activation_correlation(activations: Float[Tensor, "n k"], probabilities: Probabilities) -> Scores:
     """(n,) Spearman's correlation over the classes of the mean masks and of the classifier's probabilities.
 
-    Equal values share the mean of their ranks. 0 where all classes of an image are level. Appendix C of Stalder et al. (2022)
-    compares the two orders by eye.
+    Equal values share the mean of their ranks. 0 where all classes of an image are level. Appendix C of Stalder et al.
+    (2022) compares the two orders by eye.
 
     Args:
         activations: the mean mask of every class, see ``MaskPerClass.activations``.

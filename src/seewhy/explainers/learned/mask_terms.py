@@ -1,12 +1,18 @@
 """The terms of the losses that train one mask for each class: what a mask shows, how large it is, how smooth it is."""
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
 
 from seewhy.errors import SeewhyError
+from seewhy.options import AtLeast
 from seewhy.types import Attribution, ClassAttribution, Logits, Scores
+
+Weight = Annotated[float, AtLeast(0)]
+"""Of a term of a loss."""
 
 
 def classes_in(labels: Tensor, k: int) -> Bool[Tensor, "n k"]:
@@ -32,8 +38,7 @@ def classification(logits: Logits, present: Bool[Tensor, "n k"], multilabel: boo
         return binary_cross_entropy_with_logits(logits, present.to(logits.dtype), reduction="none").mean(1)
     if not bool((present.sum(1) == 1).all()):
         raise SeewhyError(
-            "labels with several classes in an image, or with none, are for a network with a sigmoid for each class: load it "
-            "with multilabel"
+            "labels with several classes in an image, or with none, are for a network with sigmoids: load it with multilabel"
         )
     return cross_entropy(logits, present.to(torch.uint8).argmax(1), reduction="none")
 

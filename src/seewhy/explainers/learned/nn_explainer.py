@@ -7,14 +7,12 @@ from torch import Tensor
 
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.mask_per_class import OnMaskNetwork
-from seewhy.explainers.learned.mask_terms import classification, merged, negative_entropy, out_of_bounds, variation
+from seewhy.explainers.learned.mask_terms import Weight, classification, merged, negative_entropy, out_of_bounds, variation
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.options import BaselineOption
 from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import Above, AtLeast, Below, Doc
 from seewhy.types import ClassAttribution, Scores
-
-Weight = Annotated[float, AtLeast(0)]
 
 
 class NNExplainer(OnMaskNetwork, name="nn_explainer", family="learned", paper="stalder2022nnexplainer"):
@@ -43,7 +41,7 @@ class NNExplainer(OnMaskNetwork, name="nn_explainer", family="learned", paper="s
     Source: equations 1 to 8. The defaults of the weights are for small data; the published ones are presets.
     """
 
-    settings: ClassVar[Settings] = Settings(epochs=10, batch_size=16, learning_rate=1e-2, schedule="one_cycle")
+    settings: ClassVar[Settings] = Settings(epochs=10, batch_size=16, learning_rate=3e-3, schedule="one_cycle")
 
     entropy: Annotated[Weight, Doc("Weight of the entropy term.")] = 3.0
     bounds: Annotated[Weight, Doc("Weight of the bounds.")] = 1.0

@@ -1,6 +1,6 @@
 """Real-time image saliency (Dabkowski and Gal 2017): its loss on the network of NN-Explainer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -8,12 +8,11 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.mask_per_class import OnMaskNetwork
-from seewhy.explainers.learned.mask_terms import log_probabilities, merged, variation
+from seewhy.explainers.learned.mask_terms import Weight, log_probabilities, merged, variation
+from seewhy.explainers.learned.settings import Settings
 from seewhy.masking.baselines import blend
 from seewhy.options import AtLeast, AtMost, Doc
 from seewhy.types import Images, Scores
-
-Weight = Annotated[float, AtLeast(0)]
 
 
 class RTIS(OnMaskNetwork, name="rtis", family="learned", paper="dabkowski2017real"):
@@ -33,6 +32,8 @@ class RTIS(OnMaskNetwork, name="rtis", family="learned", paper="dabkowski2017rea
     Source: Dabkowski and Gal 2017, eq. 3, on the network of Stalder et al. (2022), section 4.1. p is a sigmoid for a
     multi-label network and a softmax for others.
     """
+
+    settings: ClassVar[Settings] = Settings(epochs=10, batch_size=16, learning_rate=3e-3, schedule="one_cycle")
 
     area: Annotated[Weight, Doc("Weight of the area.")] = 1.0
     smoothness: Annotated[Weight, Doc("Weight of the total variation.")] = 10.0
@@ -66,7 +67,7 @@ class RTIS(OnMaskNetwork, name="rtis", family="learned", paper="dabkowski2017rea
         return logs.new_zeros(len(present)).masked_scatter(some, (self.power * logs).exp())
 
     def _backgrounds(self, images: Images, generator: torch.Generator) -> Images:
-        """A blur of each image, of sigma 10 in 224 pixels; or a color, with noise of standard deviation 0.11 in each pixel."""
+        """A blur of each image, of sigma 10 in 224 pixels; or a color, with noise of deviation 0.11 in each pixel."""
         n, c, h, w = images.shape
         blurred = torch.rand(n, 1, 1, 1, generator=generator) < {"random": 0.5, "blur": 1.0, "noise": 0.0}[self.background]
         noise = torch.rand(n, c, 1, 1, generator=generator) + 0.11 * torch.randn(n, c, h, w, generator=generator)

@@ -1,6 +1,6 @@
 """T-TAME (Ntrougkas et al. 2024): masks of all classes, by an attention of feature maps of several layers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,13 +11,12 @@ from seewhy.classifier.levels import Level
 from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.mask_per_class import MaskPerClass
-from seewhy.explainers.learned.mask_terms import classes_in, classes_predicted, log_probabilities, variation
+from seewhy.explainers.learned.mask_terms import Weight, classes_in, classes_predicted, log_probabilities, variation
+from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.options import BaselineOption
 from seewhy.masking.baselines import baseline_images, blend
 from seewhy.options import AtLeast, AtMost, Doc
 from seewhy.types import Images
-
-Weight = Annotated[float, AtLeast(0)]
 
 
 class FeatureAttention(nn.Module):
@@ -57,6 +56,8 @@ class TTAME(MaskPerClass, name="t_tame", family="learned", paper="ntrougkas2024t
 
     Source: Ntrougkas, Gkalelis and Mezaris 2024: the attention and the three terms. The weights are this library's.
     """
+
+    settings: ClassVar[Settings] = Settings(epochs=10, batch_size=16, learning_rate=1e-2, schedule="one_cycle")
 
     target: Annotated[Literal["predicted", "label", "random"], Doc("The class whose mask is trained.")] = "predicted"
     cross_entropy: Annotated[Weight, Doc("Weight of the cross entropy.")] = 1.5
