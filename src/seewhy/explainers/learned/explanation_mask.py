@@ -1,5 +1,6 @@
 """What NEM-U and NEMt share: a decoder of the explained network's own features, and the filter that smooths its masks."""
 
+from math import log
 from typing import Annotated
 
 import torch
@@ -12,14 +13,14 @@ from seewhy.explainers.learned.unet import DecoderKind
 from seewhy.explainers.options import BaselineOption
 from seewhy.maps import upsample
 from seewhy.masking.baselines import baseline_images, blend
-from seewhy.options import AtLeast, Doc
+from seewhy.options import Above, AtLeast, Below, Doc
 from seewhy.types import Attribution, Images
 
 DecoderOption = Annotated[
     DecoderKind,
     Doc(
-        '"published" is the papers\' decoder, of 9,013,377 parameters on a ResNet-50; "light" has 24 channels and masks of a '
-        "quarter of the image's height, and costs a few hundredths of the network."
+        '"published" is the papers\' decoder, of 9,013,377 parameters on a ResNet-50; "light" has 24 channels and masks of '
+        "a quarter of the image's height, and costs a few hundredths of the network."
     ),
 ]
 Neighborhood = Annotated[
@@ -37,6 +38,17 @@ BorderOption = Annotated[
         '("circular", as in the released code, where an object at the left border also marks the right one).'
     ),
 ]
+Gain = Annotated[
+    float,
+    Above(0),
+    Doc("Factor of the decoder's outputs before the sigmoid. 1 is the papers'; more makes masks sharp in fewer steps."),
+]
+Start = Annotated[
+    float,
+    Above(0),
+    Below(1),
+    Doc("The masks of an untrained decoder, about. 0.5 is the papers'; masks that grow from less find objects sooner."),
+]
 
 
 class ExplanationMask(LearnedExplainer):
@@ -49,6 +61,8 @@ class ExplanationMask(LearnedExplainer):
     neighborhood: Neighborhood = 21
     border: BorderOption = "reflect"
     baseline: BaselineOption = "mean_color"
+    gain: Gain = 4.0
+    start: Start = 0.2
 
     def finished(
         self,
@@ -61,7 +75,8 @@ class ExplanationMask(LearnedExplainer):
 
         With a ``generator`` the weights of the average are random, with one kernel for each image, or ``kernels`` in all.
         """
-        masks = (logits if logits.dtype == torch.float64 else logits.float()).sigmoid()
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        masks = (self.gain * logits + log(self.start / (1 - self.start))).sigmoid()
         if side := side_of(self.neighborhood, masks.shape[-2:]):
             drawn = None if generator is None else random_kernels(kernels or len(masks), side, generator)
             masks = averaged(masks, side, drawn, self.border)

@@ -1,5 +1,6 @@
 """Stochastic weighted neighborhood averaging (Møller et al., 2025, section 3.2.2): a mask is averaged over neighborhoods."""
 
+from math import ceil
 from typing import Literal
 
 import torch
@@ -15,11 +16,11 @@ PUBLISHED_SIDE = 224
 def side_of(neighborhood: int, grid: tuple[int, int] | torch.Size) -> int:
     """The odd number of cells that cover the same part of a mask on ``grid`` as ``neighborhood`` pixels do of 224.
 
-    0 for a neighborhood of 0. At least 3 else, and at most what a reflected border allows.
+    An even number becomes one less. 0 for a neighborhood of 0. At least 3 else, and at most what a reflected border allows.
     """
     if not neighborhood:
         return 0
-    cells = 2 * round((neighborhood * min(grid) / PUBLISHED_SIDE - 1) / 2) + 1
+    cells = 2 * ceil(neighborhood * min(grid) / PUBLISHED_SIDE / 2 - 1) + 1
     return min(max(cells, 3), 2 * min(grid) - 1)
 
 

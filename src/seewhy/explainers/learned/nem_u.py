@@ -21,10 +21,10 @@ Regularizer = Literal["difference", "product", "none"]
 class NEMU(ExplanationMask, name="nem_u", family="learned", paper="moller2024nemu", class_specific=False):
     """The smallest part of the image that keeps the network's embedding, by a decoder. No label is read. In [0, 1].
 
-    With m the mask, d a distance of embeddings, and a, b the embeddings of the image under m and under 1 - m, the loss is the
-    mean over the images of d(x, a) + sparsity * mean(m) + contrast * B. The printed B is d(x, a) - d(a, b): what is kept and
-    what is removed shall differ. The released code has -d(a, b) * d(x, a), which is small wherever the first term is, so that
-    little makes the masks binary.
+    With m the mask, d a distance of embeddings, x the embedding of the image, and a, b those of the image under m and under
+    1 - m, the loss is the mean over the images of d(x, a) + sparsity * mean(m) + contrast * B. The printed B is
+    d(x, a) - d(a, b): what is kept and what is removed shall differ. The released code has -d(a, b) * d(x, a), which is
+    small wherever the first term is, so that little makes the masks binary.
 
     Args:
         embedding: what is kept: the "embedding" (the input of the last linear layer, or what a network of embeddings
@@ -32,15 +32,15 @@ class NEMU(ExplanationMask, name="nem_u", family="learned", paper="moller2024nem
         neighborhood: the paper of NEM-U has no filter, and that of NEMt leaves it open.
     """
 
-    settings: ClassVar[Settings] = Settings(epochs=10, optimizer="adamw", learning_rate=2e-3, schedule="one_cycle")
+    settings: ClassVar[Settings] = Settings(epochs=10, optimizer="adamw", learning_rate=5e-3, schedule="one_cycle")
 
     neighborhood: Neighborhood = 0
     embedding: Literal["embedding", "logits"] = "embedding"
     distance: Annotated[
         Distance,
         Doc(
-            'Of two embeddings: "cosine" is (1 - cos) / 2; "negative_cosine" is -cos, which counts twice as much against the '
-            'area; "euclidean" is divided by the sum of both lengths. All but the second are in [0, 1].'
+            'Of two embeddings: "cosine" is (1 - cos) / 2; "negative_cosine" is -cos, which counts twice as much against '
+            'the area; "euclidean" is divided by the sum of both lengths. All but the second are in [0, 1].'
         ),
     ] = "cosine"
     sparsity: Annotated[float, AtLeast(0), Doc("Weight of the mask's mean, the paper's first lambda.")] = 1 / 8

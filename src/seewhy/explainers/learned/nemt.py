@@ -20,9 +20,9 @@ from seewhy.types import ClassAttribution, Logits, Scores
 Selected = Annotated[
     Literal["probability", "logit"],
     Doc(
-        'The output whose change counts: the "probability", as in the released code, or the "logit", as printed. Logits, and '
-        "the values of a regression, have no scale of their own: their change c is taken as tanh(c / s), with s the standard "
-        "deviation of the explained output over the batch."
+        'The output whose change counts: the "probability", as in the released code, or the "logit", as printed. Logits, '
+        "and the values of a regression, have no scale of their own: their change c is taken as tanh(c / s), with s the "
+        "standard deviation of the explained output over the batch."
     ),
 ]
 Direction = Annotated[
@@ -33,7 +33,7 @@ Sparsity = Annotated[float, AtLeast(0), Doc("Weight of the mask's mean, the pape
 
 
 class NEMt(ExplanationMask, name="nemt", family="learned", paper="moller2025nemt", class_specific=False):
-    """The smallest part whose removal lowers the target's output most, by a decoder that is trained for one target. In [0, 1].
+    """The smallest part whose removal lowers the target's output most, by a decoder trained for one target. In [0, 1].
 
     With e the explanation, the loss is the mean over the images of sparsity * mean(e) - (p(x) - p(x under 1 - e))^2. In the
     printed equation 2 the mask that is kept is also the mask that must be small. Then nothing kept is best for every image,
@@ -48,7 +48,7 @@ class NEMt(ExplanationMask, name="nemt", family="learned", paper="moller2025nemt
             image, any change counts, and one kernel smooths the batch.
     """
 
-    settings: ClassVar[Settings] = Settings(epochs=10, optimizer="adamw", learning_rate=2e-3, schedule="one_cycle")
+    settings: ClassVar[Settings] = Settings(epochs=10, optimizer="adamw", learning_rate=5e-3, schedule="one_cycle")
 
     target: Annotated[int | str, AtLeast(0)] = "predicted"
     selector: Selected = "probability"

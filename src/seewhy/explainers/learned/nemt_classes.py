@@ -14,7 +14,7 @@ from seewhy.explainers.learned.nemt import Direction, Selected, Sparsity, change
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.learned.unet import DecoderKind, decoder
 from seewhy.options import AtLeast, AtMost
-from seewhy.types import ClassAttribution, FeatureMap, Images, Probabilities, Targets
+from seewhy.types import ClassAttribution, Images, Probabilities, Targets
 
 CLASS_LENGTH = 32
 """Length of the vector that stands for a class."""
@@ -25,8 +25,8 @@ ABSENT = 0.1
 class ConditionalDecoder(nn.Module):
     """A decoder that is told the class of each mask: by a vector of the class, and by the probability that it has.
 
-    The vector of a class is learned; or, if a linear layer makes the logits, it is made of the weights of its class there, so
-    that something is known of a class that was never drawn.
+    The vector of a class is learned; or, if a linear layer makes the logits, it is made of the weights of its class there,
+    so that something is known of a class that was never drawn.
     """
 
     head: Tensor
@@ -60,13 +60,13 @@ class NEMtClasses(ExplanationMask, name="nemt_classes", family="learned", paper=
 
     Args:
         how: "conditional": the decoder is told the class, and its probability; each class costs a run of the decoder.
-            "heads": the decoder has a mask for each class, and one run makes them all. There, the masks of all classes with a
-            probability below 0.1 are also told at every step to be small, for which no pass is needed.
+            "heads": the decoder has a mask for each class, and one run makes them all. There, the masks of all classes with
+            a probability below 0.1 are also told at every step to be small, for which no pass is needed.
         present: which classes are there: the "predicted" one (of a multi-label network all above 1/2), or the "label".
         drawn: how often the drawn class is one that is there.
     """
 
-    settings: ClassVar[Settings] = Settings(epochs=20, optimizer="adamw", learning_rate=2e-3, schedule="one_cycle")
+    settings: ClassVar[Settings] = Settings(epochs=20, optimizer="adamw", learning_rate=5e-3, schedule="one_cycle")
 
     how: Literal["conditional", "heads"] = "conditional"
     present: Literal["predicted", "label"] = "predicted"

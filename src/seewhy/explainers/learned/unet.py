@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.levels import Level
-from seewhy.types import FeatureMap, Images
+from seewhy.types import Images
 
 DecoderKind = Literal["light", "published"]
 NARROWEST, WIDEST = 16, 256
@@ -47,13 +47,16 @@ class MaskDecoder(nn.Module):
         self.register_buffer("std", torch.tensor(classifier.std, dtype=torch.float32)[:, None, None])
 
     def forward(
-        self, images: Images, *features: Tensor, condition: Float[Tensor, "rn e"] | None = None
+        self, images: Images, *features: Tensor, condition: Float[Tensor, "rn length"] | None = None
     ) -> Float[Tensor, "rn m gh gw"]:
-        """Logits of the masks. Rows i*r to i*r + r - 1 belong to image i, where ``condition`` has r rows for each image."""
+        """Logits of the masks, of features (n, d, gh, gw) of each of ``layers``.
+
+        Rows i*r to i*r + r - 1 belong to image i, where ``condition`` has r rows for each image.
+        """
         return self.decode((images - self.mean) / self.std, list(features), condition)
 
     @abstractmethod
-    def decode(self, images: Images, features: list[FeatureMap], condition: Tensor | None) -> Float[Tensor, "rn m gh gw"]:
+    def decode(self, images: Images, features: list[Tensor], condition: Tensor | None) -> Float[Tensor, "rn m gh gw"]:
         """The logits, of normalized images."""
 
 
@@ -69,7 +72,7 @@ class Convolutions(nn.Module):
         for convolution in self.convolutions:
             nn.init.kaiming_normal_(convolution.weight)
 
-    def forward(self, x: FeatureMap, condition: Tensor | None) -> FeatureMap:
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True), 1):
             x = norm(convolution(x))
             if self.film is not None and number == len(self.norms):
@@ -104,7 +107,7 @@ class PublishedDecoder(MaskDecoder):
         nn.init.kaiming_normal_(self.head.weight)
         self.patching = nn.Conv2d(masks, masks, 1, groups=masks)
 
-    def decode(self, images: Images, features: list[FeatureMap], condition: Tensor | None) -> Float[Tensor, "rn m h w"]:
+    def decode(self, images: Images, features: list[Tensor], condition: Tensor | None) -> Float[Tensor, "rn m h w"]:
         rows = 1 if condition is None else len(condition) // len(images)
         x = repeated_rows(features[-1], rows)
         joined = [None if place is None else features[place] for place in self.joins]
@@ -152,7 +155,7 @@ class LightDecoder(MaskDecoder):
         self.blocks = nn.ModuleList(Convolutions((LIGHT_WIDTH, LIGHT_WIDTH), condition) for _ in self.adds)
         self.head = nn.Conv2d(LIGHT_WIDTH, masks, 1)
 
-    def decode(self, images: Images, features: list[FeatureMap], condition: Tensor | None) -> Float[Tensor, "rn m gh gw"]:
+    def decode(self, images: Images, features: list[Tensor], condition: Tensor | None) -> Float[Tensor, "rn m gh gw"]:
         rows = 1 if condition is None else len(condition) // len(images)
         thin = [lateral(grid) for lateral, grid in zip(self.laterals, features, strict=True)]
         parts = [[thin[place] for place in places] for places in self.adds]
@@ -172,7 +175,7 @@ def decoder(kind: DecoderKind, classifier: Classifier, masks: int = 1, condition
     return (LightDecoder if kind == "light" else PublishedDecoder)(classifier, masks, condition)
 
 
-def fitted(x: FeatureMap, size: Sequence[int], mode: Literal["nearest", "bilinear"] = "nearest") -> FeatureMap:
+def fitted(x: Tensor, size: Sequence[int], mode: Literal["nearest", "bilinear"] = "nearest") -> Tensor:
     """The map on a grid of another size; itself where it has this size."""
     return x if tuple(x.shape[-2:]) == tuple(size) else interpolate(x, tuple(size), mode=mode)
 
