@@ -5,8 +5,9 @@
 
 DATA is "camvid" (street scenes with index masks), "bccd" (blood cells with boxes) or "coco" (200 photographs with masks).
 A MobileNetV2 with ImageNet weights gets a new last layer, one sigmoid for each class, fitted on the frozen features of
-the training pictures; it is the explained network. ``--fit`` trains explainers on these pictures, each for M minutes at most. The
-same command goes on. ``--measure`` prints the tables on the test pictures and leaves a run folder for ``seewhy report``.
+the training pictures; it is the explained network. ``--fit`` trains explainers on these pictures, each for M minutes at
+most; the same command goes on. ``--measure`` prints the tables on the test pictures and leaves run folders for
+``seewhy report``.
 """
 
 import argparse
