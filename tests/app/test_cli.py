@@ -169,7 +169,7 @@ def test_list_as_json(capfd: Capture) -> None:
     result = run(capfd, "list", "--json")
     assert (result.status, result.err) == (0, "")
     listed = json.loads(result.out)
-    assert list(listed) == ["explainers", "metrics", "models", "datasets"]
+    assert list(listed) == ["explainers", "metrics", "models", "datasets", "presets"]
     assert [e["name"] for e in listed["explainers"]] == list(EXPLAINERS)
     assert [e["name"] for e in listed["models"]] == list(MODELS)
     assert [e["name"] for e in listed["datasets"]] == list(DATASETS)

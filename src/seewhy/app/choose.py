@@ -5,7 +5,7 @@ An explainer may also be named by the folder of a learned one, FOLDER or FOLDER:
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from seewhy.errors import SeewhyError, UnsuitedError, UntrainedError
 from seewhy.files import is_directory
@@ -34,7 +34,7 @@ def choose(names: Sequence[str], classifier: "Classifier | None", options: Mappi
     network of their own.
     """
     from seewhy.explainers import EXPLAINERS, explainer
-    from seewhy.explainers.learned.folder import folder_labels, is_folder, kind_in, load_explainer
+    from seewhy.explainers.learned.folder import folder_labels, is_folder, kind_in, load_explainer, shipped
     from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 
     split = {text: _name_and_options(text) for text in names}
@@ -47,10 +47,12 @@ def choose(names: Sequence[str], classifier: "Classifier | None", options: Mappi
         raise SeewhyError(f"{others[0]} explains a network: give --model")
 
     def make(name: str, own: Mapping[str, Any]) -> "Explainer":
-        made = explainer(name, classifier, **own) if classifier is not None else load_explainer(name, **own)
-        if isinstance(made, LearnedExplainer):
-            _ = made.ready  # raises before the training
-        return made
+        if classifier is None:
+            return load_explainer(name, **own)
+        learned = name not in folders and issubclass(kind := cast(Any, EXPLAINERS[name]), LearnedExplainer)
+        if learned and shipped(name, classifier, own) is None:
+            _ = kind(classifier, **own).ready  # raises: it is not trained, whatever else may not suit the network
+        return explainer(name, classifier, **own)
 
     kinds = {name: kind_in(name) for name in sorted(folders)}
     labels = folder_labels(kinds, [name for name, _ in split.values() if name not in folders])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.bright_squares import bright_square, pictures_with_squares, trained
+from support.planted_square import bright_square, pictures_with_squares, trained
 from support.tiny_models import TINY
 from torch import Tensor, nn
 
