@@ -29,7 +29,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import seewhy
 from seewhy.data.base import Batch
-from seewhy.data.voc import VOC, read_annotation
+from seewhy.data.voc import read_annotation
 from seewhy.describe import digest_of
 from seewhy.metrics import metric
 from seewhy.metrics.class_masks import class_mask_table
@@ -74,7 +74,7 @@ class Scenes:
         return Batch([s.name for s in chosen], images, present(regions), regions)
 
     def digest(self, indices: Sequence[int]) -> str:
-        return digest_of([(self.ids[i], self.scenes[i].picture.stat().st_size) for i in sorted(indices)])
+        return digest_of(repr([(self.ids[i], self.scenes[i].picture.stat().st_size) for i in sorted(indices)]).encode())
 
 
 def present(regions: Tensor) -> Tensor:
@@ -120,12 +120,11 @@ def bccd() -> tuple[Scenes, Scenes]:
     folder, classes = REAL / "bccd" / "BCCD", ("Platelets", "RBC", "WBC")
     parts = []
     for split in ("trainval", "test"):
-        stems = VOC(str(folder), split=split, classes=classes).ids
         scenes = []
-        for name in stems:
-            file = folder / "Annotations" / f"{Path(name).stem}.xml"
+        for stem in (folder / "ImageSets" / "Main" / f"{split}.txt").read_text().split():
+            file = folder / "Annotations" / f"{stem}.xml"
             regions = lambda file=file: of_boxes(file, classes)  # noqa: E731
-            scenes.append(Scene(name, folder / "JPEGImages" / name, regions))
+            scenes.append(Scene(stem, folder / "JPEGImages" / f"{stem}.jpg", regions))
         parts.append(Scenes(tuple(scenes), classes))
     return parts[0], parts[1]
 
