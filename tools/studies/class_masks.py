@@ -210,9 +210,8 @@ def measure(name: str, classifier: seewhy.Classifier, data: Scenes, folder: Path
     single = seewhy.evaluate(classifier, methods, each, data, target="label", out=folder / "table1", **common)
     for method in methods:
         kind = "own" if method in trained else "min_max"
-        lines = single.frame.filter((pl.col("explainer") == method) & (pl.col("metric") == kind)).sort(
-            "image_id", "scored", "part"
-        )
+        of_kind = pl.col("metric").str.starts_with(f"{kind}[")  # own[0], own[1], ... in this order
+        lines = single.frame.filter((pl.col("explainer") == method) & of_kind)
         rows = lines.group_by("image_id", "scored", maintain_order=True).agg("value")
         scores, scored = torch.tensor(rows["value"].to_list()), torch.tensor(rows["scored"].to_list())
         print(f"\nTable 1, {method}: rows are target classes, columns the classes of the mask, the last column is no mask")
