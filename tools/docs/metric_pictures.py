@@ -254,6 +254,23 @@ def crops(name: str, m: Any) -> Figure:
     return sheet(rows, label=2.1)
 
 
+def silence(_: str, m: Any) -> Figure:
+    """Maps of the class that is there and of two that are not, read as masks, with their mean."""
+    rows: list[tuple[str, list[Tile]]] = []
+    for method in ("grad_cam", "center"):
+        case = with_class_maps(study(method, 1))
+        own, maps = int(case.scored[0]), case.class_maps[0]  # type: ignore[index]
+        tiles = [Tile(photo(case.images[0]), f"image\nof a {class_name(own)}")]
+        for j in (own, 5, 3):
+            mask = maps[j].clamp(0, 1)
+            title = f"map of {class_name(j)}\nmean {float(mask.mean()):.3f}"
+            tiles.append(
+                Tile(mask_picture(mask), title, color=GOOD if (float(mask.mean()) > m.threshold) == (j == own) else INK)
+            )
+        rows.append((f"{method}\n{reduced(m, m.score(case)):.3f}", tiles))
+    return sheet(rows, size=1.7)
+
+
 def class_maps(_: str, m: Any) -> Figure:
     rows: list[tuple[str, list[Tile]]] = []
     for method in ("grad_cam", "center"):
@@ -371,6 +388,7 @@ DRAWN: dict[str, tuple[Callable[[str, Any], Figure], str]] = {
     ),
     "box_accuracy": (level_boxes, "Pixels above a threshold, the box of their largest blob in red, the object's in green."),
     "saliency_metric": (crops, "The predicted box in red, that of the object in green, and what is inside of the former."),
+    "silence": (silence, "Maps of the class that is there and of two that are not, as masks, with their means."),
     "class_masks": (class_maps, "The image masked by the maps of its own class and of two others, and all classes."),
     "max_sensitivity": (noisy, "An image and its map; the image with noise and the map of that."),
     "parameter_randomization": (randomized_layers, "The map while more layers are initialized anew, and its similarity."),

@@ -29,7 +29,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import seewhy
 from seewhy.data.base import Batch
-from seewhy.data.voc import VOC, read_annotation
+from seewhy.data.voc import read_annotation
 from seewhy.describe import digest_of
 from seewhy.metrics import metric
 from seewhy.metrics.class_masks import class_mask_table
@@ -74,7 +74,7 @@ class Scenes:
         return Batch([s.name for s in chosen], images, present(regions), regions)
 
     def digest(self, indices: Sequence[int]) -> str:
-        return digest_of([(self.ids[i], self.scenes[i].picture.stat().st_size) for i in sorted(indices)])
+        return digest_of(repr([(self.ids[i], self.scenes[i].picture.stat().st_size) for i in sorted(indices)]).encode())
 
 
 def present(regions: Tensor) -> Tensor:
@@ -120,12 +120,11 @@ def bccd() -> tuple[Scenes, Scenes]:
     folder, classes = REAL / "bccd" / "BCCD", ("Platelets", "RBC", "WBC")
     parts = []
     for split in ("trainval", "test"):
-        stems = VOC(str(folder), split=split, classes=classes).ids
         scenes = []
-        for name in stems:
-            file = folder / "Annotations" / f"{Path(name).stem}.xml"
+        for stem in (folder / "ImageSets" / "Main" / f"{split}.txt").read_text().split():
+            file = folder / "Annotations" / f"{stem}.xml"
             regions = lambda file=file: of_boxes(file, classes)  # noqa: E731
-            scenes.append(Scene(name, folder / "JPEGImages" / name, regions))
+            scenes.append(Scene(stem, folder / "JPEGImages" / f"{stem}.jpg", regions))
         parts.append(Scenes(tuple(scenes), classes))
     return parts[0], parts[1]
 
@@ -211,9 +210,8 @@ def measure(name: str, classifier: seewhy.Classifier, data: Scenes, folder: Path
     single = seewhy.evaluate(classifier, methods, each, data, target="label", out=folder / "table1", **common)
     for method in methods:
         kind = "own" if method in trained else "min_max"
-        lines = single.frame.filter((pl.col("explainer") == method) & (pl.col("metric") == kind)).sort(
-            "image_id", "scored", "part"
-        )
+        of_kind = pl.col("metric").str.starts_with(f"{kind}[")  # own[0], own[1], ... in this order
+        lines = single.frame.filter((pl.col("explainer") == method) & of_kind)
         rows = lines.group_by("image_id", "scored", maintain_order=True).agg("value")
         scores, scored = torch.tensor(rows["value"].to_list()), torch.tensor(rows["scored"].to_list())
         print(f"\nTable 1, {method}: rows are target classes, columns the classes of the mask, the last column is no mask")
