@@ -2,9 +2,9 @@
 
     python tools/studies/nemt_silence.py EXPLAINER_FOLDER [--model M] [--weights W] [--data D] [--images N]
 
-For each picture: the area of the mask of its label, and of every class with a probability below 0.1. Empty means a mean below
-1 %. The default is the network of `shapes` on its test pictures. Prints one line of a table in Markdown, with a 95 % interval
-of the bootstrap over the pictures.
+For each picture: the area of the mask of its label, and of every class with a probability below 0.1. Empty means a mean
+below 1 %. The default is the network of `shapes` on its test pictures. Prints one line of a table in Markdown, with a 95 %
+interval of the bootstrap over the pictures.
 """
 
 import argparse
