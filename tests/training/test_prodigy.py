@@ -13,8 +13,8 @@ def literal(
 ) -> list[list[float]]:
     """Algorithm 4 of Mishchenko and Defazio (2024), Prodigy with Adam, number by number.
 
-    As the released code of NEMt runs it: learning rate 1, decoupled decay, no bias correction, d from 1e-6 without a bound
-    of its growth. With the safeguard of the warm-up, the sum of gradients is not weighted by the learning rate.
+    As the released code of NEMt runs it: learning rate 1, decoupled decay, no bias correction, d from 1e-6, and no bound of
+    its growth. With the safeguard of the warm-up, the sum of gradients is not weighted by the learning rate.
     """
     start, d0, (beta1, beta2), eps = list(x), 1e-6, (0.9, 0.999), 1e-8
     m, v, s = ([0.0] * len(x) for _ in range(3))

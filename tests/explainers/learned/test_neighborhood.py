@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from seewhy.explainers.learned.neighborhood import Border, averaged, random_kernels, side_of
+from seewhy.explainers.learned.neighborhood import FilterBorder, averaged, random_kernels, side_of
 
 
-def place(at: int, cells: int, border: Border) -> int:
+def place(at: int, cells: int, border: FilterBorder) -> int:
     """The cell that stands for one beyond the border."""
     if border == "circular":
         return at % cells
@@ -16,7 +16,7 @@ def place(at: int, cells: int, border: Border) -> int:
     return -at if at < 0 else 2 * (cells - 1) - at if at >= cells else at
 
 
-def literal(mask: Tensor, kernel: Tensor, border: Border) -> Tensor:
+def literal(mask: Tensor, kernel: Tensor, border: FilterBorder) -> Tensor:
     (h, w), reach, found = mask.shape, len(kernel) // 2, torch.zeros_like(mask)
     for y in range(h):
         for x in range(w):
@@ -30,7 +30,7 @@ def literal(mask: Tensor, kernel: Tensor, border: Border) -> Tensor:
 
 
 @pytest.mark.parametrize("border", ["reflect", "replicate", "circular"])
-def test_each_image_has_its_own_kernel_and_all_of_its_masks_have_it(border: Border) -> None:
+def test_each_image_has_its_own_kernel_and_all_of_its_masks_have_it(border: FilterBorder) -> None:
     masks = torch.rand(2, 2, 6, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     kernels = random_kernels(2, 5, torch.Generator().manual_seed(1)).double()
     found = averaged(masks, 5, kernels, border)
@@ -40,7 +40,7 @@ def test_each_image_has_its_own_kernel_and_all_of_its_masks_have_it(border: Bord
 
 
 @pytest.mark.parametrize("border", ["reflect", "replicate", "circular"])
-def test_without_kernels_it_is_the_box(border: Border) -> None:
+def test_without_kernels_it_is_the_box(border: FilterBorder) -> None:
     masks = torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     box = torch.full((5, 5), 1 / 25, dtype=torch.float64)
     torch.testing.assert_close(averaged(masks, 5, border=border)[0, 0], literal(masks[0, 0], box, border))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
-from seewhy.explainers.learned.neighborhood import Border, averaged, random_kernels, side_of
+from seewhy.explainers.learned.neighborhood import FilterBorder, averaged, random_kernels, side_of
 from seewhy.explainers.learned.unet import DecoderKind
 from seewhy.explainers.options import BaselineOption
 from seewhy.maps import upsample
@@ -32,18 +32,18 @@ Neighborhood = Annotated[
     ),
 ]
 BorderOption = Annotated[
-    Border,
+    FilterBorder,
     Doc(
         'What the average sees beyond the border: the mask "reflect"ed, its last row ("replicate"), or the opposite border '
         '("circular", as in the released code, where an object at the left border also marks the right one).'
     ),
 ]
-Gain = Annotated[
+GainOption = Annotated[
     float,
     Above(0),
     Doc("Factor of the decoder's outputs before the sigmoid. 1 is the papers'; more makes masks sharp in fewer steps."),
 ]
-Start = Annotated[
+FirstMask = Annotated[
     float,
     Above(0),
     Below(1),
@@ -61,8 +61,8 @@ class ExplanationMask(LearnedExplainer):
     neighborhood: Neighborhood = 21
     border: BorderOption = "reflect"
     baseline: BaselineOption = "mean_color"
-    gain: Gain = 4.0
-    start: Start = 0.2
+    gain: GainOption = 4.0
+    start: FirstMask = 0.2
 
     def finished(
         self,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-Border = Literal["reflect", "replicate", "circular"]
+FilterBorder = Literal["reflect", "replicate", "circular"]
 PUBLISHED_SIDE = 224
 """Pixels of the shorter side of the images for which the papers give their neighborhoods."""
 
@@ -31,7 +31,10 @@ def random_kernels(n: int, side: int, generator: torch.Generator) -> Float[Tenso
 
 
 def averaged(
-    masks: Float[Tensor, "n m h w"], side: int, kernels: Float[Tensor, "r s s"] | None = None, border: Border = "reflect"
+    masks: Float[Tensor, "n m h w"],
+    side: int,
+    kernels: Float[Tensor, "r s s"] | None = None,
+    border: FilterBorder = "reflect",
 ) -> Float[Tensor, "n m h w"]:
     """Each mask under the kernel of its row, as a cross-correlation; without kernels under their mean, a box.
 

@@ -17,7 +17,7 @@ from seewhy.explainers.selectors import select_all
 from seewhy.options import AtLeast, Doc
 from seewhy.types import ClassAttribution, Logits, Scores
 
-Selected = Annotated[
+SelectedOutput = Annotated[
     Literal["probability", "logit"],
     Doc(
         'The output whose change counts: the "probability", as in the released code, or the "logit", as printed. Logits, '
@@ -25,11 +25,11 @@ Selected = Annotated[
         "standard deviation of the explained output over the batch."
     ),
 ]
-Direction = Annotated[
+WhichChange = Annotated[
     Literal["drop", "any"],
     Doc('What counts: a "drop" of the output, so that the mask is evidence for it; or "any" change, as printed.'),
 ]
-Sparsity = Annotated[float, AtLeast(0), Doc("Weight of the mask's mean, the paper's lambda.")]
+MaskSparsity = Annotated[float, AtLeast(0), Doc("Weight of the mask's mean, the paper's lambda.")]
 
 
 class NEMt(ExplanationMask, name="nemt", family="learned", paper="moller2025nemt", class_specific=False):
@@ -51,9 +51,9 @@ class NEMt(ExplanationMask, name="nemt", family="learned", paper="moller2025nemt
     settings: ClassVar[Settings] = Settings(epochs=10, optimizer="adamw", learning_rate=5e-3, schedule="one_cycle")
 
     target: Annotated[int | str, AtLeast(0)] = "predicted"
-    selector: Selected = "probability"
-    direction: Direction = "drop"
-    sparsity: Sparsity = 0.5
+    selector: SelectedOutput = "probability"
+    direction: WhichChange = "drop"
+    sparsity: MaskSparsity = 0.5
     form: Literal["sound", "released"] = "sound"
 
     @property

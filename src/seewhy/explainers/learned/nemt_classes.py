@@ -10,7 +10,7 @@ from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.explanation_mask import ExplanationMask
 from seewhy.explainers.learned.learned_explainer import Seen, Step
-from seewhy.explainers.learned.nemt import Direction, Selected, Sparsity, change_of, of_labels
+from seewhy.explainers.learned.nemt import MaskSparsity, SelectedOutput, WhichChange, change_of, of_labels
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.learned.unet import DecoderKind, decoder
 from seewhy.options import AtLeast, AtMost
@@ -70,9 +70,9 @@ class NEMtClasses(ExplanationMask, name="nemt_classes", family="learned", paper=
 
     how: Literal["conditional", "heads"] = "conditional"
     present: Literal["predicted", "label"] = "predicted"
-    selector: Selected = "probability"
-    direction: Direction = "drop"
-    sparsity: Sparsity = 0.5
+    selector: SelectedOutput = "probability"
+    direction: WhichChange = "drop"
+    sparsity: MaskSparsity = 0.5
     drawn: Annotated[float, AtLeast(0), AtMost(1)] = 0.5
 
     @property

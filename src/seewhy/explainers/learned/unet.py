@@ -66,11 +66,11 @@ class Convolutions(nn.Module):
     def __init__(self, widths: Sequence[int], condition: int) -> None:
         super().__init__()
         pairs = list(pairwise(widths))
-        convolutions = [nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairs]
+        convolutions = [nn.Conv2d(before, after, 3, padding=1, bias=False) for before, after in pairs]
         for convolution in convolutions:
             nn.init.kaiming_normal_(convolution.weight)
         self.convolutions = nn.ModuleList(convolutions)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(b) for _, b in pairs)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(after) for _, after in pairs)
         self.film = nn.Linear(condition, 2 * widths[-1]) if condition else None
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
