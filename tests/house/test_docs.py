@@ -129,7 +129,7 @@ def test_the_design_names_every_module() -> None:
 @pytest.mark.parametrize("name", list(EXPLAINERS))
 def test_every_method_is_told_of(name: str) -> None:
     """By hand on the page of methods or of transformers, and in the reference, which is made from the registry."""
-    pages_by_hand = [ROOT / "docs" / "explanation" / page for page in ("methods.md", "transformers.md")]
+    pages_by_hand = [ROOT / "docs" / "explanation" / page for page in ("methods.md", "transformers.md", "learned.md")]
     methods = "".join(page.read_text(encoding="utf-8") for page in pages_by_hand)
     assert f"`{name}`" in methods or f"**{name}**" in methods
     reference = pages.explainers()

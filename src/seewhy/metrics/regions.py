@@ -11,7 +11,7 @@ from seewhy.metrics.case import Case
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Attribution, Regions, Scores
 
-Tolerance = Annotated[
+RegionTolerance = Annotated[
     int,
     AtLeast(0),
     Doc("Pixels beside the region that count as part of it. A map that follows an outline lies half beside the region."),
@@ -47,7 +47,7 @@ class RelevanceMass(OnRegion, name="relevance_mass", reads="positive", paper="ar
     bounding box for the region.
     """
 
-    tolerance: Tolerance = 0
+    tolerance: RegionTolerance = 0
 
     def score(self, case: Case) -> Scores:
         return relevance_mass(case.attributions, dilate(case.require("regions"), self.tolerance))

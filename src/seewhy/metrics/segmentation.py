@@ -9,7 +9,7 @@ from seewhy.maps import read
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.options import BaselineOption, MaskScale, ScaleOption
-from seewhy.metrics.regions import OnRegion, Tolerance, dilate
+from seewhy.metrics.regions import OnRegion, RegionTolerance, dilate
 from seewhy.options import Doc
 from seewhy.types import Attribution, Regions, Scores
 
@@ -89,7 +89,7 @@ class MaskIoU(MaskOnRegion, name="mask_iou"):
     Source: NN-Explainer (Stalder et al. 2022), section 4.3, IoU in Table 2.
     """
 
-    tolerance: Tolerance = 0
+    tolerance: RegionTolerance = 0
 
     def score(self, case: Case) -> Scores:
         masks = masks_of(case, self.use, self.scale)
