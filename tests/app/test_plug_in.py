@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.command import run
 from support.run_folders import write_run
-from support.tiny_models import TINY
+from support.tiny_models import LEARNED, TINY
 from torch import Tensor
 
 import seewhy
@@ -133,7 +133,7 @@ def test_one_that_fails_is_one_line(capfd: Capture) -> None:
 def test_all_leaves_out_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     methods, left_out = choose(["all"], TINY["vit"](), {})
     assert {"foo", "foo_signed", "saliency"} <= set(methods)
-    assert set(EXPLAINERS) - set(methods) == {"broken", "careless", "gone"}
+    assert set(EXPLAINERS) - set(methods) == {"broken", "careless", "gone", *LEARNED}
     assert TAKEN in left_out
     assert f"seewhy-broken's explainer 'broken' {BROKEN}" in left_out
 

@@ -36,7 +36,7 @@ class ConditionalDecoder(nn.Module):
         self.decoder = decoder(kind, classifier, 1, CLASS_LENGTH + 1)
         self.layers, k = self.decoder.layers, classifier.n_classes
         known = classifier.head is not None and classifier.head.out_features == k
-        weights = classifier.head.weight.detach().float() if known and classifier.head is not None else torch.empty(0)
+        weights = classifier.head.weight.detach().float().cpu() if known and classifier.head is not None else torch.empty(0)
         centered = weights - weights.mean(0) if known else weights
         self.register_buffer("head", centered / centered.std().clamp_min(1e-12) if known else weights, persistent=False)
         self.vectors = nn.Linear(weights.shape[1], CLASS_LENGTH) if known else nn.Embedding(k, CLASS_LENGTH)
