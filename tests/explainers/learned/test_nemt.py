@@ -107,12 +107,13 @@ def test_the_change_of_logits_has_the_scale_of_the_batch() -> None:
     assert float(step.terms["change"].detach()) == pytest.approx(-sum(d**2 for d in drops) / 3, rel=1e-5)
 
 
-def test_a_regression_is_explained_and_asks_for_its_logit() -> None:
+def test_the_value_of_a_regression_is_explained() -> None:
     module = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 1))
     classifier = Classifier(module, input_size=(16, 16), outputs="values")
     with pytest.raises(SeewhyError, match="give selector=logit"):
-        explainer("nemt", classifier)
-    method, images = explainer("nemt", classifier, selector="logit", direction="any").untrained(), IMAGES.float()
+        explainer("nemt", classifier, selector="probability")
+    method, images = explainer("nemt", classifier, direction="any").untrained(), IMAGES.float()
+    assert method.selector == "logit"
     step = method.loss(method.see(images), torch.Generator())
     assert all(term.isfinite() for term in step.terms.values())
     assert method.explain(images, torch.zeros(3, dtype=torch.long)).shape == (3, 16, 16)

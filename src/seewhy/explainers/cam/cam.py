@@ -80,7 +80,7 @@ class CAM(ClassMaps, name="cam", family="cam", paper="zhou2016learning"):
 
 
 def _weighted(
-    features: FeatureMap, weights: Float[Tensor, "n k d"], layer: str, images: Images
+    features: FeatureMap, weights: Float[Tensor, "n k weighed"], layer: str, images: Images
 ) -> ClassAttribution:  # fmt: skip
     """The sum of the channels with the weights of each class, upsampled to the images."""
     has, weighs = features.shape[1], weights.shape[2]

@@ -1,4 +1,4 @@
-"""NEMt for every class by one training, which Møller et al. (2025) leave to future work."""
+"""NEMt for every class by one training, the future work of its authors (Møller et al., 2025)."""
 
 from typing import Annotated, ClassVar, Literal
 
