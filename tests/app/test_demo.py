@@ -24,6 +24,8 @@ WEIGHTS = Path(shapes.__file__).parents[2] / "classifier" / "weights"
 SMALL = evidence.DemoPlan(candidates=24, further=2, tagged=24, evidence=3, seconds=1.0)
 NEED_ATTENTION = {name for name in EXPLAINERS if not is_defined(name, "cnn")}
 LEARNED = {name for name in EXPLAINERS if EXPLAINERS[name].family == "learned"}
+FEW = {name: options for name, options in CHEAP.items() if name not in LEARNED}
+"""A trained explainer takes no options of its training."""
 UNTRAINED = [
     (name, network)
     for name in LEARNED
@@ -70,7 +72,7 @@ class Page(HTMLParser):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "new" / "folder"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "FEWER_STEPS", CHEAP)
+        patch.setattr(evidence, "FEWER_STEPS", FEW)
         files = demo.write_page(out, silent(), replace(SMALL, load=load))
     assert files == [out / "demo.png", out / "demo.html"]
     return out
@@ -177,7 +179,7 @@ def test_the_cheat_is_measured() -> None:
 
 
 def test_a_method_without_time_explains_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "FEWER_STEPS", CHEAP)
+    monkeypatch.setattr(evidence, "FEWER_STEPS", FEW)
     classifier = load("shapes")
     pictures = evidence.make_pictures(4, 0)
     runs = evidence.explain_pictures({"CNN": classifier}, pictures, 2, -1.0, lambda: None)
