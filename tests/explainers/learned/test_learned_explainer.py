@@ -3,6 +3,7 @@
 import pytest
 import torch
 from jaxtyping import Float
+from support.learned_methods import OneLayer
 from support.tiny_models import TINY
 from torch import Tensor, nn
 
@@ -10,16 +11,6 @@ from seewhy.classifier.classifier import Classifier
 from seewhy.errors import UnsuitedError
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen, Step
 from seewhy.maps import upsample
-
-
-class OneLayer(nn.Module):
-    def __init__(self, layer: str, channels: int, k: int) -> None:
-        super().__init__()
-        self.layers = (layer,)
-        self.weigh, self.drop = nn.Conv2d(channels, k, 1), nn.Dropout(0.5)
-
-    def forward(self, features: Tensor) -> Float[Tensor, "n k gh gw"]:
-        return self.drop(self.weigh(features)).sigmoid()
 
 
 class Weighed(LearnedExplainer):
