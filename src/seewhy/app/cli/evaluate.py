@@ -26,7 +26,7 @@ from seewhy.app.cli.network import OF_DATASET, load_network, texts_of_dataset
 from seewhy.app.cli.progress import EvaluationBar, print_table, progress_bar
 from seewhy.app.cli.stop import going_on_in
 from seewhy.app.cli.terminal import say
-from seewhy.app.cli.workers import are_started_from_outside, one_voice, work
+from seewhy.app.cli.workers import one_voice, shared_out
 from seewhy.errors import SeewhyError
 from seewhy.options import LARGEST, pairs, whole_number
 
@@ -90,7 +90,6 @@ def evaluate(
     from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
-    from seewhy.devices import check_processes, processes
     from seewhy.evaluation import scoreboard
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
@@ -99,11 +98,7 @@ def evaluate(
     warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     images, limits = _limits(limit or [])
     share = _shard(shard)
-    check_processes(devices, nodes, device, out)
-    if devices > 1 and not are_started_from_outside() and out is not None:
-        with going_on_in(out):
-            work(devices, out)
-    fabric = processes(devices, nodes, device, out)
+    fabric = shared_out(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
     with going_on_in(out), one_voice(fabric, out):
         if texts == [OF_DATASET]:

@@ -13,7 +13,7 @@ from seewhy.app.cli.network import OF_DATASET, load_network, texts_of_dataset
 from seewhy.app.cli.progress import TrainingBar, in_terms, progress_bar
 from seewhy.app.cli.stop import going_on_in, noted
 from seewhy.app.cli.terminal import say
-from seewhy.app.cli.workers import are_started_from_outside, one_voice, work
+from seewhy.app.cli.workers import one_voice, shared_out
 from seewhy.options import LARGEST, from_text, pairs
 
 WHY = {"steps": "--max-steps", "time": "--max-time", "stop": "a signal"}
@@ -79,7 +79,6 @@ def fit(
     start = monotonic()
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
-    from seewhy.devices import check_processes, processes
     from seewhy.explainers import EXPLAINERS
     from seewhy.training.fit import fit as run
     from seewhy.training.time_budget import seconds_in
@@ -94,11 +93,7 @@ def fit(
         **{"warmup_steps": warmup_steps, "patience": patience, "precision": precision, "held_out": held_out},
     }
     settings = {name: value for name, value in given.items() if value is not None}
-    check_processes(devices, nodes, device, out)
-    if devices > 1 and not are_started_from_outside():
-        with going_on_in(out):
-            work(devices, out)
-    fabric = processes(devices, nodes, device, out)
+    fabric = shared_out(devices, nodes, device, out)
     first = fabric is None or fabric.global_rank == 0
     with going_on_in(out), one_voice(fabric, out):
         if texts == [OF_DATASET]:

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 import typer
 
-from seewhy.app.cli.stop import Stopped
+from seewhy.app.cli.stop import Stopped, going_on_in
 from seewhy.errors import SeewhyError
 
 if TYPE_CHECKING:
@@ -65,6 +65,20 @@ def are_started_from_outside() -> bool:
     """Has torchrun, srun, jsrun or mpirun started the processes? As Lightning understands the environment."""
     srun = "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
     return srun or any(name in os.environ for name in FROM_OUTSIDE)
+
+
+def shared_out(devices: int, nodes: int, device: str, out: Path | None) -> "Fabric | None":
+    """The processes of a command; None for a single one. The first process of ``--devices N`` starts workers, and ends.
+
+    The errors are those of ``check_processes`` and ``processes``.
+    """
+    from seewhy.devices import check_processes, processes
+
+    check_processes(devices, nodes, device, out)
+    if devices > 1 and not are_started_from_outside() and out is not None:
+        with going_on_in(out):
+            work(devices, out)
+    return processes(devices, nodes, device, out)
 
 
 def work(devices: int, out: Path) -> NoReturn:
