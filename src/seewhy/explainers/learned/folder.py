@@ -151,7 +151,7 @@ def _must_be_free(config: ExplainerConfig, kind: type[LearnedExplainer], options
     for name in options:
         if name not in free:
             raise SeewhyError(
-                f"{folder} is trained: it takes no option {name!r}, which belongs to the training; it takes "
+                f"{folder.name} is trained: it takes no option {name!r}, which belongs to the training; it takes "
                 f"{', '.join(free)}; seewhy fit {config.method} trains another one"
             )
 
