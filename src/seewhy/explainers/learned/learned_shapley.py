@@ -24,6 +24,8 @@ from seewhy.options import AtLeast, AtMost, Doc
 from seewhy.types import ClassAttribution, Images
 
 ShapleyBackbone = Literal["shared", "copy"]
+GAIN = 4.0
+"""Of the outputs where they are scaled down."""
 PlayerTerms = Float[Tensor, "n p t k"]
 """What the network says of each player: t numbers for each class."""
 
@@ -136,7 +138,7 @@ class LearnedShapley(LearnedExplainer):
         empty = self.ask(image, players, torch.zeros(1, 1, players.p, dtype=torch.bool, device=image.device))[0, 0]
         encoder = None
         if self.backbone == "copy":
-            encoder = replace(value.classifier, module=deepcopy(value.classifier.module).cpu().requires_grad_())
+            encoder = replace(value.classifier, module=deepcopy(value.classifier.module).cpu().float().requires_grad_())
         return ShapleyNetwork(
             classifier,
             self.head_kind,
@@ -198,8 +200,9 @@ class LearnedShapley(LearnedExplainer):
     def found(self, seen: Seen) -> PlayerTerms:
         """The terms of all players, as the network makes them now: with a graph if grad is on."""
         made, level = self.net(seen.images, seen.features, seen.logits, self.grid(seen.images))
-        scale = made.shape[1] ** -0.5 if self.small else 1.0
-        return self.terms(made.float() * scale, None if level is None else level.float() * scale, seen)
+        p = made.shape[1]
+        of_players, of_image = (GAIN * p**-0.5, GAIN / p) if self.small else (1.0, 1.0)
+        return self.terms(made.float() * of_players, None if level is None else level.float() * of_image, seen)
 
     def scores(self, seen: Seen) -> Float[Tensor, "n p k"]:
         """The attribution of each player for every class."""
