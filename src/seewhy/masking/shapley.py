@@ -10,7 +10,8 @@ from scipy.special import stdtrit
 from torch import Generator, Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.masking.coalitions import Sets, kernel_sets
+from seewhy.masking.coalitions import KeptPlayers as Sets
+from seewhy.masking.coalitions import kernel_sets
 from seewhy.masking.values import Game
 from seewhy.types import Logits
 
