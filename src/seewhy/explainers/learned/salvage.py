@@ -73,7 +73,7 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
         """The logits of u(S): sums over the players of a set and over the others, divided by the temperature (eq. 4)."""
         seen = kept.to(terms)
         sums = seen @ terms[:, :, 0] + (1 - seen) @ terms[:, :, 1]
-        temperature = self.ready.scalars["log_temperature"].exp() if self.temperature == "learned" else self.temperature
+        temperature = self.net.scalars["log_temperature"].exp() if self.temperature == "learned" else self.temperature
         return sums / temperature
 
     def errors(self, terms: PlayerTerms, sets: ValuedSets) -> Float[Tensor, "n m"]:
