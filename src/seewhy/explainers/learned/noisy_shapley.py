@@ -1,6 +1,4 @@
-"""Noisy, unbiased Shapley values of a few sets: labels of a plain regression (stochastic amortization, Covert et al., 2024)."""
-
-from math import nan
+"""Noisy, unbiased Shapley values of a few sets: labels of a plain regression (stochastic amortization)."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,27 +10,24 @@ def noisy_shapley(
 ) -> Float[Tensor, "n p k"]:
     r"""Estimates of Shapley values whose mean over the draws of the sets is exact, for any number m of sets.
 
-    Kernel SHAP's normal equations have the matrix $A = E[z z^T]$, which is known, and the vector $b = E[z v(z)]$, which the
-    sets estimate without bias (Covert and Lee, 2021, "unbiased KernelSHAP"). With $A_{ii} = 1/2$ and $A_{ij} = a$, the
-    solution that sums to v(N) - v(0) is
+    $$\hat\phi_i = \frac{v(N) - v(0)}{p} + \frac{2 H}{m} \sum_S \left(z_i - \frac{|S|}{p}\right) r(S), \qquad
+    r(S) = v(S) - v(0) - \frac{|S|}{p} (v(N) - v(0))$$
 
-    $$\hat\phi = \frac{\hat b - \operatorname{mean} \hat b}{1/2 - a} + \frac{v(N) - v(0)}{p}, \qquad
-    a = \frac{\sum_{s=2}^{p-1} (s-1) / (p-s)}{p (p-1) \sum_{s=1}^{p-1} 1 / (s (p-s))}$$
-
-    Here b holds what a value has beyond its share of the whole, $v(z) - v(0) - \frac{|z|}{p} (v(N) - v(0))$: that changes
-    every entry of b by the same number in the mean, so the values stay unbiased, and their variance is smaller.
+    Here $z_i$ says whether player i is in S, and $H = 1 + 1/2 + \dots + 1/(p-1)$. The estimates of an image sum to
+    v(N) - v(0). What r subtracts from v(S) is the same for all sets of a size, so it changes no mean. It takes noise away.
 
     Args:
         kept: the sets of each image, drawn by the exact Shapley kernel (``kernel_sets``).
         values: v of each set, for each class.
         empty: v of no player.
         full: v of all players.
+
+    Source: unbiased KernelSHAP (Covert and Lee, 2021, section 3.2), whose matrix has this inverse. As labels: Covert et al.
+    (2024).
     """
-    p = kept.shape[2]
-    sizes = torch.arange(1, p, dtype=torch.float64)
-    kernel = 1 / (sizes * (p - sizes))
-    a = float((kernel * sizes * (sizes - 1)).sum() / (kernel.sum() * p * (p - 1))) if p > 1 else nan
+    m, p = kept.shape[1:]
+    harmonic = sum(1 / s for s in range(1, p))
     players, whole = kept.to(values.dtype), (full - empty)[:, None]
-    beyond = values - empty[:, None] - players.mean(2, keepdim=True) * whole
-    b = torch.einsum("nmp,nmk->npk", players, beyond) / kept.shape[1]
-    return (b - b.mean(1, keepdim=True)) / (0.5 - a) + whole / p
+    shares = players.mean(2, keepdim=True)
+    beyond = values - empty[:, None] - shares * whole
+    return whole / p + 2 * harmonic / m * torch.einsum("nmp,nmk->npk", players - shares, beyond)
