@@ -268,7 +268,8 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
         cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"
         raise UnsuitedError(f"{name}: {network} returns values, which have no probabilities: {cure}")
     try:
-        must_remove(classifier, getattr(made, "removal", "pixels"))
+        if (removal := getattr(made, "removal", "pixels")) != "auto":
+            must_remove(classifier, removal)
     except UnsuitedError as error:
         raise UnsuitedError(f"{name}: {error}") from None
     return cast(Explainer, made)

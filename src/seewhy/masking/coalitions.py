@@ -6,14 +6,14 @@ from torch import Generator, Tensor
 
 from seewhy.errors import SeewhyError
 
-Sets = Bool[Tensor, "m p"]
+KeptPlayers = Bool[Tensor, "m p"]
 """Sets of players, a row for each: true for a player that is kept."""
 
 LEAST_WEIGHT = 1e-6
 """What is added to min-max scores in [0, 1]: a player of score 0 is drawn too, when no others are left."""
 
 
-def uniform_sets(m: int, p: int, generator: Generator) -> Sets:
+def uniform_sets(m: int, p: int, generator: Generator) -> KeptPlayers:
     """Sets whose size is uniform on 0 to p, and which are uniform among the sets of their size.
 
     The sizes of set i and of set i + (m + 1) // 2 add up to p, so that two sets fill a row of p tokens. The distribution of
@@ -26,7 +26,7 @@ def uniform_sets(m: int, p: int, generator: Generator) -> Sets:
     return sets_of_sizes(torch.cat([sizes, p - sizes])[:m], p, generator)
 
 
-def kernel_sets(m: int, p: int, generator: Generator) -> Sets:
+def kernel_sets(m: int, p: int, generator: Generator) -> KeptPlayers:
     """Sets by the Shapley kernel: size s of 1 to p - 1 with a probability in proportion to 1 / (s (p - s)).
 
     The second half are the complements of the first (of an odd number of sets, the last complement is left out).
@@ -37,7 +37,7 @@ def kernel_sets(m: int, p: int, generator: Generator) -> Sets:
     return _with_complements(sets_of_sizes(sizes, p, generator), m)
 
 
-def released_sets(m: int, p: int, generator: Generator) -> Sets:
+def released_sets(m: int, p: int, generator: Generator) -> KeptPlayers:
     """Sets as the released code of ViT-Shapley draws them: it is not the Shapley kernel.
 
     A number j of 0 to p - 2 is drawn with the probability that the kernel gives to the size j + 1. Each player is then kept
@@ -80,7 +80,7 @@ def guided_sets(scores: Float[Tensor, "n p"], m: int, generator: Generator, focu
     return (drawn ^ hides).to(scores.device)
 
 
-def sets_of_sizes(sizes: Int[Tensor, "m"], p: int, generator: Generator) -> Sets:
+def sets_of_sizes(sizes: Int[Tensor, "m"], p: int, generator: Generator) -> KeptPlayers:
     """A set of each size, uniform among all sets of that size."""
     return torch.rand(len(sizes), p, generator=generator, dtype=torch.float32).argsort(1).argsort(1) < sizes[:, None]
 
@@ -93,5 +93,5 @@ def _kernel(p: int) -> Float[Tensor, "sizes"]:
     return 1 / (sizes * (p - sizes))
 
 
-def _with_complements(half: Bool[Tensor, "half p"], m: int) -> Sets:
+def _with_complements(half: Bool[Tensor, "half p"], m: int) -> KeptPlayers:
     return torch.cat([half, ~half])[:m]
