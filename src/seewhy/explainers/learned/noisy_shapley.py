@@ -6,7 +6,11 @@ from torch import Tensor
 
 
 def noisy_shapley(
-    kept: Bool[Tensor, "n m p"], values: Float[Tensor, "n m k"], empty: Float[Tensor, "n k"], full: Float[Tensor, "n k"]
+    kept: Bool[Tensor, "n m p"],
+    values: Float[Tensor, "n m k"],
+    empty: Float[Tensor, "n k"],
+    full: Float[Tensor, "n k"],
+    there: Bool[Tensor, "n m"] | None = None,
 ) -> Float[Tensor, "n p k"]:
     r"""Estimates of Shapley values whose mean over the draws of the sets is exact, for any number m of sets.
 
@@ -21,13 +25,15 @@ def noisy_shapley(
         values: v of each set, for each class.
         empty: v of no player.
         full: v of all players.
+        there: which rows are sets of the image; all by default.
 
     Source: unbiased KernelSHAP (Covert and Lee, 2021, section 3.2), whose matrix has this inverse. As labels: Covert et al.
     (2024).
     """
-    m, p = kept.shape[1:]
+    p, counts = kept.shape[2], torch.ones_like(values[..., 0]) if there is None else there.to(values.dtype)
     harmonic = sum(1 / s for s in range(1, p))
     players, whole = kept.to(values.dtype), (full - empty)[:, None]
     shares = players.mean(2, keepdim=True)
     beyond = values - empty[:, None] - shares * whole
-    return whole / p + 2 * harmonic / m * torch.einsum("nmp,nmk->npk", players - shares, beyond)
+    weights = 2 * harmonic * counts / counts.sum(1, keepdim=True)
+    return whole / p + torch.einsum("nm,nmp,nmk->npk", weights, players - shares, beyond)
