@@ -15,7 +15,7 @@ from seewhy.explainers.classes import for_each
 from seewhy.explainers.learned.learned_explainer import Seen, ValuedSets
 from seewhy.explainers.learned.learned_shapley import SETS_AT_A_TIME, LearnedShapley, PlayerTerms
 from seewhy.explainers.options import Seed
-from seewhy.masking.coalitions import Sets, guided_sets, uniform_sets
+from seewhy.masking.coalitions import KeptPlayers, guided_sets, uniform_sets
 from seewhy.masking.shapley import SetScores, corrected_values, set_function
 from seewhy.options import Above, AtLeast, Doc
 from seewhy.types import ClassAttribution, Classes, Images, Logits
@@ -138,7 +138,7 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
             def read(logits: Logits, own: Tensor = own) -> Float[Tensor, "r m"]:
                 return self.classifier.to_probabilities(logits.double())[:, own]
 
-            def u(kept: Sets, of: Tensor = terms[i : i + 1], read: Callable[[Logits], Tensor] = read) -> SetScores:
+            def u(kept: KeptPlayers, of: Tensor = terms[i : i + 1], read: Callable[[Logits], Tensor] = read) -> SetScores:
                 return read(self.logits_of_sets(of, kept.to(of.device)[None])[0]).cpu()
 
             v = set_function(game, i, read, SETS_AT_A_TIME, images.device)
