@@ -1,6 +1,5 @@
 """A narrow network beside the frozen one: it reads every block, and no gradient enters the explained network."""
 
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
@@ -36,7 +35,8 @@ class SideLadder(nn.Module):
         self.blocks = nn.ModuleList(Block(self.width, heads, 4 * self.width) for _ in rungs)
         self.last_norm = nn.LayerNorm(self.width)
 
-    def forward(self, features: tuple[FeatureMap, ...], grid: tuple[int, int]) -> Float[Tensor, "n d gh gw"]:
+    def forward(self, features: tuple[Tensor, ...], grid: tuple[int, int]) -> FeatureMap:
+        """Features (n, width, gh, gw), of features (n, d, h, w) of each layer."""
         side: Tensor | float = 0.0
         for norm, into, block, found in zip(self.norms, self.maps, self.blocks, features, strict=True):
             side = block(side + gelu(into(norm(on_grid(found, grid).flatten(2).transpose(1, 2)))))
