@@ -10,13 +10,14 @@ from scipy.special import stdtrit
 from torch import Generator, Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.masking.coalitions import KeptPlayers, kernel_sets
+from seewhy.masking.coalitions import KeptPlayers as Sets
+from seewhy.masking.coalitions import kernel_sets
 from seewhy.masking.values import Game
 from seewhy.types import Logits
 
 SetScores = Float[Tensor, "m k"]
 """The scores of m sets, in float64 on the CPU, where the small sums are made."""
-SetFunction = Callable[[KeptPlayers], SetScores]
+SetFunction = Callable[[Sets], SetScores]
 """v(S) of one image, for m sets of its players."""
 PlayerScores = Float[Tensor, "p k"]
 
@@ -54,7 +55,7 @@ def set_function(
     The game lives on ``device``, with its images.
     """
 
-    def scores(kept: KeptPlayers) -> SetScores:
+    def scores(kept: Sets) -> SetScores:
         different, back = kept.unique(dim=0, return_inverse=True)
         rows = torch.full((len(different),), image, device=device)
         asked = zip(rows.split(batch_size), different.to(device).split(batch_size), strict=True)
@@ -63,7 +64,7 @@ def set_function(
     return scores
 
 
-def all_sets(p: int) -> KeptPlayers:
+def all_sets(p: int) -> Sets:
     """All 2^p sets: set number b has the players whose binary digit in b is 1."""
     if p > MOST_EXACT:
         raise SeewhyError(

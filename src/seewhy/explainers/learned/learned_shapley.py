@@ -12,17 +12,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.errors import SeewhyError, UnsuitedError
+from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen, Step, ValuedSets
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.learned.shapley_heads import HeadKind, ShapleyNetwork
 from seewhy.explainers.learned.side_ladder import SideLadder
-from seewhy.explainers.options import BaselineOption
 from seewhy.maps import min_max
+from seewhy.masking.baselines import Baseline
 from seewhy.masking.players import Players, divide
-from seewhy.masking.surrogate import Surrogate, load_surrogate
-from seewhy.masking.tokens import Removal, network_grid, network_patches
-from seewhy.options import AtLeast, Doc
+from seewhy.masking.surrogate import AnyRemoval, Surrogate, load_surrogate
+from seewhy.masking.tokens import network_grid, network_patches
+from seewhy.options import AtLeast, AtMost, Doc
 from seewhy.types import ClassAttribution, Images, Logits
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class LearnedShapley(LearnedExplainer):
 
     A step asks the value function for the values of new sets, and learns from them and from those that are remembered. A
     subclass has six holes: ``draw``, ``terms``, ``signed`` and ``errors`` to learn and to explain, ``contributions`` and
-    ``logits_of_sums`` to classify (see ``as_classifier``). The explained network runs on whole images alone.
+    ``logits_of_sums`` to classify (see ``as_classifier``).
     """
 
     settings: ClassVar[Settings] = Settings(
@@ -57,13 +57,23 @@ class LearnedShapley(LearnedExplainer):
         ),
     ] = ""
     removal: Annotated[
-        Literal["auto"] | Removal,
-        Doc('How players are removed without a surrogate. "auto": tokens where the network can drop them, else pixels.'),
+        AnyRemoval,
+        Doc(
+            'How players are removed. "auto": as in the training of the surrogate; without one, tokens where the network can '
+            "drop them, else pixels."
+        ),
     ] = "auto"
     size: Annotated[
-        int, AtLeast(0), Doc("Side of a patch in pixels, for removal=pixels without a surrogate. 0: about 1/14.")
+        int,
+        AtLeast(0),
+        Doc("Side of a patch in pixels. 0: as in the training of the surrogate; else the network's patches, or about 1/14."),
     ] = 0
-    baseline: BaselineOption = "mean_color"
+    baseline: Annotated[
+        Baseline | float | None,
+        AtLeast(0),
+        AtMost(1),
+        Doc("What removed pixels become: a name or a gray in [0, 1]. None: as in the training of the surrogate, or mean_color."),
+    ] = None
     backbone: Annotated[
         Backbone,
         Doc(
@@ -84,13 +94,21 @@ class LearnedShapley(LearnedExplainer):
     remember: Annotated[
         int, AtLeast(0), Doc("Megabytes in which values that were asked are kept for later epochs. 0 forgets them.")
     ] = 256
+    monitor: Annotated[
+        int,
+        AtLeast(0),
+        Doc(
+            "Held-out images whose maps are compared with sampled Shapley values at every validation, in log.csv and on the "
+            "sheet. They are asked for 8 sets for each player, once. 0 compares none."
+        ),
+    ] = 8
     small: Annotated[bool, Doc("Outputs start at 0, and are scaled by 1 / sqrt(players).")] = True
 
     @abstractmethod
     def draw(
         self, scores: Float[Tensor, "n p k"] | None, seen: Seen, p: int, generator: torch.Generator
     ) -> Bool[Tensor, "n m p"]:
-        """New sets of each image. ``scores`` are the present attributions; None on held-out images, whose sets stay the same."""
+        """New sets of each image. ``scores`` are the present attributions; None on held-out images."""
 
     @abstractmethod
     def terms(self, made: PlayerTerms, level: Float[Tensor, "n t k"] | None, seen: Seen) -> PlayerTerms:
@@ -129,7 +147,7 @@ class LearnedShapley(LearnedExplainer):
         classifier, value = self.classifier, self.value
         classifier.must_have_probabilities()
         image = classifier.to_device(torch.full((1, len(classifier.mean), *classifier.input_size), 0.5))
-        side = {"tokens": 0, "mask_tokens": -1}.get(value.removal, value.size)
+        side = value.size or (-1 if value.removal == "mask_tokens" else 0)
         players = self._players(image, side)
         empty = self.ask(image, players, torch.zeros(1, 1, players.p, dtype=torch.bool, device=image.device))[0, 0]
         encoder = None
@@ -159,11 +177,7 @@ class LearnedShapley(LearnedExplainer):
     @cached_property
     def value(self) -> Surrogate:
         """The value function: that of the surrogate, or of the explained network without one."""
-        if self.surrogate:
-            return load_surrogate(self.surrogate, self.classifier)
-        classifier = self.classifier
-        removal = best_removal(classifier) if self.removal == "auto" else self.removal
-        return Surrogate(classifier, removal, self.baseline, self.size or max(1, round(min(classifier.input_size) / 14)))
+        return load_surrogate(self.surrogate, self.classifier, self.removal, self.size, self.baseline)
 
     # -- players ----------------------------------------------------------------------------------------------------------
 
@@ -249,15 +263,6 @@ class LearnedShapley(LearnedExplainer):
         own = scores.detach().gather(2, classes[:, None].expand(-1, scores.shape[1], 1))[:, :, 0]
         shown = min_max(own[:, None])[:, :, players.ids[0]]
         return Step({"error": loss}, shown, asked)
-
-
-def best_removal(classifier: Classifier) -> Removal:
-    """Dropped tokens where the network can drop them, else pixels of a baseline."""
-    try:
-        _ = classifier.token_dropping
-    except UnsuitedError:
-        return "pixels"
-    return "tokens"
 
 
 def joined(parts: list[ValuedSets]) -> ValuedSets:

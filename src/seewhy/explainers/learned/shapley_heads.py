@@ -18,7 +18,7 @@ from seewhy.types import FeatureMap, Images, Logits
 HeadKind = Literal["auto", "block", "transformer", "linear", "cnn"]
 Tokens = Float[Tensor, "n p d"]
 HEAD_WIDTH, HEAD_CHANNELS = 192, 48
-"""Most channels of a token in a head, so that it is light where the explained network is wide; and those of one attention."""
+"""Most channels of a token in a head, which stays light where the explained network is wide; and those of one attention."""
 LEVEL_WIDTH = 64
 
 
