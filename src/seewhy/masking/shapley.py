@@ -10,14 +10,18 @@ from scipy.special import stdtrit
 from torch import Generator, Tensor
 
 from seewhy.errors import SeewhyError
+<<<<<<< HEAD
 from seewhy.masking.coalitions import KeptPlayers as Sets
 from seewhy.masking.coalitions import kernel_sets
+=======
+from seewhy.masking.coalitions import KeptPlayers, kernel_sets
+>>>>>>> classify
 from seewhy.masking.values import Game
 from seewhy.types import Logits
 
 SetScores = Float[Tensor, "m k"]
 """The scores of m sets, in float64 on the CPU, where the small sums are made."""
-SetFunction = Callable[[Sets], SetScores]
+SetFunction = Callable[[KeptPlayers], SetScores]
 """v(S) of one image, for m sets of its players."""
 PlayerScores = Float[Tensor, "p k"]
 
@@ -55,7 +59,7 @@ def set_function(
     The game lives on ``device``, with its images.
     """
 
-    def scores(kept: Sets) -> SetScores:
+    def scores(kept: KeptPlayers) -> SetScores:
         different, back = kept.unique(dim=0, return_inverse=True)
         rows = torch.full((len(different),), image, device=device)
         asked = zip(rows.split(batch_size), different.to(device).split(batch_size), strict=True)
@@ -64,7 +68,7 @@ def set_function(
     return scores
 
 
-def all_sets(p: int) -> Sets:
+def all_sets(p: int) -> KeptPlayers:
     """All 2^p sets: set number b has the players whose binary digit in b is 1."""
     if p > MOST_EXACT:
         raise SeewhyError(

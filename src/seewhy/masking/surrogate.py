@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 """A surrogate: a copy of the classifier that was trained to say the same of partly removed images. It is a value function.
 
 Its folder has ``surrogate.json`` and ``model.safetensors``. It is read without pickle, and nothing in it is executed.
@@ -41,10 +42,24 @@ SURROGATE_SCHEMA = 1
 """Version of the folder. A folder of another version is not read."""
 LEAST_PATCH, PATCHES_ALONG = 8, 14
 """Of blanked pixels, where no size is given: the side of a patch is a 14th of the shorter side, and at least 8 pixels."""
+=======
+"""TEMPORARY, not committed."""
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seewhy.classifier.classifier import Classifier
+from seewhy.masking.baselines import Baseline
+from seewhy.masking.players import Players, divide
+from seewhy.masking.tokens import Removal, network_patches, value_of
+from seewhy.masking.values import Game
+from seewhy.types import Images
+>>>>>>> classify
 
 
 @dataclass(frozen=True)
 class Surrogate:
+<<<<<<< HEAD
     """A network, and how players are removed from its images: v(S) is the network on the players of S.
 
     Args:
@@ -260,3 +275,18 @@ def _read_config(folder: Path) -> SurrogateConfig:
     except ValueError as error:
         raise SeewhyError(f"{file} is damaged ({error}): give another folder") from None
     return config
+=======
+    classifier: Classifier
+    removal: Removal
+    baseline: Baseline | float | Tensor = "mean_color"
+    size: int = 16
+    def players(self, images: Images) -> Players:
+        if self.removal == "pixels":
+            return divide(images, "patches", self.size)
+        return network_patches(self.removal, self.classifier, images)
+    def __call__(self, images: Images, players: Players) -> Game:
+        return value_of(self.removal, self.classifier, self.baseline)(images, players)
+
+def load_surrogate(spec: str, classifier: Classifier) -> Surrogate:
+    raise NotImplementedError
+>>>>>>> classify

@@ -92,6 +92,7 @@ class ShapleyNetwork(nn.Module):
         side: of the players: a patch in pixels; 0 is the network's patches, and -1 those of its first layer (mask tokens).
         empty: the logits of an image without any player.
         encoder: a classifier whose network is trained too, and whose features are read in place of the explained one's.
+        ladder: makes the features that the head reads, of several layers of the explained network.
     """
 
     empty: Tensor
@@ -108,13 +109,16 @@ class ShapleyNetwork(nn.Module):
         side: int,
         empty: Float[Tensor, "k"],
         encoder: Classifier | None = None,
+        ladder: "SideLadder | None" = None,
     ) -> None:
         super().__init__()
         k, channels = classifier.n_classes, classifier.levels[-1].channels
         self.shape = (terms, k)
         self.decoder = LightDecoder(classifier, terms * k) if kind == "cnn" else None
-        self.layers = (classifier.layer,) if self.decoder is None else self.decoder.layers
-        self.head = None if self.decoder is not None else HEADS[kind](channels, terms * k)
+        self.ladder = ladder
+        reader = self.decoder if ladder is None else ladder
+        self.layers = (classifier.layer,) if reader is None else reader.layers
+        self.head = None if kind == "cnn" else HEADS[kind](channels if ladder is None else ladder.width, terms * k)
         self.level = (
             nn.Sequential(nn.Linear(channels + k, LEVEL_WIDTH), nn.GELU(), nn.Linear(LEVEL_WIDTH, terms * k))
             if level
@@ -140,7 +144,8 @@ class ShapleyNetwork(nn.Module):
         if self.decoder is not None:
             made = on_grid(self.decoder(images, *features), grid).flatten(2).transpose(1, 2)
         else:
-            made = self.head(on_grid(features[-1], grid).flatten(2).transpose(1, 2))
+            read = features[-1] if self.ladder is None else self.ladder(features, grid)
+            made = self.head(on_grid(read, grid).flatten(2).transpose(1, 2))
         level = None
         if self.level is not None:
             pooled = self.level_norm(features[-1].mean((2, 3)))
