@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import comb
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import stdtrit
 from torch import Generator, Tensor
 
@@ -110,10 +110,9 @@ def permutation_values(v: SetFunction, p: int, pairs: int, generator: Generator,
     while drawn < pairs:
         m = min(at_a_time, pairs - drawn)
         rank = torch.rand(m, p, generator=generator, dtype=torch.float64).argsort(1)
-        came = rank[:, None] < torch.arange(1, p)[:, None]  # (m, p - 1, p)
-        asked = v(torch.cat([came, ~came]).flatten(0, 1)).view(2, m, p - 1, -1)
         ends = (full - none).expand(m, 1, -1)
-        gains = torch.cat([-ends, asked[0] - asked[1], ends], 1).diff(dim=1) / 2
+        between = [_differences(v, rank, j) for j in torch.arange(1, p).split(SETS_AT_A_TIME)]
+        gains = torch.cat([-ends, *between, ends], 1).diff(dim=1) / 2
         of_players = gains.gather(1, rank[..., None].expand_as(gains))
         here = of_players.mean(0)
         squares += (of_players - here).square().sum(0) + (here - mean).square() * drawn * m / (drawn + m)
@@ -123,6 +122,13 @@ def permutation_values(v: SetFunction, p: int, pairs: int, generator: Generator,
         if width and drawn > 1 and narrow(found, width):
             break
     return found
+
+
+def _differences(v: SetFunction, rank: Int[Tensor, "m p"], j: Int[Tensor, "some"]) -> Float[Tensor, "m some k"]:
+    """D_j of each order: the value of the first j players less that of all others."""
+    came = (rank[:, None] < j[:, None]).flatten(0, 1)
+    asked = v(torch.cat([came, ~came])).view(2, len(rank), len(j), -1)
+    return asked[0] - asked[1]
 
 
 def narrow(found: ShapleyValues, width: float) -> bool:

@@ -24,6 +24,7 @@ from seewhy.explainers.learned.folder import save_explainer
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explanation.targets import TARGETS
+from seewhy.masking.surrogate import save_surrogate
 from seewhy.options import build, is_held, repeated
 from seewhy.training.held_out import split
 from seewhy.training.loop import Loop, TrainingProgress, micro_batches, order_of
@@ -232,7 +233,7 @@ def _deliver(made: Trainable, network: nn.Module, folder: TrainingFolder, manife
     }
     known = {key: value for key, value in card.items() if value}
     if isinstance(made, SurrogateTraining):
-        made.save(folder.folder, known)
+        save_surrogate(made.surrogate, made.classifier, folder.folder, known)
     else:
         save_explainer(made, folder.folder, known)
 

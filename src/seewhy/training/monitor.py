@@ -93,7 +93,7 @@ def sampled(what: LearnedShapley, seen: Seen, seed: int) -> Truth:
 
     found = []
     for i in range(len(seen.images)):
-        v = set_function(game, i, read_of(i), SETS_AT_A_TIME)
+        v = set_function(game, i, read_of(i), SETS_AT_A_TIME, seen.images.device)
         found.append(permutation_values(v, players.p, PAIRS, generator_of(seed, "monitor", i)).values.T)
     return Truth(classes, torch.stack(found, 1))
 

@@ -1,11 +1,9 @@
 """How a surrogate is trained: a copy of the classifier learns to say of partly removed images what it says of whole ones."""
 
 import warnings
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Annotated, ClassVar, cast
 
 import torch
@@ -19,7 +17,7 @@ from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.settings import Settings
 from seewhy.masking.baselines import Baseline
 from seewhy.masking.coalitions import uniform_sets
-from seewhy.masking.surrogate import AnyRemoval, Surrogate, save_surrogate
+from seewhy.masking.surrogate import AnyRemoval, Surrogate
 from seewhy.masking.tokens import Removal
 from seewhy.options import AtLeast, AtMost, Doc, checking
 from seewhy.types import Images, Logits
@@ -106,10 +104,6 @@ class SurrogateTraining:
         logits = self.surrogate.logits(seen.images, kept)
         masks = players.pixels(torch.arange(len(kept), device=kept.device), kept)[:, None].float()
         return Step({"divergence": divergence(seen.logits, logits, self.classifier.multilabel)}, masks)
-
-    def save(self, folder: str | Path, card: Mapping[str, object] | None = None) -> Path:
-        """Write the surrogate into a folder, which ``load_surrogate`` reads."""
-        return save_surrogate(self.surrogate, self.classifier, folder, card)
 
 
 def divergence(target: Logits, found: Logits, multilabel: bool = False) -> Float[Tensor, ""]:
