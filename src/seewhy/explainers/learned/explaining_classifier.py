@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.explainers.base import Family
+from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.learned.learned_explainer import Seen
 from seewhy.explainers.learned.learned_shapley import LearnedShapley
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Logits, Targets
@@ -48,15 +49,10 @@ class ExplainingNetwork(nn.Module):
 class ExplainingClassifier(Classifier):
     """A classifier whose prediction is the sum of what each part of the picture contributes.
 
-    It is a ``Classifier``: explainers, metrics and evaluations take it. It also is an explainer of itself, whose map of a
-    class shows the contributions: ``seewhy.explain(picture, transparent, transparent)``. They are no estimate.
+    It is a ``Classifier``: explainers, metrics and evaluations take it.
 
     Source: Salvage (Naouar et al., 2025), section 4.3, equation 6.
     """
-
-    family: ClassVar[Family] = "learned"
-    class_specific: ClassVar[bool] = True
-    paper: ClassVar[str] = "naouar2025salvage"
 
     @property
     def explainer(self) -> LearnedShapley:
@@ -64,29 +60,46 @@ class ExplainingClassifier(Classifier):
         return cast(ExplainingNetwork, self.module).explainer
 
     def contributions(self, images: Images) -> Float[Tensor, "n p k"]:
-        """What each of the p players contributes to each class, for images in [0, 1].
+        """What each of the p players contributes to each class, for images in [0, 1]. This is no estimate.
 
         Of ``salvage`` the contributions of a class sum to its logit. Of ``vit_shapley`` they sum to its probability less that
         of the empty picture, before the sum is cut to [0, 1] and scaled.
         """
-        with torch.no_grad(), self.running():
+        with self.running():
             return cast(ExplainingNetwork, self.module).contributions(images).to(images.dtype)
+
+    def as_explainer(self) -> "Contributions":
+        """The explainer whose map of a class shows the contributions to it."""
+        return Contributions(self)
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """A map of what each part of the picture contributes to a class, by a classifier that is a sum of them. Signed.
+
+    Args:
+        classifier: what is explained.
+    """
+
+    family: ClassVar[Family] = "learned"
+    class_specific: ClassVar[bool] = True
+    paper: ClassVar[str] = "salvage2025"
+
+    classifier: ExplainingClassifier
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         """The contributions of the players to the target of each image, on their pixels."""
-        self.check(images, targets)
-        return self._maps(images, targets[:, None])[:, 0]
+        return self._maps(images, as_column(targets))[:, 0]
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution:
         """The contributions of the players to k classes of every image, on their pixels."""
-        wanted = classes.expand(len(images), -1)
-        self.check_classes(images, wanted)
-        return self._maps(images, wanted)
+        return self._maps(images, for_each(images, classes))
 
     def _maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
-        of_players = self.contributions(images).transpose(1, 2)
-        own = of_players.gather(1, classes[:, :, None].expand(-1, -1, of_players.shape[2]))
-        return own[:, :, self.explainer.players(images[:1]).ids[0]]
+        self.classifier.check_classes(images, classes)
+        of_players = self.classifier.contributions(images).transpose(1, 2)
+        own = of_players.gather(1, classes.to(images.device)[:, :, None].expand(-1, -1, of_players.shape[2]))
+        return self.classifier.explainer.spread(own, images)
 
 
 def classifier_of(explainer: LearnedShapley) -> ExplainingClassifier:

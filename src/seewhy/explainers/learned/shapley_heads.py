@@ -137,7 +137,7 @@ class ShapleyNetwork(nn.Module):
                     nn.init.zeros_(weight)
 
     def forward(
-        self, images: Images, features: tuple[FeatureMap, ...], logits: Logits, grid: tuple[int, int]
+        self, images: Images, features: tuple[Tensor, ...], logits: Logits, grid: tuple[int, int]
     ) -> tuple[Float[Tensor, "n p t k"], Float[Tensor, "n t k"] | None]:
         if self.encoder_view is not None:
             features, logits = self.read(self.encoder_view, images)
