@@ -144,14 +144,14 @@ def fit(
         if before:
             folder.read(state.step, network, optimizer)
         monitor = monitor_of(made, used.seed)
-        measures = MEASURES if monitor else ()
-        log = TrainingLog(folder.folder, tensorboard, measures) if together.rank == 0 else None
+        log = TrainingLog(folder.folder, tensorboard, MEASURES if monitor else ()) if together.rank == 0 else None
         deliver = partial(_deliver, made, network, folder, manifest)
         records = Records(folder, manifest, network, optimizer, log, [images, held_out], deliver)
         budget = TimeBudget(max_time, start)
         say, stop = progress or (lambda *_: None), should_stop or (lambda: False)
         loop = Loop(
-            made, network, classifier, optimizer, used, images, held_out, records, together, budget, every, monitor, say, stop
+            made, network, classifier, optimizer, used, images, held_out, records, together, budget, every, monitor,
+            say, stop,
         )  # fmt: skip
         if before and loop.is_done():
             records.give_best()

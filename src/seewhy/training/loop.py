@@ -15,8 +15,8 @@ from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import ValuedSets
 from seewhy.explainers.learned.settings import Settings
 from seewhy.training.alarms import dull_after, must_be_finite, must_show_something
-from seewhy.training.monitor import Monitor, must_not_be_upside_down
 from seewhy.training.loss_sums import LossSums, added_up, sums_of
+from seewhy.training.monitor import Monitor, must_not_be_upside_down
 from seewhy.training.optimizers import set_rate
 from seewhy.training.order import Order, drawing, generator_of
 from seewhy.training.records import Records

@@ -11,9 +11,9 @@ from torch import Tensor
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyWarning
 from seewhy.explainers.learned.learned_explainer import Seen
-from seewhy.explainers.learned.learned_shapley import SETS_AT_A_TIME, LearnedShapley
+from seewhy.explainers.learned.learned_shapley import LearnedShapley
 from seewhy.maps import min_max, pearson
-from seewhy.masking.shapley import permutation_values, set_function
+from seewhy.masking.shapley import SETS_AT_A_TIME, permutation_values, set_function
 from seewhy.metrics.curves import Curves, sizes_from_one
 from seewhy.training.order import generator_of
 from seewhy.training.trainable import Trainable
@@ -110,7 +110,7 @@ def both_scales(classifier: Classifier, logits: Logits, of: int) -> tuple[Scores
 def symmetric_gain(what: LearnedShapley, seen: Seen, classes: Tensor, scores: Float[Tensor, "n p"]) -> Scores:
     """(n,) SRG over some sizes: the best players kept, less the worst players kept."""
     players = what.players(seen.images)
-    order = scores.argsort(1, descending=True, stable=True)
+    order = scores.argsort(dim=1, descending=True, stable=True)
     pair = Curves(players, order, what.value(seen.images, players), SETS_AT_A_TIME)
     ks = sizes_from_one(players.p, CURVE_SIZES)
     best, worst = pair.kept(ks), pair.removed([players.p - k for k in ks])

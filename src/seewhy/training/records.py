@@ -67,7 +67,7 @@ class Records:
         images: Tensor,
         masks: Tensor,
         epoch: float,
-        numbers: Mapping[str, float] | None = None,
+        numbers: Mapping[str, float],
     ) -> None:
         """The held-out loss was measured: is it the best so far? ``numbers`` are those of the monitor."""
         state, loss = self.state, sum(found.terms.values())
@@ -76,12 +76,14 @@ class Records:
         state.waited = 0 if better else state.waited + 1
         if better:
             state.best, state.best_step, state.held_out = loss, state.step, found.terms
-            state.measures = dict(numbers or {})
+            state.measures = dict(numbers)
         if self.log is None:
             return
-        self.log.add(HELD_OUT, state.step, found.terms, mask_mean=found.mask_mean, epoch=epoch, seconds=state.seconds, **(numbers or {}))
+        self.log.add(
+            HELD_OUT, state.step, found.terms, mask_mean=found.mask_mean, epoch=epoch, seconds=state.seconds, **numbers
+        )
         if len(images):
-            said = [f"step {state.step}", *(f"{name} {value:.2f}" for name, value in (numbers or {}).items())]
+            said = [f"step {state.step}", *(f"{name} {value:.2f}" for name, value in numbers.items())]
             picture = mask_sheet(images[: len(masks)], masks, "   ".join(said))
             self.folder.write_sheet(state.step, picture)
             self.log.picture(state.step, np.asarray(picture))

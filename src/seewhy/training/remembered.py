@@ -38,11 +38,10 @@ class RememberedSets:
         most = self._share // (bits.shape[2] + 4 * logits.shape[2])
         if most == 0:
             return
-        for place, own, values in zip(places, bits, logits, strict=True):
-            before = self._known.get(place)
-            own = own if before is None else torch.cat([before[0], own])
-            values = values if before is None else torch.cat([before[1], values])
-            self._known[place] = (own[-most:].clone(), values[-most:].clone())
+        for place, *new in zip(places, bits, logits, strict=True):
+            before = self._known.get(place, (new[0][:0], new[1][:0]))
+            of_place = [torch.cat(pair)[-most:].clone() for pair in zip(before, new, strict=True)]
+            self._known[place] = (of_place[0], of_place[1])
 
     def of(self, places: Sequence[int], device: torch.device) -> ValuedSets | None:
         """The sets of these images; None where there are none of any."""

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast, final
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen, Step, ValuedSets
 from seewhy.explainers.learned.settings import Settings
@@ -20,6 +19,7 @@ from seewhy.explainers.learned.side_ladder import SideLadder
 from seewhy.maps import min_max
 from seewhy.masking.baselines import Baseline
 from seewhy.masking.players import Players, divide
+from seewhy.masking.shapley import SETS_AT_A_TIME
 from seewhy.masking.surrogate import AnyRemoval, Surrogate, load_surrogate
 from seewhy.masking.tokens import network_grid, network_patches
 from seewhy.options import AtLeast, AtMost, Doc
@@ -28,10 +28,9 @@ from seewhy.types import ClassAttribution, Images, Logits
 if TYPE_CHECKING:
     from seewhy.explainers.learned.explaining_classifier import ExplainingClassifier
 
-Backbone = Literal["shared", "copy", "side"]
+ShapleyBackbone = Literal["shared", "copy", "side"]
 PlayerTerms = Float[Tensor, "n p t k"]
 """What the network says of each player: t numbers for each class."""
-SETS_AT_A_TIME = 256
 
 
 class LearnedShapley(LearnedExplainer):
@@ -59,8 +58,8 @@ class LearnedShapley(LearnedExplainer):
     removal: Annotated[
         AnyRemoval,
         Doc(
-            'How players are removed. "auto": as in the training of the surrogate; without one, tokens where the network can '
-            "drop them, else pixels."
+            'How players are removed. "auto": as in the training of the surrogate; without one, tokens where the network '
+            "can drop them, else pixels."
         ),
     ] = "auto"
     size: Annotated[
@@ -72,10 +71,10 @@ class LearnedShapley(LearnedExplainer):
         Baseline | float | None,
         AtLeast(0),
         AtMost(1),
-        Doc("What removed pixels become: a name or a gray in [0, 1]. None: as in the training of the surrogate, or mean_color."),
+        Doc("What removed pixels become: a name or a gray. None: as in the training of the surrogate, or mean_color."),
     ] = None
     backbone: Annotated[
-        Backbone,
+        ShapleyBackbone,
         Doc(
             '"shared": the frozen explained network\'s own features; one pass gives prediction and maps. "copy": a copy of '
             "the surrogate's network is trained whole, as the papers do. 'side': a narrow network beside the frozen one reads each "
@@ -179,15 +178,20 @@ class LearnedShapley(LearnedExplainer):
         """The value function: that of the surrogate, or of the explained network without one."""
         return load_surrogate(self.surrogate, self.classifier, self.removal, self.size, self.baseline)
 
+    @property
+    def net(self) -> ShapleyNetwork:
+        """The trained network. UntrainedError before the training."""
+        return cast(ShapleyNetwork, self.ready)
+
     # -- players ----------------------------------------------------------------------------------------------------------
 
     def players(self, images: Images) -> Players:
         """The players of the images: those of the training."""
-        return self._players(images, self.ready.side)
+        return self._players(images, self.net.side)
 
     def grid(self, images: Images) -> tuple[int, int]:
         """Rows and columns of the players."""
-        side = self.ready.side
+        side = self.net.side
         if side > 0:
             return -(-images.shape[-2] // side), -(-images.shape[-1] // side)
         return network_grid("tokens" if side == 0 else "mask_tokens", self.classifier, images)
@@ -211,7 +215,7 @@ class LearnedShapley(LearnedExplainer):
 
     def raw(self, seen: Seen) -> tuple[PlayerTerms, Float[Tensor, "n t k"] | None]:
         """What the network makes of each player, and of the whole image; scaled."""
-        made, level = self.ready(seen.images, seen.features, seen.logits, self.grid(seen.images))
+        made, level = self.net(seen.images, seen.features, seen.logits, self.grid(seen.images))
         scale = made.shape[1] ** -0.5 if self.small else 1.0
         return made.float() * scale, None if level is None else level.float() * scale
 
@@ -256,7 +260,7 @@ class LearnedShapley(LearnedExplainer):
             kept = self.draw(None if held_out else scores.detach(), seen, players.p, generator)
             kept = kept.to(seen.images.device)
             asked = ValuedSets(kept, self.ask(seen.images, players, kept), kept.new_ones(kept.shape[:2]))
-        sets = joined([s for s in (known, asked) if s is not None])
+        sets = put_together([s for s in (known, asked) if s is not None])
         each = self.errors(terms, sets)
         loss = ((each * sets.there).sum(1) / sets.there.sum(1)).mean()
         classes = seen.logits.argmax(1)[:, None]
@@ -265,6 +269,6 @@ class LearnedShapley(LearnedExplainer):
         return Step({"error": loss}, shown, asked)
 
 
-def joined(parts: list[ValuedSets]) -> ValuedSets:
+def put_together(parts: list[ValuedSets]) -> ValuedSets:
     """All sets of each image."""
     return parts[0] if len(parts) == 1 else ValuedSets(*(torch.cat(same, 1) for same in zip(*parts, strict=True)))

@@ -95,7 +95,7 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
     @property
     def degree(self) -> Tensor | float:
         """The temperature: as it is given, or as it was learned."""
-        return self.ready.scalars["log_temperature"].exp() if self.temperature == "learned" else self.temperature
+        return self.net.scalars["log_temperature"].exp() if self.temperature == "learned" else self.temperature
 
     def logits_of_sets(self, terms: PlayerTerms, kept: Bool[Tensor, "n m p"]) -> Float[Tensor, "n m k"]:
         """The logits of u(S): sums over the players of a set and over the others, divided by the temperature (eq. 4)."""

@@ -3,7 +3,7 @@
 Heads: the one of ViT-Shapley, Segmenter's mask transformer and its linear layer, and a U-Net decoder.
 """
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -15,8 +15,11 @@ from seewhy.classifier.shapes_models import Block
 from seewhy.explainers.learned.unet import LightDecoder
 from seewhy.types import FeatureMap, Images, Logits
 
+if TYPE_CHECKING:
+    from seewhy.explainers.learned.side_ladder import SideLadder
+
 HeadKind = Literal["auto", "block", "transformer", "linear", "cnn"]
-Tokens = Float[Tensor, "n p d"]
+PlayerTokens = Float[Tensor, "n p d"]
 HEAD_WIDTH, HEAD_CHANNELS = 192, 48
 """Most channels of a token in a head, which stays light where the explained network is wide; and those of one attention."""
 LEVEL_WIDTH = 64
@@ -29,7 +32,7 @@ class LinearHead(nn.Module):
         super().__init__()
         self.norm, self.last = nn.LayerNorm(channels), nn.Linear(channels, outputs)
 
-    def forward(self, tokens: Tokens) -> Float[Tensor, "n p o"]:
+    def forward(self, tokens: PlayerTokens) -> Float[Tensor, "n p o"]:
         return self.last(self.norm(tokens))
 
 
@@ -46,7 +49,7 @@ class BlockHead(nn.Module):
         )
         self.last = nn.Linear(4 * width, outputs)
 
-    def forward(self, tokens: Tokens) -> Float[Tensor, "n p o"]:
+    def forward(self, tokens: PlayerTokens) -> Float[Tensor, "n p o"]:
         return self.last(self.hidden(self.block(self.proj(self.norm(tokens)))))
 
 
@@ -68,7 +71,7 @@ class MaskTransformer(nn.Module):
         self.of_patches, self.of_outputs = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
         self.last = nn.Linear(1, outputs, bias=False)  # its weight is the factors
 
-    def forward(self, tokens: Tokens) -> Float[Tensor, "n p o"]:
+    def forward(self, tokens: PlayerTokens) -> Float[Tensor, "n p o"]:
         p = tokens.shape[1]
         own = self.tokens.expand(tokens.shape[0], -1, -1)
         mixed = self.last_norm(self.blocks(torch.cat([self.proj(self.norm(tokens)), own], 1)))
@@ -76,7 +79,7 @@ class MaskTransformer(nn.Module):
         return normalize(patches, dim=-1) @ normalize(outputs, dim=-1).transpose(1, 2) * self.last.weight[:, 0]
 
 
-HEADS = {"linear": LinearHead, "block": BlockHead, "transformer": MaskTransformer}
+SHAPLEY_HEADS: dict[str, type[nn.Module]] = {"linear": LinearHead, "block": BlockHead, "transformer": MaskTransformer}
 
 
 class ShapleyNetwork(nn.Module):
@@ -113,41 +116,36 @@ class ShapleyNetwork(nn.Module):
     ) -> None:
         super().__init__()
         k, channels = classifier.n_classes, classifier.levels[-1].channels
-        self.shape = (terms, k)
-        self.decoder = LightDecoder(classifier, terms * k) if kind == "cnn" else None
-        self.ladder = ladder
-        reader = self.decoder if ladder is None else ladder
-        self.layers = (classifier.layer,) if reader is None else reader.layers
-        self.head = None if kind == "cnn" else HEADS[kind](channels if ladder is None else ladder.width, terms * k)
-        self.level = (
-            nn.Sequential(nn.Linear(channels + k, LEVEL_WIDTH), nn.GELU(), nn.Linear(LEVEL_WIDTH, terms * k))
-            if level
-            else None
-        )
+        self.shape, self.reads_grid, self.ladder = (terms, k), kind == "cnn", ladder
+        read = channels if ladder is None else ladder.width
+        self.head = LightDecoder(classifier, terms * k) if kind == "cnn" else SHAPLEY_HEADS[kind](read, terms * k)
+        reader = self.head if isinstance(self.head, LightDecoder) else ladder
+        self.layers: tuple[str, ...] = (classifier.layer,) if reader is None else reader.layers
         self.level_norm = nn.LayerNorm(channels) if level else None
+        hidden, made = nn.Linear(channels + k, LEVEL_WIDTH), nn.Linear(LEVEL_WIDTH, terms * k)
+        self.level = nn.Sequential(hidden, nn.GELU(), made) if level else None
         self.scalars = nn.ParameterDict({name: nn.Parameter(torch.tensor(value)) for name, value in scalars.items()})
         self.encoder_view, self.encoder = encoder, None if encoder is None else encoder.module
         self.side = side
         self.register_buffer("players", torch.tensor(side))
         self.register_buffer("empty", empty.detach().float().cpu().clone())
         if small:
-            last = [self.decoder.head if self.decoder is not None else self.head.last]  # type: ignore[union-attr]
-            for layer in last + ([self.level[-1]] if self.level is not None else []):
-                for weight in layer.parameters():
-                    nn.init.zeros_(weight)
+            last = self.head.head if isinstance(self.head, LightDecoder) else self.head.last
+            for weight in (*cast(nn.Module, last).parameters(), *(made.parameters() if level else ())):
+                nn.init.zeros_(weight)
 
     def forward(
         self, images: Images, features: tuple[Tensor, ...], logits: Logits, grid: tuple[int, int]
     ) -> tuple[Float[Tensor, "n p t k"], Float[Tensor, "n t k"] | None]:
         if self.encoder_view is not None:
             features, logits = self.read(self.encoder_view, images)
-        if self.decoder is not None:
-            made = on_grid(self.decoder(images, *features), grid).flatten(2).transpose(1, 2)
+        if self.reads_grid:
+            made = on_grid(self.head(images, *features), grid).flatten(2).transpose(1, 2)
         else:
             read = features[-1] if self.ladder is None else self.ladder(features, grid)
             made = self.head(on_grid(read, grid).flatten(2).transpose(1, 2))
         level = None
-        if self.level is not None:
+        if self.level is not None and self.level_norm is not None:
             pooled = self.level_norm(features[-1].mean((2, 3)))
             centered = logits - logits.mean(1, keepdim=True)
             level = self.level(torch.cat([pooled, centered.to(pooled)], 1)).unflatten(1, self.shape)

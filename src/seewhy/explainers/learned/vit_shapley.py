@@ -82,7 +82,7 @@ class ViTShapley(LearnedShapley, name="vit_shapley", family="learned", paper="co
     @property
     def empty_probabilities(self) -> Float[Tensor, "k"]:
         """v(none): the probabilities of an image without any player."""
-        return self.classifier.to_probabilities(self.ready.empty[None])[0]
+        return self.classifier.to_probabilities(self.net.empty[None])[0]
 
     def signed(self, terms: PlayerTerms) -> Float[Tensor, "n p k"]:
         return terms[:, :, 0]
