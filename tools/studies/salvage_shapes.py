@@ -111,14 +111,19 @@ def trained(asked: argparse.Namespace, classifier: Classifier, end: float) -> di
 
 def over_training(out: Path, asked: argparse.Namespace) -> list[str]:
     """Lines of a table: what the monitor has found of its held-out pictures, by the number of passes of the surrogate."""
-    lines = ["| method | passes of the surrogate | seconds | correlation | with log-odds | SRG, % |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| method | passes of the surrogate | seconds | correlation | with log-odds | SRG, % |",
+        "|---|---|---|---|---|---|",
+    ]
     for name in METHODS:
         with (out / name / "log.csv").open(encoding="utf-8") as content:
             rows = [row for row in csv.DictReader(content) if row["images"] == "held_out" and row.get("correlation")]
         for row in rows:
             passes = int(row["step"]) * asked.batch_size * asked.sets
             correlations = f"{float(row['correlation']):.2f} | {float(row['correlation_log_odds']):.2f}"
-            lines.append(f"| {name} | {passes:,} | {float(row['seconds']):.0f} | {correlations} | {100 * float(row['srg']):.0f} |")
+            lines.append(
+                f"| {name} | {passes:,} | {float(row['seconds']):.0f} | {correlations} | {100 * float(row['srg']):.0f} |"
+            )
     return lines
 
 
