@@ -77,8 +77,8 @@ class LearnedShapley(LearnedExplainer):
         ShapleyBackbone,
         Doc(
             '"shared": the frozen explained network\'s own features; one pass gives prediction and maps. "copy": a copy of '
-            "the surrogate's network is trained whole, as the papers do. 'side': a narrow network beside the frozen one reads each "
-            "of its blocks, as in AutoGnothi."
+            'the surrogate\'s network is trained whole, as the papers do. "side": a narrow network beside the frozen one '
+            "reads each of its blocks, as in AutoGnothi."
         ),
     ] = "shared"
     head: Annotated[
@@ -169,7 +169,7 @@ class LearnedShapley(LearnedExplainer):
     def head_kind(self) -> HeadKind:
         if self.head != "auto":
             if self.backbone == "side" and self.head == "cnn":
-                raise SeewhyError("backbone=side makes tokens, which head=cnn does not read: take head=block, or leave it away")
+                raise SeewhyError("backbone=side makes tokens, which head=cnn does not read: take head=block")
             return self.head
         return "block" if self.backbone == "side" or self.value.removal == "tokens" else "cnn"
 
