@@ -88,12 +88,14 @@ def test_remembered_sets_count_as_new_ones_do(batch: tuple[Tensor, Tensor]) -> N
     made.ready.train()
     seen = made.see(batch[0])
     first = made.loss(seen, generator())
-    assert first.asked is not None and bool(first.asked.there.all())
+    assert first.asked is not None
+    assert bool(first.asked.there.all())
     there = torch.ones(3, 5, dtype=torch.bool)
     there[1, 2:], there[2] = False, False
     old = ValuedSets(torch.rand(3, 5, made.players(batch[0]).p) > 0.5, torch.randn(3, 5, 5), there)
     second = made.loss(seen._replace(sets=old), generator())
-    assert second.asked is not None and torch.equal(second.asked.kept, first.asked.kept)
+    assert second.asked is not None
+    assert torch.equal(second.asked.kept, first.asked.kept)
     terms, expected = made.found(seen), 0.0
     for i in range(3):
         each = [float(e) for e in made.errors(terms, first.asked)[i]]
@@ -111,7 +113,8 @@ def test_held_out_images_are_asked_once(batch: tuple[Tensor, Tensor]) -> None:
     handle = made.value.classifier.module.register_forward_pre_hook(lambda *_: calls.append(1))
     again = made.loss(seen._replace(sets=first.asked), generator())
     handle.remove()
-    assert again.asked is None and not calls
+    assert again.asked is None
+    assert not calls
     torch.testing.assert_close(again.terms["error"], first.terms["error"])
 
 
@@ -122,7 +125,8 @@ def test_a_folder_knows_its_players(tmp_path: Path, batch: tuple[Tensor, Tensor]
     save_explainer(made, tmp_path / "e")
     again = load_explainer(tmp_path / "e", made.classifier)
     assert isinstance(again, LearnedShapley)
-    assert again.net.side == 4 and again.grid(images) == (4, 4)
+    assert again.net.side == 4
+    assert again.grid(images) == (4, 4)
     assert torch.equal(again.net.empty, made.net.empty)
     assert torch.equal(again.explain(images, targets), made.explain(images, targets))
 

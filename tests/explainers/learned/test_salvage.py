@@ -73,7 +73,8 @@ def test_a_learned_temperature_is_trained(batch: tuple[Tensor, Tensor]) -> None:
     step = method.loss(method.see(batch[0]), torch.Generator().manual_seed(0))
     step.terms["error"].backward()
     grad = method.net.scalars["log_temperature"].grad
-    assert grad is not None and float(grad) != 0
+    assert grad is not None
+    assert float(grad) != 0
     terms, kept = torch.randn(1, 4, 2, 5), torch.rand(1, 3, 4) > 0.5
     with torch.no_grad():
         method.net.scalars["log_temperature"].fill_(log(3))
