@@ -125,6 +125,8 @@ CHEAP: dict[str, dict[str, object]] = {
     "metric_driven": {"size": 6},
     "nn_explainer": {"architecture": "light"},
     "rtis": {"architecture": "light"},
+    "salvage": {"sets": 4, "small": False},
+    "vit_shapley": {"sets": 4, "small": False},
     "igos_pp": {"iterations": 1, "path_steps": 2, "cells": 6, "longest": 10.0, "selector": "logit", "sparsity": 0.0},
 }
 """Options with which each method takes a fraction of a second, where the number of steps does not matter."""

@@ -35,7 +35,9 @@ from seewhy.explainers.learned.nemt import NEMt as NEMt
 from seewhy.explainers.learned.nemt_classes import NEMtClasses as NEMtClasses
 from seewhy.explainers.learned.nn_explainer import NNExplainer as NNExplainer
 from seewhy.explainers.learned.rtis import RTIS as RTIS
+from seewhy.explainers.learned.salvage import Salvage as Salvage
 from seewhy.explainers.learned.t_tame import TTAME as TTAME
+from seewhy.explainers.learned.vit_shapley import ViTShapley as ViTShapley
 from seewhy.explainers.optimized.extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
 from seewhy.explainers.optimized.igos_pp import IGOSPlusPlus as IGOSPlusPlus
 from seewhy.explainers.optimized.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation

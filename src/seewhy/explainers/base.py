@@ -28,7 +28,7 @@ from seewhy.classifier.turns import in_turn, on_cpu_by_default
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.gradients import Point
-from seewhy.masking.tokens import must_remove
+from seewhy.masking.tokens import Removal, must_remove
 from seewhy.options import build, checking
 from seewhy.registry import Registry
 from seewhy.types import Attribution, ClassAttribution, Classes, FeatureMap, Images, Targets
@@ -268,7 +268,8 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
         cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"
         raise UnsuitedError(f"{name}: {network} returns values, which have no probabilities: {cure}")
     try:
-        must_remove(classifier, getattr(made, "removal", "pixels"))
+        if (removal := getattr(made, "removal", "pixels")) != "auto":
+            must_remove(classifier, cast(Removal, removal))
     except UnsuitedError as error:
         raise UnsuitedError(f"{name}: {error}") from None
     return cast(Explainer, made)
