@@ -119,6 +119,8 @@ CHEAP: dict[str, dict[str, object]] = {
     "transformer_input_sampling": {"masks": 6},
     "lime": {"samples": 20, "size": 8},
     "kernel_shap": {"samples": 20, "size": 8},
+    "exact_shapley": {"size": 4},
+    "permutation_shapley": {"samples": 20, "size": 8},
     "extremal_perturbation": {"steps": 2, "areas": (0.1, 0.3)},
     "smooth_pixel_mask": {"steps": 2},
     "meaningful_perturbation": {"steps": 3, "cells": 8},

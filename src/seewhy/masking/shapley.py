@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import comb
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import stdtrit
 from torch import Generator, Tensor
 
@@ -24,6 +24,8 @@ PlayerScores = Float[Tensor, "p k"]
 MOST_EXACT = 16
 """Players of a game that is asked for all its sets: 65,536 of them."""
 SETS_AT_A_TIME = 256
+FOLDS = 8
+"""Into which pairs of sets are divided, so that what is fitted to some of them is not measured on the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +112,9 @@ def permutation_values(v: SetFunction, p: int, pairs: int, generator: Generator,
     while drawn < pairs:
         m = min(at_a_time, pairs - drawn)
         rank = torch.rand(m, p, generator=generator, dtype=torch.float64).argsort(1)
-        came = rank[:, None] < torch.arange(1, p)[:, None]  # (m, p - 1, p)
-        asked = v(torch.cat([came, ~came]).flatten(0, 1)).view(2, m, p - 1, -1)
         ends = (full - none).expand(m, 1, -1)
-        gains = torch.cat([-ends, asked[0] - asked[1], ends], 1).diff(dim=1) / 2
+        between = [_differences(v, rank, j) for j in torch.arange(1, p).split(SETS_AT_A_TIME)]
+        gains = torch.cat([-ends, *between, ends], 1).diff(dim=1) / 2
         of_players = gains.gather(1, rank[..., None].expand_as(gains))
         here = of_players.mean(0)
         squares += (of_players - here).square().sum(0) + (here - mean).square() * drawn * m / (drawn + m)
@@ -125,38 +126,81 @@ def permutation_values(v: SetFunction, p: int, pairs: int, generator: Generator,
     return found
 
 
+def _differences(v: SetFunction, rank: Int[Tensor, "m p"], j: Int[Tensor, "some"]) -> Float[Tensor, "m some k"]:
+    """D_j of each order: the value of the first j players less that of all others."""
+    came = (rank[:, None] < j[:, None]).flatten(0, 1)
+    asked = v(torch.cat([came, ~came])).view(2, len(rank), len(j), -1)
+    return asked[0] - asked[1]
+
+
 def narrow(found: ShapleyValues, width: float) -> bool:
     """Is each 95 % interval, of all players and scores, at most ``width`` times the range of the score's values?"""
     range_ = found.values.amax(0) - found.values.amin(0)
     return bool((2 * found.half_widths().amax(0) <= width * range_).all())
 
 
-def kernel_values(v: SetFunction, p: int, pairs: int, generator: Generator) -> ShapleyValues:
+def kernel_values(v: SetFunction, p: int, pairs: int, generator: Generator, folds: int = FOLDS) -> ShapleyValues:
     """Shapley values from pairs of sets and complements, drawn by the Shapley kernel. Unbiased for any number of pairs.
 
     phi_i = (v(all) - v(none)) / p + H E[(z_i - s / p) (v(S) - v(not S))], where z_i says whether i is in S, s is the size
     of S, and H = 1 + 1/2 + ... + 1 / (p - 1). Every call says something of every player. So at equal calls the variance is
-    H / p of that of permutations, where values of different sets have nothing to do with each other. Permutations are
-    better for a game whose gains by one player are small against the spread of its values.
+    H / p of that of permutations, where values of different sets have nothing to do with each other.
+
+    What is additive in the game is noise here. So an additive game b is fitted to the pairs, and only phi(v - b) is sampled:
+    phi(v) = b + phi(v - b). The b of a pair is fitted to the pairs of the other ``folds``, so that the values stay right on
+    average.
 
     Args:
         pairs: at least 2, for an error.
+        folds: into which the pairs are divided, of at least 2 pairs each; 1 fits nothing.
 
-    Source: unbiased KernelSHAP (Covert and Lee, 2021, section 3.2), whose matrix has this inverse.
+    Source: unbiased KernelSHAP (Covert and Lee, 2021, section 3.2), whose matrix has this inverse; the fit: Witter, Liu and
+    Musco (2025).
     """
     if p == 1:
         return exact_values(v, p)
     none, full = v(torch.tensor([[False], [True]]).expand(2, p))
     pairs = max(pairs, 2)
     kept = kernel_sets(2 * pairs, p, generator)
-    scores = v(kept)
+    scores, half = v(kept), kept[:pairs].double()
+    signs, away = 2 * half - 1, half - half.mean(1, keepdim=True)  # z_i - s / p
+    differences = scores[:pairs] - scores[pairs:]
     harmonic = sum(1 / s for s in range(1, p))
-    z = kept[:pairs].double()
-    z = harmonic * (z - z.mean(1, keepdim=True))
-    difference = scores[:pairs] - scores[pairs:]
-    mean = z.T @ difference / pairs
-    variance = (z.square().T @ difference.square() / pairs - mean.square()).clamp_min(0) / (pairs - 1)
-    return ShapleyValues((full - none) / p + mean, variance.sqrt(), pairs, 2 + 2 * pairs)
+    mean, squares = full.new_zeros(p, len(full)), full.new_zeros(p, len(full))
+    fold = torch.arange(pairs) % max(min(folds, pairs // 2), 1)
+    for f in fold.unique():
+        here = fold == f
+        additive = additive_fit(signs[~here], away[~here], differences[~here])
+        left = differences[here] - signs[here] @ additive
+        base = additive + (full - none - additive.sum(0)) / p
+        drawn = harmonic * away[here].T @ left
+        mean += (here.sum() * base + drawn) / pairs
+        squares += here.sum() * base.square() + 2 * base * drawn + harmonic**2 * away[here].square().T @ left.square()
+    variance = (squares / pairs - mean.square()).clamp_min(0) / (pairs - 1)
+    return ShapleyValues(mean, variance.sqrt(), pairs, 2 + 2 * pairs)
+
+
+def additive_fit(signs: Float[Tensor, "m p"], away: Float[Tensor, "m p"], differences: SetScores) -> PlayerScores:
+    """The additive game nearest to m pairs, by ridge regression: 0 where none predicts a pair that it has not seen.
+
+    A pair weighs what its residual adds to the variance of ``kernel_values``: the sum of (z_i - s / p)^2. The penalty is
+    the one of a few with the least error on pairs that are left out, one at a time, for each score.
+    """
+    m, p = signs.shape
+    best = signs.new_zeros(p, differences.shape[1])
+    if m == 0:
+        return best
+    root = away.square().sum(1, keepdim=True).sqrt()
+    u, s, vt = torch.linalg.svd(root * signs, full_matrices=False)
+    y = root * differences
+    least, turned = y.square().sum(0), u.T @ y
+    for penalty in (s.square().mean() * 10.0**power for power in range(-4, 3)):
+        shrink = s.square() / (s.square() + penalty)
+        out = (y - u @ (shrink[:, None] * turned)) / (1 - u.square() @ shrink).clamp_min(1e-9)[:, None]
+        error = out.square().sum(0)
+        fitted = vt.T @ ((s / (s.square() + penalty))[:, None] * turned)
+        best, least = torch.where(error < least, fitted, best), torch.minimum(error, least)
+    return best
 
 
 def corrected_values(
