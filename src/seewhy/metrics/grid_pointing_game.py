@@ -52,7 +52,7 @@ class GridPointingGame(
         scale: "shrunk" fits the grid into the input size of the network, as a transformer needs it; "full" leaves every
             image as large as it is, as in the paper, and the grid is larger than what the network takes by default.
 
-    Source: Böhle et al. (2021), section 4, "localisation metric"; for networks of any kind Böhle et al. (2022). The paper
+    Source: Böhle et al. (2021), section 4, "localisation metric". The paper
     scores every image of a grid. Here each image has a grid of its own, in which it alone is scored. The others are those of
     their class of which the network is most sure, among those that the evaluation has.
     """
