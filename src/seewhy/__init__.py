@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.explanation.export import export as export
     from seewhy.explanation.similar import similar_to as similar_to
     from seewhy.explanation.watch import watch as watch
+    from seewhy.masking.surrogate import Surrogate as Surrogate
+    from seewhy.masking.surrogate import load_surrogate as load_surrogate
     from seewhy.metrics import METRICS as METRICS
     from seewhy.metrics import Case as Case
     from seewhy.metrics import Metric as Metric
@@ -55,6 +57,7 @@ _NAMES = {
     "explanation.export": ["export"],
     "explanation.similar": ["similar_to"],
     "explanation.watch": ["watch"],
+    "masking.surrogate": ["Surrogate", "load_surrogate"],
     "metrics": ["METRICS", "Case", "Metric", "metric"],
     "report": ["write_report"],
     "training.fit": ["fit"],

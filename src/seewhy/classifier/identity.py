@@ -1,13 +1,14 @@
-"""The identity of a classifier: what makes the results of two comparable; and where its preprocessing came from."""
+"""The identity of a classifier: what makes the results of two comparable, and one the network of a training; its origins."""
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.similarity import SimilarityNetwork
-from seewhy.describe import as_json, digest_of
+from seewhy.describe import as_json, digest_of, weights_digest
+from seewhy.options import AtLeast, AtMost
 
 PREPARING = (
     *("input_size", "crop", "crop_mode", "interpolation", "resize", "recipe"),
@@ -16,6 +17,56 @@ PREPARING = (
 """Fields that say how a picture is prepared."""
 IMAGENETS = ("mean", "std")
 """Fields whose defaults are those of ImageNet."""
+MAX_CLASSES_TRAINED = 10**6
+"""More classes are a damaged file."""
+_Positive = Annotated[int, AtLeast(1)]
+
+
+@dataclass(frozen=True)
+class ExplainedNetwork:
+    """The network that an explainer, or a surrogate, was trained for.
+
+    module      its kind
+    weights     digest of its weights and buffers, as in the manifest of an evaluation
+    layers      its layers that the explainer reads; none where the explainer has a network of its own
+    classes     their names; empty if unknown
+    the others  as in ``seewhy.Classifier``
+    """
+
+    module: str
+    weights: str
+    layers: list[str]
+    n_classes: Annotated[int, AtLeast(1), AtMost(MAX_CLASSES_TRAINED)]
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
+    input_size: list[_Positive]
+    channel_order: str = "rgb"
+    multilabel: bool = False
+
+    def difference(self, now: "ExplainedNetwork") -> str:
+        """Why ``now`` is another network, in words; empty if it is the same. The size of images may be another one."""
+        for name in ("mean", "std", "channel_order", "multilabel"):
+            there, here = getattr(self, name), getattr(now, name)
+            if there != here:
+                return f"{name} {here}, and not {there}"
+        return "" if self.weights == now.weights else "other weights"
+
+
+def explained_network(classifier: Classifier, layers: Sequence[str]) -> ExplainedNetwork:
+    """The network of a classifier, as a folder says it."""
+    return ExplainedNetwork(
+        module=type(classifier.module).__name__,
+        weights=weights_digest(classifier.module),
+        layers=list(layers),
+        n_classes=classifier.n_classes,
+        classes=list(classifier.classes),
+        mean=[float(v) for v in classifier.mean],
+        std=[float(v) for v in classifier.std],
+        input_size=list(classifier.input_size),
+        channel_order=classifier.channel_order,
+        multilabel=classifier.multilabel,
+    )
 
 
 def classifier_identity(classifier: Classifier) -> dict[str, object]:

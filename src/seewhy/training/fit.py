@@ -20,19 +20,21 @@ from seewhy.data import Dataset
 from seewhy.describe import environment, fields_as_json, weights_digest
 from seewhy.devices import ShareError
 from seewhy.errors import SeewhyError
-from seewhy.explainers import EXPLAINERS
 from seewhy.explainers.learned.folder import save_explainer
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explanation.targets import TARGETS
+from seewhy.masking.surrogate import save_surrogate
 from seewhy.options import build, is_held, repeated
 from seewhy.training.held_out import split
 from seewhy.training.loop import Loop, TrainingProgress, micro_batches, order_of
+from seewhy.training.methods import learned_methods, method_name, registry_of
 from seewhy.training.optimizers import make_optimizer
 from seewhy.training.presets import preset as read_preset
 from seewhy.training.presets import settings_with
 from seewhy.training.records import Records
 from seewhy.training.seen_images import SeenImages
+from seewhy.training.surrogate import SurrogateTraining
 from seewhy.training.time_budget import TimeBudget
 from seewhy.training.together import Together
 from seewhy.training.trainable import Trainable
@@ -68,7 +70,7 @@ def fit(
     should_stop: Callable[[], bool] | None = None,
     **settings: object,
 ) -> Trainable:
-    """Train an explainer on pictures, with or without labels, and return it trained.
+    """Train an explainer, or a surrogate, on pictures, with or without labels, and return it trained.
 
     The same call goes on where it was interrupted, however that was, and on a CPU ends with the same weights, bit for bit.
     What has ended is returned at once; with more ``epochs``, or more ``patience``, it goes on. The explained network is
@@ -77,7 +79,8 @@ def fit(
     Of an image that cannot be read a warning says so, and it is left out.
 
     Args:
-        what: an explainer that learns, by its name; or one that you have made; or anything else that is ``Trainable``.
+        what: an explainer that learns, by its name; or "surrogate"; or one that you have made; or anything else that is
+            ``Trainable``.
         classifier: the network that is explained.
         dataset: ``seewhy.dataset("folder", classifier)``, or any object like ``data.Dataset``.
         out: the run folder. It has the trained explainer, a log, sheets of masks, and the checkpoint.
@@ -117,7 +120,7 @@ def fit(
     places, held_places, held_dataset = _parted(dataset, validation, used)
     order = order_of(used, len(places))
     asked: dict[str, Any] = {
-        "method": {"name": _name(made), "options": fields_as_json(made, ("classifier", "network"))},
+        "method": {"name": method_name(made), "options": fields_as_json(made, ("classifier", "network"))},
         "network": weights_digest(network),
         "classifier": {**classifier_identity(classifier), "weights": weights_digest(classifier.module)},
         "dataset": _about(dataset),
@@ -168,11 +171,13 @@ def fit(
 
 def _made(what: str | Trainable, classifier: Classifier, options: Mapping[str, object]) -> Trainable:
     """What is trained, as the name or the object says."""
-    made = build(EXPLAINERS, what, classifier, **options) if isinstance(what, str) else what  # never one that is trained
+    # by its name a new one is made, also where a trained one comes with the package
+    made = build(registry_of(what), what, classifier, **options) if isinstance(what, str) else what
     if not isinstance(made, Trainable):
-        learned = [name for name, kind in EXPLAINERS.items() if kind.family == "learned"]
         name = what if isinstance(what, str) else type(what).__name__
-        raise SeewhyError(f"{name} does not learn, so there is nothing to train. What learns: {', '.join(learned)}")
+        raise SeewhyError(
+            f"{name} does not learn, so there is nothing to train. What learns: {', '.join(learned_methods())}"
+        )
     if not isinstance(what, str) and options:
         raise SeewhyError(f"{type(what).__name__} has its options already: give options with a name alone")
     return made
@@ -180,7 +185,7 @@ def _made(what: str | Trainable, classifier: Classifier, options: Mapping[str, o
 
 def _with_network(made: Trainable, classifier: Classifier, seed: int) -> tuple[Trainable, nn.Module]:
     """What is trained, with a network of its own on the device of the classifier, and that network."""
-    if made.network is None and isinstance(made, LearnedExplainer):
+    if made.network is None and isinstance(made, LearnedExplainer | SurrogateTraining):
         made = made.untrained(seed)
     elif is_dataclass(made):  # the caller's own network stays as it is
         made = cast(Trainable, replace(cast(Any, made), network=deepcopy(made.network)))
@@ -206,13 +211,9 @@ def _about(dataset: Dataset) -> dict[str, object]:
     return {"name": name, **options, "images": f"{n} with the digest {dataset.digest(range(n))}"}
 
 
-def _name(made: Trainable) -> str:
-    return EXPLAINERS.name_of(type(made))
-
-
 def _deliver(made: Trainable, network: nn.Module, folder: TrainingFolder, manifest: TrainingManifest) -> None:
     """Write the trained explainer, as it can be loaded."""
-    if not isinstance(made, LearnedExplainer):
+    if not isinstance(made, LearnedExplainer | SurrogateTraining):
         folder.write_model(weights_of(network))
         return
     state, asked = manifest.state, manifest.asked
@@ -224,7 +225,11 @@ def _deliver(made: Trainable, network: nn.Module, folder: TrainingFolder, manife
         "seconds": round(state.seconds, 1),
         "steps": state.step,
     }
-    save_explainer(made, folder.folder, {key: value for key, value in card.items() if value})
+    known = {key: value for key, value in card.items() if value}
+    if isinstance(made, SurrogateTraining):
+        save_surrogate(made.surrogate, made.classifier, folder.folder, known)
+    else:
+        save_explainer(made, folder.folder, known)
 
 
 def _must_have_labels(made: Trainable, images: SeenImages) -> None:
@@ -232,7 +237,7 @@ def _must_have_labels(made: Trainable, images: SeenImages) -> None:
     if images.first_labels() is None and getattr(made, "needs_labels", False):
         kind = type(images.dataset).__name__.lower()
         raise SeewhyError(
-            f"{_name(made)} learns from labels, and the dataset {kind} has none: give a folder for each class, or a "
+            f"{method_name(made)} learns from labels, and the dataset {kind} has none: give a folder for each class, or a "
             "labels.csv, or choose a method or an option that needs no labels"
         )
 
@@ -247,7 +252,7 @@ def _must_show_the_target(made: Trainable, classifier: Classifier, images: SeenI
     shown = {label for of in labels for label in (of if isinstance(of, tuple) else [of])}
     if shown != {None} and wanted not in shown:
         raise SeewhyError(
-            f"{_name(made)} explains {target!r}, and none of the {len(labels)} pictures has that label: give pictures "
+            f"{method_name(made)} explains {target!r}, and none of the {len(labels)} pictures has that label: give pictures "
             "of it, another target, or the pictures without labels"
         )
 

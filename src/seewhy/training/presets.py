@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seewhy.errors import SeewhyError
-from seewhy.explainers import EXPLAINERS
 from seewhy.explainers.learned.settings import Settings
 from seewhy.options import checked, described
 from seewhy.registry import did_you_mean
+from seewhy.training.methods import registry_of
 
 PRESETS = Path(__file__).parent / "presets"
 KEYS = {"about": str, "method": str, "explainer": dict, "training": dict}
@@ -63,7 +63,7 @@ def preset(name: str, method: str = "") -> Preset:
     explainer, training = found.get("explainer", {}), found.get("training", {})
     settings_with(Settings(), training, f"preset {name}")
     if of or method:
-        kind = EXPLAINERS[of or method]
+        kind = registry_of(of or method)[of or method]
         _must_be_known(f"preset {name}, [explainer]", explainer, [option.name for option in described(kind)])
         explainer = checked(kind, f"preset {name}", explainer)
     return Preset(name, found.get("about", ""), of, explainer, dict(training))

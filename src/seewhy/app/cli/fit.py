@@ -1,4 +1,4 @@
-"""``seewhy fit``: an explainer that learns is trained on pictures; a run folder, and in it the explainer, out."""
+"""``seewhy fit``: an explainer that learns, or a surrogate, is trained on pictures; a run folder out."""
 
 import sys
 import warnings
@@ -21,7 +21,7 @@ WHY = {"steps": "--max-steps", "time": "--max-time", "stop": "a signal"}
 
 
 def fit(
-    method: Annotated[str, typer.Argument(help="An explainer that learns: nemt, nn_explainer, ...")],
+    method: Annotated[str, typer.Argument(help="An explainer that learns: nemt, nn_explainer, ...; or surrogate.")],
     model: ModelName,
     data: Annotated[str, typer.Option(help="Pictures to learn from: shapes, folder:PATH or voc:PATH, or a path.")],
     out: Annotated[Path, typer.Option(help="Run folder, in which the explainer is; the same command goes on in it.")],
@@ -79,13 +79,14 @@ def fit(
     start = monotonic()
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.data.named import dataset as named_dataset
-    from seewhy.explainers import EXPLAINERS
+    from seewhy.masking.surrogate import is_surrogate
     from seewhy.training.fit import fit as run
+    from seewhy.training.methods import registry_of
     from seewhy.training.time_budget import seconds_in
     from seewhy.training.training_folder import read_training
 
     warnings.simplefilter("ignore", OutputsWarning)
-    options = from_text(EXPLAINERS[method], pairs(option or []))
+    options = from_text(registry_of(method)[method], pairs(option or []))
     seconds = None if max_time is None else seconds_in(max_time)
     given = {
         **{"epochs": epochs, "batch_size": batch_size, "accumulation": accumulation, "optimizer": optimizer},
@@ -138,4 +139,7 @@ def fit(
         say(f"ended after {state.step} steps by {WHY[state.ended]}; the same command without it goes on in {out}")
     elif before is not None and before.state.step == state.step:
         say(f"the training in {out} was finished before; with more --epochs it goes on")
-    say(f"the explainer in {out}: seewhy explain PICTURE --model {model} --explainer {out}")
+    if is_surrogate(out):
+        say(f"the surrogate in {out}: seewhy evaluate --model {model} --surrogate {out} ...")
+    else:
+        say(f"the explainer in {out}: seewhy explain PICTURE --model {model} --explainer {out}")

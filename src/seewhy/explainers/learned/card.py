@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from seewhy.classifier.identity import ExplainedNetwork
 from seewhy.describe import first_sentence
-from seewhy.explainers.learned.config import ExplainedNetwork, ExplainerConfig
+from seewhy.explainers.learned.config import ExplainerConfig
 from seewhy.text import printable
 
 SECTIONS = {"data": "Data", "settings": "Training", "scores": "Held-out scores"}

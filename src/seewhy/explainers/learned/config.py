@@ -1,58 +1,22 @@
 """``config.json`` of the folder of a learned explainer: what was learned, how, and for which network."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from seewhy.classifier.borrow import find_layer
 from seewhy.classifier.classifier import Classifier
-from seewhy.describe import weights_digest
+from seewhy.classifier.identity import ExplainedNetwork, explained_network
 from seewhy.errors import SeewhyError, cause
 from seewhy.explainers.base import EXPLAINERS
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.json_files import read_json, typed
-from seewhy.options import AtLeast, AtMost
+from seewhy.options import AtLeast
 from seewhy.registry import did_you_mean
 
 FOLDER_SCHEMA = 1
 """Version of the folder. A folder of a later version is not read."""
 CONFIG = "config.json"
-
-MAX_CLASSES_TRAINED = 10**6
-"""More classes are a damaged file."""
-_Positive = Annotated[int, AtLeast(1)]
-
-
-@dataclass(frozen=True)
-class ExplainedNetwork:
-    """The network that an explainer was trained for.
-
-    module      its kind
-    weights     digest of its weights and buffers, as in the manifest of an evaluation
-    layers      its layers that the explainer reads; none where the explainer has a network of its own
-    classes     their names; empty if unknown
-    the others  as in ``seewhy.Classifier``
-    """
-
-    module: str
-    weights: str
-    layers: list[str]
-    n_classes: Annotated[int, AtLeast(1), AtMost(MAX_CLASSES_TRAINED)]
-    classes: list[str]
-    mean: list[float]
-    std: list[float]
-    input_size: list[_Positive]
-    channel_order: str = "rgb"
-    multilabel: bool = False
-
-    def difference(self, now: "ExplainedNetwork") -> str:
-        """Why ``now`` is another network, in words; empty if it is the same. The size of images may be another one."""
-        for name in ("mean", "std", "channel_order", "multilabel"):
-            there, here = getattr(self, name), getattr(now, name)
-            if there != here:
-                return f"{name} {here}, and not {there}"
-        return "" if self.weights == now.weights else "other weights"
 
 
 @dataclass(frozen=True)
@@ -79,22 +43,6 @@ class ExplainerConfig:
     parameters: Annotated[int, AtLeast(0)] = 0
     card: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-
-
-def explained_network(classifier: Classifier, layers: Sequence[str]) -> ExplainedNetwork:
-    """The network of a classifier, as a folder says it."""
-    return ExplainedNetwork(
-        module=type(classifier.module).__name__,
-        weights=weights_digest(classifier.module),
-        layers=list(layers),
-        n_classes=classifier.n_classes,
-        classes=list(classifier.classes),
-        mean=[float(v) for v in classifier.mean],
-        std=[float(v) for v in classifier.std],
-        input_size=list(classifier.input_size),
-        channel_order=classifier.channel_order,
-        multilabel=classifier.multilabel,
-    )
 
 
 def read_explainer_config(folder: str | Path) -> ExplainerConfig:

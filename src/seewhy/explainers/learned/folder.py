@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from seewhy.classifier.absent import AbsentClassifier, NoNetwork
 from seewhy.classifier.checkpoint import Found, put_weights
 from seewhy.classifier.classifier import Classifier, must_be_classifier
+from seewhy.classifier.identity import explained_network
 from seewhy.describe import as_json, state_digest
 from seewhy.errors import SeewhyError, SeewhyWarning, cause
 from seewhy.explainers.base import EXPLAINERS, Explainer
@@ -30,7 +31,6 @@ from seewhy.explainers.learned.config import (
     CONFIG,
     FOLDER_SCHEMA,
     ExplainerConfig,
-    explained_network,
     method_of,
     must_be_the_network,
     read_explainer_config,

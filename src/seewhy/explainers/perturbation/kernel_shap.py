@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from seewhy.explainers.options import Samples
 from seewhy.explainers.perturbation.regression import CoalitionScores, Kept, PlayerRegression, Weights, least_squares
+from seewhy.masking.coalitions import sets_of_sizes
 from seewhy.options import Doc
 
 Sampling = Annotated[
@@ -74,7 +75,7 @@ def sample_coalitions(p: int, pairs: int, seed: int) -> tuple[Kept, Weights]:
     """Coalitions by the Shapley kernel, each with its complement, so that all weigh the same."""
     generator, sizes = torch.Generator().manual_seed(seed), torch.arange(1, p)
     size = sizes[torch.multinomial(1 / (sizes * (p - sizes)).double(), pairs, replacement=True, generator=generator)]
-    kept = _random_sets(p, size, generator)
+    kept = sets_of_sizes(size, p, generator)
     return torch.cat([kept, ~kept]), torch.ones(2 * len(size), dtype=torch.float64)
 
 
@@ -119,13 +120,8 @@ def _different_sets(p: int, s: int, n: int, generator: Generator) -> Kept:
         return torch.zeros(len(chosen), p, dtype=torch.bool).scatter_(1, chosen, True)
     found: dict[bytes, Tensor] = {}
     while len(found) < n:
-        drawn = _random_sets(p, torch.full((n,), s), generator)
+        drawn = sets_of_sizes(torch.full((n,), s), p, generator)
         drawn = drawn ^ ~drawn[:, :1] if half else drawn
         for one in drawn:
             found.setdefault(one.numpy().tobytes(), one)
     return torch.stack(list(found.values())[:n]) if n else torch.zeros(0, p, dtype=torch.bool)
-
-
-def _random_sets(p: int, sizes: Tensor, generator: Generator) -> Kept:
-    """A random set of each of the sizes."""
-    return torch.rand(len(sizes), p, generator=generator, dtype=torch.float32).argsort(1).argsort(1) < sizes[:, None]
