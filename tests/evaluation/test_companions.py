@@ -10,7 +10,7 @@ from seewhy.data import Batch, Shapes
 from seewhy.errors import ImageError, SeewhyError
 from seewhy.evaluation.companions import OF_A_CLASS, find_companions
 
-N = 40
+N = 20
 
 
 def test_the_surest_of_each_class_that_is_predicted() -> None:

