@@ -45,7 +45,7 @@ LEARNED: dict[str, tuple[str, dict[str, object]]] = {
     "nemt_classes, conditional": ("nemt_classes", {"how": "conditional"}),
     "nemt_classes, heads": ("nemt_classes", {"how": "heads"}),
     "nn_explainer, own network": ("nn_explainer", {}),
-    "nn_explainer, light": ("nn_explainer", {"network": "light"}),
+    "nn_explainer, light": ("nn_explainer", {"architecture": "light"}),
 }
 LOOPED = ("integrated_gradients", "smooth_pixel_mask", "opti_cam", "nemt_classes, conditional")
 """These pay for each class again."""

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import seewhy
+from seewhy.classifier.load import on_device
 from seewhy.data.base import Batch
 from seewhy.data.voc import read_annotation
 from seewhy.describe import digest_of
@@ -149,7 +150,7 @@ def coco() -> tuple[Scenes, Scenes]:
 DATA = {"camvid": camvid, "bccd": bccd, "coco": coco}
 
 
-def explained(data: Scenes, steps: int = 300) -> seewhy.Classifier:
+def explained(data: Scenes, device: str = "cpu", steps: int = 300) -> seewhy.Classifier:
     """MobileNetV2 with a sigmoid for each class; its last layer is fitted on the features of the training pictures."""
     network = timm.create_model("mobilenetv2_100", pad_type="same")
     network.load_state_dict(load_file(REAL / "weights" / "mobilenetv2_100.safetensors"))
@@ -170,14 +171,15 @@ def explained(data: Scenes, steps: int = 300) -> seewhy.Classifier:
         loss.backward()
         optimizer.step()
     half = (0.5, 0.5, 0.5)
-    return seewhy.Classifier(network.eval(), half, half, (SIDE, SIDE), data.classes, multilabel=True, crop=1.0)
+    classifier = seewhy.Classifier(network.eval(), half, half, (SIDE, SIDE), data.classes, multilabel=True, crop=1.0)
+    return on_device(classifier, device)
 
 
 def says_how_good(classifier: seewhy.Classifier, data: Scenes) -> None:
     """For each class how often it is there, and how often the classifier is right."""
     batches = [data.batch(range(i, min(i + 32, len(data)))) for i in range(0, len(data), 32)]
     with torch.no_grad():
-        predicted = torch.cat([classifier.logits(batch.images) > 0 for batch in batches])
+        predicted = torch.cat([(classifier.logits(classifier.to_device(batch.images)) > 0).cpu() for batch in batches])
     there = torch.cat([batch.labels for batch in batches if batch.labels is not None]) > 0
     for name, p, t in zip(data.classes, predicted.T, there.T, strict=True):
         print(f"{name}: in {t.float().mean():.0%} of {len(t)} test pictures, right in {(p == t).float().mean():.0%}")
@@ -230,11 +232,12 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="*", default=["grad_cam", "rise"])
     parser.add_argument("--limit", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs") / "class_masks")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     train, test = DATA[given.data]()
-    classifier = explained(train)
+    classifier = explained(train, given.device)
     says_how_good(classifier, test)
     folder = given.out / given.data
     for method in given.fit:

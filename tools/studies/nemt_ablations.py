@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 import seewhy
+from seewhy.classifier.load import on_device
 from seewhy.options import pairs
 
 METRICS = ("faithfulness_estimate", "relevance_mass", "relevance_rank", "complexity", "sparseness")
@@ -84,10 +85,12 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=3000, help="images to train on, at most")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--option", action="append", default=[], help="key=value for every setting, such as baseline=blur")
     asked = parser.parse_args()
     given = {"weights": asked.weights, "classes": asked.classes, "options": pairs(asked.model_option)}
     classifier = seewhy.load(asked.model, **{name: value for name, value in given.items() if value})
+    classifier = on_device(classifier, asked.device)
     split = {"split": "train"} if asked.data == "shapes" else {}
     training = seewhy.dataset(asked.data, classifier, asked.train, split)
     held_out = seewhy.dataset(asked.held_out, classifier, asked.images)
