@@ -24,7 +24,7 @@ from seewhy.metrics import METRICS, Case, metric
 OWN_VALUE = ("srg", "lif", "mif", "r_srg", "aopc", "deletion", "insertion", "faithfulness_estimate", "saco", "f_fidelity",
              "single_deletion", "faithfulness_correlation")  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("lif", "mif", "srg", "deletion", "insertion"), {"steps": 4}),
+    **{name: {"steps": 4} for name in ("lif", "mif", "srg", "deletion", "insertion")},
     "r_srg": {"n_draws": 2, "steps": 2},
     "f_fidelity": {"n_draws": 2, "shares": (0.5,)},
     "faithfulness_estimate": {"features": 2},

@@ -12,7 +12,7 @@ from seewhy.data import Batch, Dataset
 from seewhy.errors import SeewhyError
 from seewhy.metrics import Companions
 
-CANDIDATES, OF_A_CLASS, MOST = 128, 4, 64
+CANDIDATES, OF_A_CLASS, MOST_COMPANIONS = 128, 4, 64
 """Images that are looked at, spread evenly; how many of a class are kept; and how many in all."""
 LEAST_COMPANION_CLASSES = 4
 """A grid of 2 x 2 needs as many classes."""
@@ -39,7 +39,7 @@ def find_companions(classifier: Classifier, dataset: Dataset, places: Sequence[i
         if ranks[seen_class] < OF_A_CLASS:
             kept.append((ranks[seen_class], seen_class, image))
             ranks[seen_class] += 1
-    kept = sorted(kept, key=lambda one: one[0])[:MOST]  # the surest of every class first
+    kept = sorted(kept, key=lambda one: one[0])[:MOST_COMPANIONS]  # the surest of every class first
     if not kept:
         raise SeewhyError("no image of the data can be read and classified, so none can be put beside another")
     return Companions(torch.stack([one[2] for one in kept]), torch.tensor([one[1] for one in kept], dtype=torch.int64))

@@ -200,15 +200,14 @@ class Case:
 
     def rows(self, rows: Tensor) -> "Case":
         """The case of some of its images, (r,) by index."""
-        names = ("images", "explained", "scored", "attributions", "labels", "regions", "boxes", "class_maps", "parts")
-        names = (*names, "image_logits")
+        of_each = ("images", "explained", "scored", "attributions", "labels", "regions", "boxes", "class_maps")
 
         def pick(value: Any) -> Any:
             if value is None:
                 return None
             return tuple(value[i] for i in rows.tolist()) if isinstance(value, tuple) else value[rows]
 
-        made, n = {name: pick(getattr(self, name)) for name in names}, len(self.images)
+        made, n = {name: pick(getattr(self, name)) for name in (*of_each, "parts", "image_logits")}, len(self.images)
         return replace(self, **made, explainer=of_rows(self.explainer, rows, n), value=of_rows(self.value, rows, n))
 
     def share(self, key: Hashable, make: Callable[[], T]) -> T:

@@ -79,7 +79,8 @@ class FFidelity(
             return target_scores(case, logits, self.value).mean(1)
 
         most = max(1, int(self.beta * p))
-        plus, minus = [], []
+        plus: list[Scores] = []
+        minus: list[Scores] = []
         for share in self.shares:
             k = min(max(1, round(share * p)), p - 1)
             best = rank < k
