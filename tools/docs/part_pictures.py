@@ -68,7 +68,7 @@ def scenes(_: str, m: Any) -> Figure:
             title = f"no {parts.names[j]}: {left[j]:.3f}"
             tiles.append(Tile(photo(parts.images[j]), title, outline(parts.regions[j]), color=color))
         rows.append((f"{method}\nscene_deletion\n= {float(m.score(case)):.3f}", tiles))
-    return sheet(rows)
+    return sheet(rows, label=2.2)
 
 
 def grids(name: str, m: Any) -> Figure:
@@ -84,7 +84,7 @@ def grids(name: str, m: Any) -> Figure:
             shown: Tensor = case.explainer.explain(grid[None], case.explained[i : i + 1])[0]
             tiles.append(Tile(on_image(grid, shown.clamp_min(0)), f"{float(scores[i]):.2f}", outline(area)))
         rows.append((f"{method}\n{name}\n= {float(scores.mean()):.3f}", tiles))
-    return sheet(rows)
+    return sheet(rows, label=2.2)
 
 
 PARTS: dict[str, tuple[Callable[[str, Any], Figure], str]] = {
