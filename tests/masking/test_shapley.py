@@ -1,6 +1,7 @@
 """Shapley values: the definition written again, games whose values are known, and estimates that are right on average."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import permutations
 
 import pytest
@@ -135,7 +136,7 @@ def test_permutation_values_are_the_mean_gains_of_both_orders() -> None:
 def test_kernel_values_are_the_mean_over_pairs_of_sets() -> None:
     """Written again: equation 9 of Covert and Lee, (A and b with the constraint) with the exact A, solved."""
     game, m = noise(), 30
-    found = kernel_values(game, P, m, seeded(5))
+    found = kernel_values(game, P, m, seeded(5), folds=1)
     sets = kernel_sets(2 * m, P, seeded(5))
     everything = all_sets(P)[1:-1].double()
     size = everything.sum(1)
@@ -155,6 +156,55 @@ def test_kernel_values_are_the_mean_over_pairs_of_sets() -> None:
     torch.testing.assert_close(found.errors, torch.stack(draws).std(0) / m**0.5, rtol=0, atol=1e-7)
 
 
+def test_an_additive_game_is_fitted_to_the_other_folds() -> None:
+    """Written again: ridge regressions in loops, each penalty tried on each pair that is left out, for each score."""
+    worth = all_sets(P).double() @ torch.randn(P, 2, generator=seeded(1), dtype=torch.float64)
+    game, m = Table(worth + 0.3 * noise().values), 24
+    found = kernel_values(game, P, m, seeded(5))
+    sets = kernel_sets(2 * m, P, seeded(5))
+    z = sets[:m].double()
+    x, away = 2 * z - 1, z - z.mean(1, keepdim=True)
+    d = game(sets[:m]) - game(sets[m:])
+    total, harmonic = game.values[-1] - game.values[0], sum(1 / s for s in range(1, P))
+    draws = torch.zeros(m, P, 2, dtype=torch.float64)
+    for f in range(8):
+        others = [j for j in range(m) if j % 8 != f]
+        root = away[others].square().sum(1).sqrt()[:, None]
+        rows, y = root * x[others], root * d[others]
+        for c in range(2):
+            fits = [(float(y[:, c].square().sum()), torch.zeros(P, dtype=torch.float64))]
+            mean_square = torch.linalg.svdvals(rows).square().mean()
+            for power in range(-4, 3):
+                penalty, missed = float(mean_square) * 10.0**power, 0.0
+                for j in range(len(others)):
+                    some = [i for i in range(len(others)) if i != j]
+                    missed += float(y[j, c] - rows[j] @ ridge(rows[some], y[some, c], penalty)) ** 2
+                fits.append((missed, ridge(rows, y[:, c], penalty)))
+            b = min(fits, key=lambda fit: fit[0])[1]
+            assert b.any()
+            for j in range(f, m, 8):
+                rest = harmonic * away[j] * (d[j, c] - x[j] @ b)
+                draws[j, :, c] = b + (total[c] - b.sum()) / P + rest
+    torch.testing.assert_close(found.values, draws.mean(0), rtol=0, atol=1e-9)
+    torch.testing.assert_close(found.errors, draws.std(0) / m**0.5, rtol=0, atol=1e-9)
+
+
+def ridge(x: Tensor, y: Tensor, penalty: float) -> Tensor:
+    return torch.linalg.solve(x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype), x.T @ y)
+
+
+def test_the_fit_takes_the_noise_of_an_additive_game_away() -> None:
+    worth = torch.randn(30, 2, generator=seeded(0), dtype=torch.float64)
+
+    def v(kept: Tensor) -> Tensor:
+        return kept.double() @ worth - 3
+
+    plain, fitted = (kernel_values(v, 30, 120, seeded(1), folds) for folds in (1, 8))
+    assert (fitted.values - worth).abs().max() < 1e-3
+    assert fitted.errors.max() < 1e-3
+    assert (plain.values - worth).abs().max() > 0.1
+
+
 def solved(a: Tensor, b: Tensor, total: Tensor) -> Tensor:
     """argmin of phi A phi / 2 - b phi under sum phi = total."""
     inverse, one = a.inverse(), torch.ones(len(a), 1, dtype=torch.float64)
@@ -165,7 +215,8 @@ def estimates() -> dict[str, Callable[[Table, int], ShapleyValues]]:
     wrong = torch.randn(2**P, 2, generator=seeded(9), dtype=torch.float64)
     return {
         "permutations": lambda v, s: permutation_values(v, P, 12, seeded(s)),
-        "kernel": lambda v, s: kernel_values(v, P, 30, seeded(s)),
+        "kernel": lambda v, s: kernel_values(v, P, 30, seeded(s), folds=1),
+        "kernel with a fit": lambda v, s: kernel_values(v, P, 30, seeded(s)),
         "corrected by a game near it": lambda v, s: corrected_values(Table(v.values + 0.1 * wrong), v, P, 60, seeded(s)),
         "corrected by another game": lambda v, s: corrected_values(Table(wrong), v, P, 60, seeded(s), u_pairs=20),
     }
@@ -207,7 +258,8 @@ def test_of_noise_the_kernel_has_less_variance_than_permutations() -> None:
     """H / p of it at equal calls, up to what 300 draws of 10 players leave open."""
     p = 10
     variances = []
-    for estimate, pairs in ((permutation_values, 10), (kernel_values, 90)):
+    of_pairs = partial(kernel_values, folds=1)
+    for estimate, pairs in ((permutation_values, 10), (of_pairs, 90)):
         found = [estimate(noise(p, 1, s), p, pairs, seeded(s)) for s in range(300)]
         exact = [exact_values(noise(p, 1, s), p).values for s in range(300)]
         assert found[0].calls == 182

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from seewhy.explainers.learned.explaining_classifier import ExplainingClassifier
 
 ShapleyBackbone = Literal["shared", "copy", "side"]
+GAIN = 4.0
+"""Of the outputs where they are scaled down."""
 PlayerTerms = Float[Tensor, "n p t k"]
 """What the network says of each player: t numbers for each class."""
 
@@ -151,7 +153,7 @@ class LearnedShapley(LearnedExplainer):
         empty = self.ask(image, players, torch.zeros(1, 1, players.p, dtype=torch.bool, device=image.device))[0, 0]
         encoder = None
         if self.backbone == "copy":
-            encoder = replace(value.classifier, module=deepcopy(value.classifier.module).cpu().requires_grad_())
+            encoder = replace(value.classifier, module=deepcopy(value.classifier.module).cpu().float().requires_grad_())
         return ShapleyNetwork(
             classifier,
             self.head_kind,
@@ -216,8 +218,9 @@ class LearnedShapley(LearnedExplainer):
     def raw(self, seen: Seen) -> tuple[PlayerTerms, Float[Tensor, "n t k"] | None]:
         """What the network makes of each player, and of the whole image; scaled."""
         made, level = self.net(seen.images, seen.features, seen.logits, self.grid(seen.images))
-        scale = made.shape[1] ** -0.5 if self.small else 1.0
-        return made.float() * scale, None if level is None else level.float() * scale
+        p = made.shape[1]
+        of_players, of_image = (GAIN * p**-0.5, GAIN / p) if self.small else (1.0, 1.0)
+        return made.float() * of_players, None if level is None else level.float() * of_image
 
     def found(self, seen: Seen) -> PlayerTerms:
         """The terms of all players, as the network makes them now: with a graph if grad is on."""
