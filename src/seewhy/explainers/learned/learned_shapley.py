@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ShapleyBackbone = Literal["shared", "copy", "side"]
 GAIN = 4.0
-"""Of the outputs where they are scaled down."""
+"""Of the deviations of the players, where their mean is made apart: a sum over players hardly feels a step of theirs."""
 PlayerTerms = Float[Tensor, "n p t k"]
 """What the network says of each player: t numbers for each class."""
 
@@ -44,7 +44,7 @@ class LearnedShapley(LearnedExplainer):
     """
 
     settings: ClassVar[Settings] = Settings(
-        epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=1e-5, schedule="cosine", warmup_steps=100, clip=1.0
+        epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=1e-5, schedule="cosine", warmup_steps=50, clip=1.0
     )
     without_download: ClassVar[Mapping[str, object]] = {"surrogate": ""}
     terms_of_player: ClassVar[int] = 1
@@ -218,9 +218,9 @@ class LearnedShapley(LearnedExplainer):
     def raw(self, seen: Seen) -> tuple[PlayerTerms, Float[Tensor, "n t k"] | None]:
         """What the network makes of each player, and of the whole image; scaled."""
         made, level = self.net(seen.images, seen.features, seen.logits, self.grid(seen.images))
-        p = made.shape[1]
-        of_players, of_image = (GAIN * p**-0.5, GAIN / p) if self.small else (1.0, 1.0)
-        return made.float() * of_players, None if level is None else level.float() * of_image
+        scale = made.shape[1] ** -0.5 if self.small else 1.0
+        gain = GAIN if self.small and level is not None else 1.0
+        return made.float() * (gain * scale), None if level is None else level.float() * scale
 
     def found(self, seen: Seen) -> PlayerTerms:
         """The terms of all players, as the network makes them now: with a graph if grad is on."""
