@@ -16,7 +16,7 @@ from seewhy.explainers.learned.learned_explainer import Seen, ValuedSets
 from seewhy.explainers.learned.learned_shapley import LearnedShapley, PlayerTerms
 from seewhy.explainers.options import Seed
 from seewhy.masking.coalitions import KeptPlayers, guided_sets, uniform_sets
-from seewhy.masking.shapley import SetScores, corrected_values, set_function
+from seewhy.masking.shapley import SETS_AT_A_TIME, SetScores, corrected_values, set_function
 from seewhy.options import Above, AtLeast, Doc
 from seewhy.types import ClassAttribution, Classes, Images, Logits
 
