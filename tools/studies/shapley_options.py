@@ -4,7 +4,7 @@
     python tools/studies/shapley_options.py --only salvage salvage:backbone=side --epochs 2 --minutes 60 --out build/options
 
 Trains each variant on the built-in pictures, all with the same seed, the same pictures and as many sets. ``--minutes`` is
-for everything; each variant has an equal share of what is left. The same command goes on where it was interrupted. Then the
+for everything; each variant trains for an equal share of most of it. The same command goes on where it was interrupted. Then the
 maps of test pictures are compared with sampled Shapley values of the surrogate. Prints a table in Markdown: correlations and
 SRG, each with half of its 95 % interval over the pictures, the number of trained weights, the seconds of the training, and
 on a GPU the most memory that the training took.
@@ -91,7 +91,7 @@ def main() -> None:
     for i, variant in enumerate(asked.only):
         if asked.device != "cpu":
             torch.cuda.reset_peak_memory_stats()
-        made = trained(variant, asked, classifier, (end - monotonic()) / (len(asked.only) - i))
+        made = trained(variant, asked, classifier, 0.7 * (end - monotonic()) / (len(asked.only) - i))
         if made is None:
             continue
         memory = f"{torch.cuda.max_memory_allocated() / 2**20:.0f}" if asked.device != "cpu" else ""
