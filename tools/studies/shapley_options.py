@@ -4,7 +4,7 @@
     python tools/studies/shapley_options.py --only salvage salvage:backbone=side --epochs 2 --minutes 60 --out build/options
 
 Trains each variant on the built-in pictures, all with the same seed, the same pictures and as many sets. ``--minutes`` is
-for everything; each variant trains for an equal share of most of it. The same command goes on where it was interrupted. Then the
+for everything; each variant trains for an equal share. The same command goes on where it was interrupted. Then the
 maps of test pictures are compared with sampled Shapley values of the surrogate. Prints a table in Markdown: correlations and
 SRG, each with half of its 95 % interval over the pictures, the number of trained weights, the seconds of the training, and
 on a GPU the most memory that the training took.
