@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from seewhy.classifier.classifier import Classifier
+from seewhy.describe import weights_digest
 from seewhy.explainers.optimized.opti_cam import OptiCAM
 
 IMAGES, TWO = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
@@ -113,3 +114,14 @@ def test_a_weight_that_the_head_shares_stays_as_the_head_needs_it() -> None:
     classifier = replace(tiny(Tied()), classes=(), feature_layer="features")
     with torch.no_grad(), classifier.running("bf16"):
         assert classifier.logits(IMAGES).dtype == torch.float32
+
+
+def test_the_state_dict_and_the_digest_are_those_of_the_own_weights_in_every_block() -> None:
+    classifier = TINY["cnn"]()
+    before, digest = {k: v.clone() for k, v in classifier.module.state_dict().items()}, weights_digest(classifier.module)
+    with classifier.running("bf16"):
+        inside = classifier.module.state_dict()
+        assert weights_digest(classifier.module) == digest
+        assert any(p.dtype == torch.bfloat16 for p in classifier.module.parameters())
+    assert all(torch.equal(inside[name], value) and inside[name].dtype == value.dtype for name, value in before.items())
+    assert not any(layer._state_dict_hooks for layer in classifier.module.modules())

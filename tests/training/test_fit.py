@@ -12,9 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from support.command import as_users_run_it, tree
 from support.evaluations import Pictures
+from support.tiny_models import TINY
 from support.trainables import MaskNetwork, SmallMasks, log_of, same, small_classifier, trained
 from torch import nn
 
+import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.data import Batch
 from seewhy.errors import SeewhyError, SeewhyWarning
@@ -427,3 +429,9 @@ def test_a_network_that_is_given_is_trained_further(tmp_path: Path) -> None:
     made = trained(tmp_path / "run", what=what, max_steps=2)
     assert not torch.equal(made.network.mix.weight, what.network.mix.weight)
     assert replace(made, network=None) == replace(what, network=None)
+
+
+def test_what_is_trained_in_bfloat16_is_loaded_for_the_same_network(tmp_path: Path) -> None:
+    classifier = TINY["cnn"]()
+    seewhy.fit("nemt", classifier, Pictures(n=8), tmp_path / "run", precision="bf16", epochs=1, batch_size=4)
+    assert seewhy.load_explainer(tmp_path / "run", classifier).network is not None

@@ -25,7 +25,8 @@ def computing(
     Blocks that share a network must be closed in the reverse order of opening. The weights are converted once for the block.
     Autocast alone would convert them at every pass, since it keeps only those that are trained. And for images in channels
     last, every convolution would rearrange its weights at every pass: a third of the time of Opti-CAM on a VGG-16. The
-    ``heads`` stay exact: logits in bfloat16 have three digits, too few to tell a slightly better mask.
+    ``heads`` stay exact: logits in bfloat16 have three digits, too few to tell a slightly better mask. The state dict of the
+    network, and with it the digest of its weights, has the very same tensors inside the block too.
     """
     with turn(module):
         first = next(module.parameters(), None)
@@ -48,12 +49,25 @@ def computing(
             with ExitStack() as stack:
                 if bf16:
                     stack.enter_context(torch.autocast(device, torch.bfloat16))
+                    for layer in layers:
+                        stack.callback(layer.register_state_dict_post_hook(_own_weights(weights)).remove)
                     for head in heads:
                         stack.enter_context(forward_replaced(head, _exact(head.forward, device)))
                 yield
         finally:
             for p, data in weights.values():
                 p.data = data
+
+
+def _own_weights(weights: dict[int, tuple[nn.Parameter, Tensor]]) -> Callable[..., None]:
+    """A hook that puts the network's own weights into a state dict, in place of those that are lent to a block."""
+
+    def put(layer: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
+        for name, p in layer.named_parameters(recurse=False):
+            if id(p) in weights and prefix + name in state:
+                state[prefix + name] = weights[id(p)][1]
+
+    return put
 
 
 def _exact(forward: Callable[..., object], device: str) -> Callable[..., object]:
