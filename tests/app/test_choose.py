@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.learned_methods import register_two
 from support.tiny_models import LEARNED, TINY, is_defined, tiny
 from torch import nn
@@ -12,7 +13,9 @@ from torch import nn
 from seewhy.app.choose import UNTRAINED, choose, choose_metrics
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers import EXPLAINERS, explainer
+from seewhy.explainers.describe import about_explainers
 from seewhy.explainers.learned.folder import save_explainer
+from seewhy.masking.surrogate import Surrogate
 
 
 def two_layer_head() -> nn.Module:
@@ -139,3 +142,35 @@ def test_all_leaves_out_what_is_not_trained_in_one_line(folders: Path) -> None:
     assert "own" in methods
     (line,) = [line for line in left_out if "learned" in line]
     assert line == f"{', '.join(sorted({'weighed', 'painted', *LEARNED}))}: {UNTRAINED}"
+
+
+# -- a surrogate --------------------------------------------------------------------------------------------------------
+
+
+def test_methods_that_remove_players_ask_the_surrogate_and_others_the_network() -> None:
+    classifier = TINY["vit"]()
+    surrogate = Surrogate.of(TINY["vit"](), "tokens")
+    names = ["kernel_shap:samples=9", "occlusion", "grad_cam"]
+    methods, _ = choose(names, classifier, {}, surrogate)
+    assert list(methods) == ["kernel_shap:samples=9,surrogate", "occlusion:surrogate", "grad_cam"]
+    shap, occlusion, cam = methods.values()
+    assert [m.classifier is surrogate.classifier for m in (shap, occlusion, cam)] == [True, True, False]
+    assert (shap.removal, shap.players, shap.size, shap.samples) == ("tokens", "patches", 4, 9)
+    assert (occlusion.window, occlusion.stride) == (4, 4)
+    own, _ = choose(["kernel_shap"], classifier, {"size": "8"}, surrogate)
+    assert own["kernel_shap:surrogate"].size == 8
+    with pytest.raises(SeewhyError, match="grad_cam removes no parts of an image, so --surrogate has no effect"):
+        choose(["grad_cam"], classifier, {}, surrogate)
+
+
+def test_maps_of_a_surrogate_are_not_those_of_the_network_or_of_another_surrogate() -> None:
+    """A killed command finds its maps by these words."""
+    classifier = TINY["vit"]()
+    several = [Surrogate.of(TINY["vit"](), "tokens") for _ in range(2)]
+    with torch.no_grad():
+        for i, one in enumerate(several, 1):
+            next(one.classifier.module.parameters()).add_(0.1 * i)
+    found = [choose(["kernel_shap"], classifier, {"removal": "tokens"}, s)[0] for s in (None, *several)]
+    about = [next(iter(about_explainers(methods, classifier).values()))["options"] for methods in found]
+    assert "network" not in about[0]
+    assert about[1]["network"] != about[2]["network"]

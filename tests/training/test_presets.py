@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from seewhy.errors import SeewhyError
-from seewhy.explainers import EXPLAINERS
 from seewhy.explainers.learned.settings import Settings
 from seewhy.training import presets
+from seewhy.training.methods import learned_methods, registry_of
 from seewhy.training.presets import preset, preset_names, settings_with
 
 
@@ -15,8 +15,8 @@ from seewhy.training.presets import preset, preset_names, settings_with
 def test_every_preset_can_be_read_and_says_what_it_is(name: str) -> None:
     found = preset(name)
     assert found.about
-    assert found.method in EXPLAINERS
-    assert settings_with(EXPLAINERS[found.method].settings, found.training)
+    assert found.method in learned_methods()
+    assert settings_with(registry_of(found.method)[found.method].settings, found.training)
 
 
 @pytest.fixture

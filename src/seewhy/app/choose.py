@@ -15,6 +15,7 @@ from seewhy.registry import Registry, did_you_mean
 if TYPE_CHECKING:
     from seewhy.classifier.classifier import Classifier
     from seewhy.explainers import Explainer
+    from seewhy.masking.surrogate import Surrogate
     from seewhy.metrics import Metric
     from seewhy.metrics.base import Need
 
@@ -26,12 +27,18 @@ UNTRAINED = "learned, and not trained for this network: seewhy fit METHOD trains
 """Why "all" leaves learned methods out."""
 
 
-def choose(names: Sequence[str], classifier: "Classifier | None", options: Mapping[str, str]) -> "Chosen[Explainer]":
+def choose(
+    names: Sequence[str],
+    classifier: "Classifier | None",
+    options: Mapping[str, str],
+    surrogate: "Surrogate | None" = None,
+) -> "Chosen[Explainer]":
     """The named explainers, each with those of the ``options`` that it has, and why others were left out.
 
     "all" stands for every explainer that is defined for the network, and trained for it if it is learned. The folder of a
     learned explainer gets its own name as label. Without a ``classifier`` only folders can be chosen, of explainers with a
-    network of their own.
+    network of their own. Methods that remove players ask the ``surrogate``, where there is one, and "surrogate" is in their
+    label.
     """
     from seewhy.explainers import EXPLAINERS, explainer
     from seewhy.explainers.learned.folder import folder_labels, is_folder, kind_in, load_explainer, shipped
@@ -52,11 +59,27 @@ def choose(names: Sequence[str], classifier: "Classifier | None", options: Mappi
         learned = name not in folders and issubclass(kind := cast(Any, EXPLAINERS[name]), LearnedExplainer)
         if learned and shipped(name, classifier, own) is None:
             _ = kind(classifier, **own).ready  # raises: it is not trained, whatever else may not suit the network
+        if (
+            surrogate is not None
+            and name not in folders
+            and "removal" in (known := _free_options(cast(Any, EXPLAINERS[name])))
+        ):
+            usual = {key: value for key, value in surrogate.options().items() if key in known}
+            return explainer(name, surrogate.classifier, **{**usual, **own})
         return explainer(name, classifier, **own)
 
     kinds = {name: kind_in(name) for name in sorted(folders)}
     labels = folder_labels(kinds, [name for name, _ in split.values() if name not in folders])
-    return _choose(EXPLAINERS, names, options, make, folders={name: (kinds[name], labels[name]) for name in kinds})
+    chosen, left_out = _choose(
+        EXPLAINERS, names, options, make, folders={name: (kinds[name], labels[name]) for name in kinds}
+    )
+    if surrogate is None:
+        return chosen, left_out
+    asks = {label for label, method in chosen.items() if getattr(method, "classifier", None) is surrogate.classifier}
+    if not asks:
+        raise SeewhyError(f"{', '.join(chosen)} removes no parts of an image, so --surrogate has no effect: leave it out")
+    marked = {label: f"{label}{',' if ':' in label else ':'}surrogate" if label in asks else label for label in chosen}
+    return {marked[label]: method for label, method in chosen.items()}, left_out
 
 
 def without_network(names: Sequence[str], options: Mapping[str, str]) -> "tuple[dict[str, Explainer], Classifier]":

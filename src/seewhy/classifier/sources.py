@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -256,9 +257,16 @@ def _working_folder_importable() -> Iterator[None]:
             sys.path.remove("")
 
 
-SHAPES = ("cnn", "vit", "cnn_shortcut", "cnn_multilabel", "cnn_permuted")
+def _weights_of(name: str) -> Traversable:
+    """The file of a built-in network."""
+    return files("seewhy.classifier") / "weights" / f"shapes_{name}.safetensors"
+
+
+SURROGATES = tuple(name for name in ("vit_surrogate", "cnn_surrogate") if _weights_of(name).is_file())
+"""Of the built-in networks: those that tools/train_surrogates.py has stored."""
+SHAPES = ("cnn", "vit", "cnn_shortcut", "cnn_multilabel", "cnn_permuted", *SURROGATES)
 """The networks that come with the package. cnn_shortcut was trained on pictures with a tag that gives the class away.
-cnn_permuted learned pictures with permuted labels by heart."""
+cnn_permuted learned pictures with permuted labels by heart. The surrogates know parts of pictures."""
 
 
 @MODELS.register("shapes")
@@ -268,9 +276,9 @@ def _shapes(request: Request) -> Classifier:
         raise SeewhyError(f"shapes has no network {request.name!r}.{hint} Known: {', '.join(SHAPES)}")
     if request.options:
         raise SeewhyError(f"the networks of shapes take no options such as {next(iter(request.options))!r}")
-    module = ShapesViT() if request.name == "vit" else ShapesCNN()
+    module = ShapesViT() if request.name.startswith("vit") else ShapesCNN()
     if request.pretrained:
-        with as_file(files("seewhy.classifier") / "weights" / f"shapes_{request.name}.safetensors") as path:
+        with as_file(_weights_of(request.name)) as path:
             load_weights(module, path)
     return Classifier(
         module,

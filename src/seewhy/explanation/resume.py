@@ -37,7 +37,7 @@ def resumable(out: Path, classifier: Classifier, methods: Mapping[str, Explainer
     def network() -> list[object]:  # computed with the first map: a network that fails should fail with its own message
         return [classifier_identity(classifier), weights_digest(classifier.module), environment()]
 
-    maps = MapStore(out / FOLDER, network, about_explainers(methods))
+    maps = MapStore(out / FOLDER, network, about_explainers(methods, classifier))
     yield {name: _Kept(method, name, maps) for name, method in methods.items()}
     shutil.rmtree(out / FOLDER, ignore_errors=True)
 

@@ -21,6 +21,7 @@ from seewhy.classifier.checkpoint import Found, put_weights
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.identity import ExplainedNetwork, explained_network
 from seewhy.classifier.load import load
+from seewhy.classifier.patch_embedding import patch_sides
 from seewhy.classifier.sources import MODELS
 from seewhy.describe import as_json, state_digest
 from seewhy.errors import SeewhyError, UnsuitedError, cause
@@ -28,7 +29,7 @@ from seewhy.files import is_directory, staged, write_atomically, write_json
 from seewhy.json_files import read_json, typed
 from seewhy.masking.baselines import Baseline, baseline_images
 from seewhy.masking.players import Players, divide
-from seewhy.masking.tokens import Removal, must_remove, network_patches, owners, value_of
+from seewhy.masking.tokens import Removal, must_remove, network_grid, network_patches, owners, value_of
 from seewhy.masking.values import Game
 from seewhy.options import AtLeast
 from seewhy.types import Images, Logits
@@ -80,6 +81,18 @@ class Surrogate:
     def __call__(self, images: Images, players: Players) -> Game:
         """The game of these images, without a graph."""
         return value_of(self.removal, self.classifier, self.baseline)(images, players)
+
+    def options(self) -> dict[str, object]:
+        """The options with which a method that removes patches removes them as the surrogate does, on its ``classifier``.
+
+        Windows of occlusion are of one patch.
+        """
+        classifier, side = self.classifier, self.size
+        if not side:
+            image = classifier.to_device(torch.zeros(1, len(classifier.mean), *classifier.input_size))
+            side = patch_sides(network_grid(self.removal, classifier, image), classifier.input_size)[0]
+        players = {"players": "patches", "size": side, "window": side, "stride": side}
+        return {"removal": self.removal, "baseline": self.baseline, **players}
 
     def players(self, images: Images) -> Players:
         """The players of the training: the patches of the network, or patches of ``size`` pixels."""

@@ -49,7 +49,7 @@ class SurrogateTraining:
     """
 
     settings: ClassVar[Settings] = Settings(
-        batch_size=64, learning_rate=1e-4, weight_decay=1e-5, schedule="cosine", clip=1.0
+        batch_size=64, learning_rate=2e-4, weight_decay=1e-5, schedule="cosine", clip=1.0
     )
 
     classifier: Classifier

@@ -56,6 +56,12 @@ def explain(
     explainer: Explainers = None,
     option: Annotated[list[str] | None, typer.Option(help="key=value: an option of the methods that have it.")] = None,
     removal: RemovalName = None,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="FOLDER of seewhy fit surrogate: what methods ask when they remove parts, in place of the network."
+        ),
+    ] = None,
     target: Annotated[
         str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
     ] = "predicted",
@@ -72,11 +78,13 @@ def explain(
     from seewhy.explainers.describe import about_explainers, layer_of
     from seewhy.explanation.files import explain_seen, find_pictures, read_pictures, write
     from seewhy.explanation.resume import resumable
+    from seewhy.masking.surrogate import load_surrogate
 
     warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     files = find_pictures(images)
     options = with_removal(pairs(option or []), removal)
     of_network = {"weights": weights, "classes": classes, "model-option": model_option, "texts": texts, "template": template}
+    of_network["surrogate"] = surrogate
     if model is None:
         if given := [name for name, value in {**of_network, "similar-to": similar_to}.items() if value]:
             raise SeewhyError(f"--{given[0]} is of a network: give --model")
@@ -88,13 +96,14 @@ def explain(
         )
     pictures = read_pictures(files, classifier, white)
     if model is not None:
-        methods, left_out = choose(explainer or ["grad_cam"], classifier, options)
+        value = None if surrogate is None else load_surrogate(surrogate, classifier)
+        methods, left_out = choose(explainer or ["grad_cam"], classifier, options, value)
     for reason in left_out:
         say(f"left out: {reason}", err=True)
     details: dict[str, object] = {
         **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
         "white": white,
-        "explainers": about_explainers(methods),
+        "explainers": about_explainers(methods, classifier),
         "classifier": {},
     }
 
