@@ -247,3 +247,22 @@ def test_weights_are_small_and_carry_their_figures() -> None:
             metadata = opened.metadata()
         assert metadata["classes"].split(",") == list(Shapes.classes)
         assert any("test pictures" in key for key in metadata)
+
+
+def test_parts_are_the_layers_that_can_be_seen() -> None:
+    """Each picture lacks its part: it is the scene rendered without that layer, and differs nowhere that hides it."""
+    dataset = Shapes(n=8, size=48, shortcut="correlated")
+    for index in range(8):
+        scene, parts = dataset.scene(index), dataset.parts(index)
+        image, masks = scene.render(48)
+        seen = [i for i, mask in enumerate(masks) if mask.any()]
+        assert len(parts.names) == len(parts.regions) == len(parts.images) == len(seen)
+        assert parts.names[-1] == "tag"
+        label = int(dataset.sample(index).label)
+        assert sum(name in dataset.classes for name in parts.names) == 1
+        assert dataset.classes[label] in parts.names
+        for region, picture, place in zip(parts.regions, parts.images, seen, strict=True):
+            assert np.array_equal(region.numpy(), masks[place])
+            assert np.array_equal(picture.numpy(), scene.render(48, without=scene.layers[place])[0].transpose(2, 0, 1))
+            changed = (picture.numpy().transpose(1, 2, 0) != image).any(-1)
+            assert changed[region.numpy()].mean() > 0.9

@@ -7,7 +7,8 @@ from support.tiny_models import TINY
 from torch import Tensor, nn
 
 from seewhy import explainer
-from seewhy.metrics import Case, Cost
+from seewhy.data import Parts
+from seewhy.metrics import Case, Companions, Cost
 
 SIZE = 16
 SMALL: dict[str, dict[str, Any]] = {
@@ -25,6 +26,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "faithfulness_correlation": {"subset_size": 24, "runs": 12},
     "road": {"shares": (0.2, 0.6)},
     "road_least": {"shares": (0.2, 0.6)},
+    "f_fidelity": {"size": 4, "n_draws": 3, "shares": (0.3, 0.6)},
+    "single_deletion": {"size": 4},
+    "saco": {"groups": 5},
     "max_sensitivity": {"samples": 3},
     "parameter_randomization": {"n_layers": 2},
 }
@@ -56,9 +60,20 @@ def case_of(network: str, explainer_name: str = "grad_cam", n: int = 3, **change
         "cost": Cost(0.1, 3.0, 12.0),
         "class_maps": torch.randn(n, len(classes), SIZE, SIZE, generator=generator),
         "map_classes": classes,
+        "parts": tuple(parts_of(image, seed) for seed, image in enumerate(images)),
+        "companions": Companions(torch.rand(8, 3, SIZE, SIZE, generator=generator), torch.arange(8) % classifier.n_classes),
         "batch_size": 4,
     }
     return Case(classifier, images, targets, targets, **{"attributions": maps, **given, **changes})
+
+
+def parts_of(image: Tensor, seed: int = 0) -> Parts:
+    """Three rectangles of the image, and the image with each of them in another color."""
+    regions = torch.zeros(3, SIZE, SIZE, dtype=torch.bool)
+    for region, (top, left) in zip(regions, ((0, 1), (5, 6), (11, 2)), strict=True):
+        region[top : top + 4, left : left + 5 + seed] = True
+    color = torch.rand(3, 3, 1, 1, generator=torch.Generator().manual_seed(seed))
+    return Parts(("square", "circle", "tag"), regions, torch.where(regions[:, None], color, image))
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from curve_pictures import CURVES
 from matplotlib.figure import Figure
+from part_pictures import PARTS
 from plates import (
     BAD,
     COLORS,
@@ -394,6 +395,7 @@ DRAWN: dict[str, tuple[Callable[[str, Any], Figure], str]] = {
     "parameter_randomization": (randomized_layers, "The map while more layers are initialized anew, and its similarity."),
     "label_randomization": (permuted_labels, "The map of the network, and that of one trained on permuted labels."),
     **CURVES,
+    **PARTS,
 }  # fmt: skip
 
 

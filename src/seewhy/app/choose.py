@@ -106,19 +106,29 @@ def _name_and_options(text: str) -> tuple[str, str]:
 
 
 def choose_metrics(
-    names: Sequence[str], options: Mapping[str, str], given: "Iterable[Need]", classifier: "Classifier | None" = None
+    names: Sequence[str],
+    options: Mapping[str, str],
+    given: "Iterable[Need]",
+    classifier: "Classifier | None" = None,
+    surrogate: "Surrogate | None" = None,
 ) -> "Chosen[Metric]":
     """The named metrics, each with those of the ``options`` that it has, and why others were left out.
 
-    "all" stands for every metric that needs no more than what is ``given`` and suits the classifier.
+    "all" stands for every metric that needs no more than what is ``given`` and suits the classifier, or the surrogate that
+    takes its place where players are removed.
     """
+    from seewhy.masking.tokens import must_remove
     from seewhy.metrics import METRICS, metric
     from seewhy.metrics.base import NEEDS
 
     def make(name: str, own: Mapping[str, object]) -> "Metric":
         made = metric(name, **own)
         try:
-            if classifier is not None and hasattr(made, "suits"):
+            players = getattr(made, "players", None) if hasattr(made, "removal") else None
+            if surrogate is not None and players is not None:  # it removes them in its own way, and has players for pixels
+                if players != "pixels":
+                    must_remove(surrogate.classifier, surrogate.removal, players, getattr(made, "size", 0) or None)
+            elif classifier is not None and hasattr(made, "suits"):
                 made.suits(classifier)
         except SeewhyError as error:
             raise UnsuitedError(f"{name}: {error}") from None

@@ -3,6 +3,8 @@
 from seewhy.data.base import DATASETS as DATASETS
 from seewhy.data.base import Batch as Batch
 from seewhy.data.base import Dataset as Dataset
+from seewhy.data.base import HasParts as HasParts
+from seewhy.data.base import Parts as Parts
 from seewhy.data.base import batches as batches
 from seewhy.data.file_dataset import Entry as Entry
 from seewhy.data.file_dataset import FileDataset as FileDataset

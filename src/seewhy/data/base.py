@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
@@ -30,6 +31,28 @@ class Batch(NamedTuple):
     labels: Tensor | None
     regions: Regions | Tensor | None = None
     boxes: tuple[Tensor, ...] | None = None
+
+
+class Parts(NamedTuple):
+    """What one image was made of, and the image as it is when one part was never there.
+
+    names    of the m parts
+    regions  (m, h, w) the visible pixels of each part
+    images   (m, c, h, w) in [0, 1]: image j lacks part j and is otherwise the same
+    """
+
+    names: tuple[str, ...]
+    regions: Bool[Tensor, "m h w"]
+    images: Float[Tensor, "m c h w"]
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A dataset that makes its images, and can make them without a part."""
+
+    def parts(self, index: int) -> Parts:
+        """The visible parts of the image at this place."""
+        ...
 
 
 @runtime_checkable

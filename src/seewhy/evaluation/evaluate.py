@@ -23,6 +23,8 @@ from seewhy.evaluation.question import Question
 from seewhy.explainers import Explainer
 from seewhy.explainers import explainer as build_explainer
 from seewhy.explainers.learned.folder import folder_labels, is_folder
+from seewhy.masking.surrogate import load_surrogate
+from seewhy.masking.values import Value
 from seewhy.metrics import Metric
 from seewhy.metrics.base import metric, reduced
 from seewhy.options import LARGEST, repeated
@@ -113,6 +115,7 @@ def evaluate(
     scored: str = "explained",
     only: str = "all",
     map_classes: Sequence[int | str] = (),
+    surrogate: Value | str | Path | None = None,
     limit: int | None = None,
     limits: Mapping[str, int] | None = None,
     batch_size: int = 32,
@@ -147,6 +150,9 @@ def evaluate(
         scored: the class whose score the metrics read: "explained", or one of the above; of several labels the likeliest.
         only: "all" images, or those that are classified "correct" or "wrong".
         map_classes: for metrics that compare the maps of several classes: which; every one of up to 20 by default.
+        surrogate: the value function of every metric that removes players, in the place of the metric's own: the folder of
+            ``seewhy fit surrogate``, what else ``seewhy.load_surrogate`` takes, or any value function. The metrics' options
+            baseline and removal then have no effect. Players that are pixels become the players of the surrogate.
         limit: so many images, spread evenly over the dataset.
         limits: for slow metrics or explainers, by name, or both, "rise/max_sensitivity": only so many of these images,
             spread evenly too. A smaller limit takes some of the images of a larger one.
@@ -182,9 +188,12 @@ def evaluate(
     _check_shards(shard, join, out)
     wanted = [map_classes] if isinstance(map_classes, str) else map_classes
     compared = tuple(classifier.class_index(c) for c in wanted) or None
-    question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed)
     n = len(dataset)
     images = [i * n // limit for i in range(limit)] if limit and limit < n else list(range(n))
+    value = load_surrogate(surrogate, classifier) if isinstance(surrogate, str | Path) else surrogate
+    if value is not None and not isinstance(value, Value):
+        raise SeewhyError(f"surrogate takes a folder or a value function, not {type(value).__name__}")
+    question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed, value, tuple(images))
     plan = Plan(dataset, images, batch_size, list(methods), list(measures), limits or {})
     job = Job(question, measures, plan, pictures, keep_maps, threads, progress, fabric, shard)
     found = job.in_memory() if out is None else job.in_folder(Path(out), join, details or {})

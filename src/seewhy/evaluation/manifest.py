@@ -31,6 +31,7 @@ class Identity:
     dataset      its name and its options, but for its path
     images       how many, and a digest of their names
     device       "cpu", "cuda"
+    surrogate    the value function that metrics have in the place of their own: its kind, options and weights; empty without
     the others   as in ``seewhy.evaluate``
     """
 
@@ -46,6 +47,7 @@ class Identity:
     batch_size: Positive | None = None
     threads: Positive | None = None
     seed: Count | None = None
+    surrogate: dict[str, Any] = field(default_factory=dict)
 
     def difference(self, now: "Identity") -> str | None:
         """The first field in which the two differ, with both values; None if they are the same."""

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import polars as pl
 import torch
@@ -12,17 +13,19 @@ from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.identity import classifier_identity
-from seewhy.data import Batch, Dataset
+from seewhy.data import Batch, Dataset, HasParts, Parts
 from seewhy.describe import digest_of, fields_as_json, weights_digest
 from seewhy.errors import ImageError, SeewhyError
 from seewhy.evaluation.batch import Rows, box_around, correct, present_classes
 from seewhy.evaluation.columns import FACTS_SCHEMA
+from seewhy.evaluation.companions import LEAST_COMPANION_CLASSES, find_companions
 from seewhy.evaluation.manifest import Identity
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes
 from seewhy.explanation.targets import class_of_target, need_labels
 from seewhy.maps import min_max
-from seewhy.metrics import Case
+from seewhy.masking.values import Value
+from seewhy.metrics import Case, Companions
 from seewhy.metrics.base import Need
 from seewhy.metrics.cost import measure
 from seewhy.types import Attribution, Classes, Logits
@@ -44,6 +47,11 @@ class Question:
     map_classes: tuple[int, ...] | None
     batch_size: int
     seed: int
+    surrogate: Value | None = None
+    images: tuple[int, ...] = ()
+    """Places of all images that are asked for."""
+    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """What belongs to all batches, or to several explainers of one batch, and is made when a metric first needs it."""
     _timed: set[str] = field(default_factory=set, init=False, repr=False)
     """Explainers that were timed before: what happens the first time only is no cost of a map."""
 
@@ -64,6 +72,7 @@ class Question:
             batch_size=self.batch_size,
             threads=threads,
             seed=self.seed,
+            surrogate=value_identity(self.surrogate),
         )
 
     def rows_of(self, batch: Batch, index: Sequence[int]) -> tuple[pl.DataFrame, Rows]:
@@ -137,11 +146,28 @@ class Question:
             cost=cost,
             class_maps=maps_of_classes(explainer, rows.images, classes) if classes is not None and merged else None,
             map_classes=classes,
+            parts=self._parts(rows) if "parts" in needs and isinstance(self.dataset, HasParts) else None,
+            companions=self._companions() if "companions" in needs else None,
             image_logits=rows.logits,
+            value=self.surrogate,
             seed=self.seed,
             batch_size=self.batch_size,
             data_name=self.data_name,
         )
+
+    def _parts(self, rows: Rows) -> tuple[Parts, ...]:
+        """The parts of each row's image, made once for all explainers of a batch."""
+        assert isinstance(self.dataset, HasParts)
+        if self._kept.get("parts of") != rows.index:
+            found = {place: self.dataset.parts(place) for place in dict.fromkeys(rows.index)}
+            self._kept.update({"parts of": rows.index, "parts": tuple(found[place] for place in rows.index)})
+        return cast(tuple[Parts, ...], self._kept["parts"])
+
+    def _companions(self) -> Companions:
+        """Images of several classes, the same for every batch."""
+        if "companions" not in self._kept:
+            self._kept["companions"] = find_companions(self.classifier, self.dataset, self.images, self.batch_size)
+        return cast(Companions, self._kept["companions"])
 
     @property
     def data_name(self) -> str:
@@ -222,7 +248,20 @@ def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, 
         found |= {"regions", "boxes"}
     if map_classes or classifier.n_classes <= MAX_COMPARED_CLASSES:
         found.add("class_maps")
+    if isinstance(dataset, HasParts):
+        found.add("parts")
+    if min(classifier.n_classes, len(dataset)) >= LEAST_COMPANION_CLASSES:
+        found.add("companions")
     return found
+
+
+def value_identity(value: Value | None) -> dict[str, Any]:
+    """What a value function is: its kind, its options, and the weights of its network; empty for none."""
+    if value is None:
+        return {}
+    network = getattr(value, "classifier", None)
+    weights = {"weights": weights_digest(network.module)} if isinstance(network, Classifier) else {}
+    return {"kind": type(value).__name__, **fields_as_json(value, ("classifier",)), **weights}
 
 
 def _first_readable(dataset: Dataset) -> Batch:

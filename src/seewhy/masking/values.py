@@ -24,6 +24,15 @@ class Value(Protocol):
     def __call__(self, images: Images, players: Players) -> Game: ...
 
 
+@runtime_checkable
+class HasPlayers(Value, Protocol):
+    """A value function that was made for certain players, as a surrogate is by its training."""
+
+    def players(self, images: Images) -> Players:
+        """The players that it was made for."""
+        ...
+
+
 @dataclass(frozen=True)
 class RemovePixels:
     """The classifier on images in which removed players have the pixels of a baseline.

@@ -15,6 +15,7 @@ from seewhy.metrics.boxes import OfficialMetric as OfficialMetric
 from seewhy.metrics.boxes import PixelF1 as PixelF1
 from seewhy.metrics.boxes import SaliencyMetric as SaliencyMetric
 from seewhy.metrics.case import Case as Case
+from seewhy.metrics.case import Companions as Companions
 from seewhy.metrics.case import Cost as Cost
 from seewhy.metrics.class_masks import ClassMasks as ClassMasks
 from seewhy.metrics.color_deletion import BlackDeletion as BlackDeletion
@@ -29,8 +30,10 @@ from seewhy.metrics.confidence import AverageIncrease as AverageIncrease
 from seewhy.metrics.cost import ForwardEquivalents as ForwardEquivalents
 from seewhy.metrics.cost import PeakMemory as PeakMemory
 from seewhy.metrics.cost import Seconds as Seconds
+from seewhy.metrics.f_fidelity import FFidelity as FFidelity
 from seewhy.metrics.faithfulness import FaithfulnessCorrelation as FaithfulnessCorrelation
 from seewhy.metrics.faithfulness import FaithfulnessEstimate as FaithfulnessEstimate
+from seewhy.metrics.grid_pointing_game import GridPointingGame as GridPointingGame
 from seewhy.metrics.insertion_deletion import Deletion as Deletion
 from seewhy.metrics.insertion_deletion import Insertion as Insertion
 from seewhy.metrics.masked_classification import MaskedClassification as MaskedClassification
@@ -47,12 +50,15 @@ from seewhy.metrics.regions import RelevanceRank as RelevanceRank
 from seewhy.metrics.road import ROAD as ROAD
 from seewhy.metrics.road import ROADLeast as ROADLeast
 from seewhy.metrics.robustness import MaxSensitivity as MaxSensitivity
+from seewhy.metrics.saco import SaCo as SaCo
+from seewhy.metrics.scene_deletion import SceneDeletion as SceneDeletion
 from seewhy.metrics.segmentation import MaskAccuracy as MaskAccuracy
 from seewhy.metrics.segmentation import MaskIoU as MaskIoU
 from seewhy.metrics.segmentation import MaskMAE as MaskMAE
 from seewhy.metrics.segmentation import SaliencyScore as SaliencyScore
 from seewhy.metrics.silence import DecidedShare as DecidedShare
 from seewhy.metrics.silence import Silence as Silence
+from seewhy.metrics.single_deletion import SingleDeletion as SingleDeletion
 from seewhy.metrics.srg import LIF as LIF
 from seewhy.metrics.srg import MIF as MIF
 from seewhy.metrics.srg import SRG as SRG

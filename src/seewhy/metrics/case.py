@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seewhy.classifier.checks import must_be_tensors
 from seewhy.classifier.classifier import Classifier
+from seewhy.data import Parts
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import maps_of_classes, of_rows
@@ -21,7 +22,7 @@ from seewhy.types import Attribution, ClassAttribution, Images, Logits, Regions,
 
 T = TypeVar("T")
 
-Need = Literal["regions", "boxes", "labels", "explainer", "cost", "forward_passes", "class_maps"]
+Need = Literal["regions", "boxes", "labels", "explainer", "cost", "forward_passes", "class_maps", "parts", "companions"]
 
 NEEDS: dict[Need, str] = {
     "regions": "the region of the object",
@@ -31,6 +32,8 @@ NEEDS: dict[Need, str] = {
     "cost": "the cost of the maps",
     "forward_passes": "the operations of the maps",
     "class_maps": "the maps of several classes",
+    "parts": "the image without each of its parts",
+    "companions": "images of other classes",
 }
 """What a metric may need beside images, classes and maps; the words are those of the error."""
 
@@ -41,6 +44,17 @@ class Cost(NamedTuple):
     seconds: float
     forward_equivalents: float
     peak_memory: float
+
+
+class Companions(NamedTuple):
+    """Images of several classes, to be put beside another image.
+
+    images   (m, c, h, w) in [0, 1]
+    classes  (m,) the class that the classifier sees in each
+    """
+
+    images: Images
+    classes: Int[Tensor, "m"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +74,8 @@ class Case:
         cost: what the maps cost, as ``seewhy.metrics.cost.measure`` finds it.
         class_maps: (n, j, h, w) maps of several classes, for the metrics of specificity; ``map_classes`` (j,) are these
             classes. Where only ``map_classes`` is given, the explainer makes the maps.
+        parts: of each image, for metrics of what happens when a part was never there.
+        companions: images of several classes, the same for every image of the case, for metrics that put images together.
         image_logits: (n, k) logits of the images, if they are known.
         value: v(S), the value of a set of players that are kept; without it removed pixels are those of a baseline.
         seed: of every random draw. Row i depends on image i and the seed, not on its place in the batch.
@@ -79,6 +95,8 @@ class Case:
     cost: Cost | None = None
     class_maps: Float[Tensor, "n j h w"] | None = None
     map_classes: Int[Tensor, "j"] | None = None
+    parts: tuple[Parts, ...] | None = None
+    companions: Companions | None = None
     image_logits: Logits | None = None
     value: Value | None = None
     seed: int = 0
@@ -99,7 +117,7 @@ class Case:
             raise SeewhyError(f"regions of shape {tuple(self.regions.shape)} do not belong to images of {shape}")
         if self.regions is not None and self.regions.dtype != torch.bool:
             raise SeewhyError(f"regions must be true or false, got {self.regions.dtype}: give masks > 0")
-        for name in ("labels", "boxes", "class_maps", "image_logits"):
+        for name in ("labels", "boxes", "class_maps", "parts", "image_logits"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.images):
                 raise SeewhyError(f"{len(given)} {name} do not belong to {len(self.images)} images")
@@ -182,14 +200,14 @@ class Case:
 
     def rows(self, rows: Tensor) -> "Case":
         """The case of some of its images, (r,) by index."""
-        names = ("images", "explained", "scored", "attributions", "labels", "regions", "boxes", "class_maps", "image_logits")
+        of_each = ("images", "explained", "scored", "attributions", "labels", "regions", "boxes", "class_maps")
 
         def pick(value: Any) -> Any:
             if value is None:
                 return None
             return tuple(value[i] for i in rows.tolist()) if isinstance(value, tuple) else value[rows]
 
-        made, n = {name: pick(getattr(self, name)) for name in names}, len(self.images)
+        made, n = {name: pick(getattr(self, name)) for name in (*of_each, "parts", "image_logits")}, len(self.images)
         return replace(self, **made, explainer=of_rows(self.explainer, rows, n), value=of_rows(self.value, rows, n))
 
     def share(self, key: Hashable, make: Callable[[], T]) -> T:

@@ -27,8 +27,8 @@ from seewhy.classifier.classifier import Classifier
 from seewhy.explainers.options import RemovalOption
 from seewhy.masking.baselines import Baseline
 from seewhy.masking.players import Division, Players, divide
-from seewhy.masking.tokens import Removal, must_remove
-from seewhy.masking.values import Game
+from seewhy.masking.tokens import Removal, must_remove, network_patches
+from seewhy.masking.values import Game, HasPlayers
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.options import (
@@ -120,8 +120,28 @@ def curves(
 
 
 def divide_case(case: Case, division: Division, size: int) -> Players:
-    """The players of a case, computed once."""
-    return case.share(("players", division, size), lambda: divide(case.images, division, size))
+    """The players of a case, computed once.
+
+    A value function that was made for certain players has these in the place of pixels, which it cannot remove one by one.
+    """
+
+    def make() -> Players:
+        if division == "pixels" and isinstance(case.value, HasPlayers):
+            return case.value.players(case.images)
+        return divide(case.images, division, size)
+
+    return case.share(("players", division, size), make)
+
+
+def smallest_side(case: Case, removal: Removal) -> int:
+    """Side in pixels of the smallest patch that can be removed: 1 where pixels are, unless the case's own v has players."""
+    if isinstance(case.value, HasPlayers):
+        ids = case.value.players(case.images[:1]).ids[0]
+    elif removal != "pixels" and case.value is None:
+        ids = network_patches(removal, case.classifier, case.images[:1]).ids[0]
+    else:
+        return 1
+    return int(max((ids[:, 0] == ids[0, 0]).sum(), (ids[0] == ids[0, 0]).sum()))
 
 
 def by_player_count(case: Case, division: Division, size: int, score: Callable[[Case], Tensor]) -> Tensor:

@@ -132,10 +132,13 @@ class FaithfulnessCorrelation(
         return correlation(sums, falls)[0].to(worth)
 
     def _sets(self, case: Case, p: int) -> Iterator[Bool[Tensor, "m p"]]:
-        """The random sets of each image, from its own seed."""
+        """The random sets of each image, from its own seed. Players in the place of pixels have the same share in a set."""
+        pixels, count = case.attributions[0].numel(), self.subset_size
+        if self.players == "pixels" and p < pixels:
+            count = max(1, round(count * p / pixels))
         for seed in case.seeds:
             chance = torch.rand(self.runs, p, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-            chosen = chance.topk(min(self.subset_size, p), dim=1).indices
+            chosen = chance.topk(min(count, p), dim=1).indices
             yield torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chosen, True).to(case.images.device)
 
 

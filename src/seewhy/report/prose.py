@@ -53,6 +53,7 @@ def facts(run: Run) -> dict[str, str]:
         "Images": _images(run),
         "Class explained": _class(asked.target, EXPLAINED),
         "Class scored": _class(asked.scored, SCORED),
+        "Value of partly removed images": _value(asked.surrogate),
         "Rows": f"{len(run.scores):,} numbers, in scores.parquet and in the csv beside this page",
         "Random seed": "" if asked.seed is None else str(asked.seed),
         "Batch size": str(asked.batch_size or ""),
@@ -61,6 +62,15 @@ def facts(run: Run) -> dict[str, str]:
         "Software": ", ".join(f"{package} {version}" for package, version in m.versions.items()),
     }
     return {what: value for what, value in found.items() if value}
+
+
+def _value(surrogate: Mapping[str, Any]) -> str:
+    """What metrics that remove players have asked; nothing where they have asked the classifier itself."""
+    if not surrogate:
+        return ""
+    given = {key: value for key, value in surrogate.items() if key not in ("kind", "weights")}
+    named = f"a {str(surrogate.get('kind', 'value function')).lower()}"
+    return ", ".join(part for part in (named, options(given), f"fingerprint {surrogate.get('weights', 'unknown')}") if part)
 
 
 def summary(name: str, about: AboutExplainer | AboutMetric) -> str:

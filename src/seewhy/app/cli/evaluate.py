@@ -61,6 +61,12 @@ def evaluate(
     map_class: Annotated[
         list[str] | None, typer.Option("--map-class", help="Class whose maps class_masks compares; may be repeated.")
     ] = None,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            help="FOLDER of seewhy fit surrogate: what metrics ask when parts are removed, in place of the network."
+        ),
+    ] = None,
     limit: Annotated[
         list[str] | None, typer.Option(help="N images; NAME=N or EXPLAINER/METRIC=N: for slow ones only so many of them.")
     ] = None,
@@ -94,6 +100,7 @@ def evaluate(
     from seewhy.evaluation.evaluate import evaluate as run
     from seewhy.evaluation.question import offers
     from seewhy.explainers.describe import layer_of
+    from seewhy.masking.surrogate import load_surrogate
 
     warnings.simplefilter("ignore", OutputsWarning)  # a line says it
     images, limits = _limits(limit or [])
@@ -108,13 +115,15 @@ def evaluate(
         dataset = named_dataset(data, classifier, images, pairs(data_option or []))
         methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
         given = offers(dataset, classifier, bool(map_class), target)
-        metrics, more = choose_metrics(metric, with_removal(pairs(metric_option or []), removal), given, classifier)
+        value = None if surrogate is None else load_surrogate(surrogate, classifier)
+        metrics, more = choose_metrics(metric, with_removal(pairs(metric_option or []), removal), given, classifier, value)
         for reason in (*left_out, *more) if first else ():
             say(f"left out: {reason}", err=True)
         if first and devices * nodes > -(-len(dataset) // batch_size):
             say(f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True)
         details = {
             **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
+            **({} if surrogate is None else {"surrogate": surrogate}),
             **{"device": device, "left out": [*left_out, *more]},
         }
         with progress_bar(quiet or not first) as bar:
@@ -128,6 +137,7 @@ def evaluate(
                 scored=scored,
                 only=only,
                 map_classes=map_class or (),
+                surrogate=value,
                 limit=images,
                 limits=limits,
                 batch_size=batch_size,

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from seewhy.data.base import DATASETS, Batch
+from seewhy.data.base import DATASETS, Batch, Parts
 from seewhy.data.shapes.drawing import OUTLINES
 from seewhy.data.shapes.scene import Scene, add_tag, draw_scene
 from seewhy.describe import digest_of
@@ -87,6 +87,31 @@ class Shapes:
             label=label if self.multilabel else label.argmax(),
             regions=torch.from_numpy(regions),
             tag=torch.from_numpy(tag),
+        )
+
+    def parts(self, index: int) -> Parts:
+        """The layers that can be seen, from the lowest to the highest, and the picture without each of them.
+
+        A layer is called as its class, or "distractor", "occluder" or "tag".
+        """
+        scene = self.scene(index)
+        regions = scene.render(self.size)[1]
+        first = next(place for place, layer in enumerate(scene.layers) if layer.label is not None)
+
+        def name(place: int) -> str:
+            label = scene.layers[place].label
+            if label is not None:
+                return self.classes[label]
+            if self.shortcut != "none" and place == len(scene.layers) - 1:
+                return "tag"
+            return "distractor" if place < first else "occluder"
+
+        seen = [place for place, region in enumerate(regions) if region.any()]
+        pictures = [scene.render(self.size, without=scene.layers[place])[0].transpose(2, 0, 1) for place in seen]
+        return Parts(
+            tuple(name(place) for place in seen),
+            torch.from_numpy(np.stack([regions[place] for place in seen])),
+            torch.from_numpy(np.stack(pictures)),
         )
 
     def scene(self, index: int) -> Scene:

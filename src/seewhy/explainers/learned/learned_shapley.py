@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal, cast, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast, final
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Seen, Step, ValuedSets
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.learned.shapley_heads import HeadKind, ShapleyNetwork
+from seewhy.explainers.learned.side_ladder import SideLadder
 from seewhy.maps import min_max
 from seewhy.masking.baselines import Baseline
 from seewhy.masking.players import Players, divide
@@ -21,9 +23,12 @@ from seewhy.masking.shapley import SETS_AT_A_TIME
 from seewhy.masking.surrogate import AnyRemoval, Surrogate, load_surrogate
 from seewhy.masking.tokens import network_grid, network_patches
 from seewhy.options import AtLeast, AtMost, Doc
-from seewhy.types import ClassAttribution, Images
+from seewhy.types import ClassAttribution, Images, Logits
 
-ShapleyBackbone = Literal["shared", "copy"]
+if TYPE_CHECKING:
+    from seewhy.explainers.learned.explaining_classifier import ExplainingClassifier
+
+ShapleyBackbone = Literal["shared", "copy", "side"]
 PlayerTerms = Float[Tensor, "n p t k"]
 """What the network says of each player: t numbers for each class."""
 
@@ -32,7 +37,8 @@ class LearnedShapley(LearnedExplainer):
     """A method whose network makes scores of all players for all classes, trained on values of sets of players.
 
     A step asks the value function for the values of new sets, and learns from them and from those that are remembered. A
-    subclass has four holes: ``draw``, ``terms``, ``signed`` and ``errors``.
+    subclass has six holes: ``draw``, ``terms``, ``signed`` and ``errors`` to learn and to explain, ``contributions`` and
+    ``logits_of_sums`` to classify (see ``as_classifier``).
     """
 
     settings: ClassVar[Settings] = Settings(
@@ -71,7 +77,8 @@ class LearnedShapley(LearnedExplainer):
         ShapleyBackbone,
         Doc(
             '"shared": the frozen explained network\'s own features; one pass gives prediction and maps. "copy": a copy of '
-            "the surrogate's network is trained whole, as the papers do."
+            "the surrogate's network is trained whole, as the papers do. 'side': a narrow network beside the frozen one reads each "
+            "of its blocks, as in AutoGnothi."
         ),
     ] = "shared"
     head: Annotated[
@@ -114,6 +121,14 @@ class LearnedShapley(LearnedExplainer):
     def errors(self, terms: PlayerTerms, sets: ValuedSets) -> Float[Tensor, "n m"]:
         """What the loss of each set is."""
 
+    @abstractmethod
+    def contributions(self, seen: Seen) -> Float[Tensor, "n p k"]:
+        """What each player adds to the number of each class when all players are shown."""
+
+    @abstractmethod
+    def logits_of_sums(self, sums: Float[Tensor, "n k"]) -> Logits:
+        """The logits of the prediction, of the sum of all contributions."""
+
     @property
     def level(self) -> bool:
         """Does the network make numbers of the whole image?"""
@@ -147,13 +162,16 @@ class LearnedShapley(LearnedExplainer):
             side,
             empty,
             encoder,
+            SideLadder(classifier) if self.backbone == "side" else None,
         )
 
     @property
     def head_kind(self) -> HeadKind:
         if self.head != "auto":
+            if self.backbone == "side" and self.head == "cnn":
+                raise SeewhyError("backbone=side makes tokens, which head=cnn does not read: take head=block, or leave it away")
             return self.head
-        return "block" if self.value.removal == "tokens" else "cnn"
+        return "block" if self.backbone == "side" or self.value.removal == "tokens" else "cnn"
 
     @cached_property
     def value(self) -> Surrogate:
@@ -195,11 +213,15 @@ class LearnedShapley(LearnedExplainer):
 
     # -- the maps ---------------------------------------------------------------------------------------------------------
 
-    def found(self, seen: Seen) -> PlayerTerms:
-        """The terms of all players, as the network makes them now: with a graph if grad is on."""
+    def raw(self, seen: Seen) -> tuple[PlayerTerms, Float[Tensor, "n t k"] | None]:
+        """What the network makes of each player, and of the whole image; scaled."""
         made, level = self.net(seen.images, seen.features, seen.logits, self.grid(seen.images))
         scale = made.shape[1] ** -0.5 if self.small else 1.0
-        return self.terms(made.float() * scale, None if level is None else level.float() * scale, seen)
+        return made.float() * scale, None if level is None else level.float() * scale
+
+    def found(self, seen: Seen) -> PlayerTerms:
+        """The terms of all players, as the network makes them now: with a graph if grad is on."""
+        return self.terms(*self.raw(seen), seen)
 
     def scores(self, seen: Seen) -> Float[Tensor, "n p k"]:
         """The attribution of each player for every class."""
@@ -207,9 +229,24 @@ class LearnedShapley(LearnedExplainer):
 
     @final
     def masks(self, seen: Seen, classes: Int[Tensor, "n k"]) -> ClassAttribution:
+        return self.spread(self.of_classes(seen, classes), seen.images)
+
+    def of_classes(self, seen: Seen, classes: Int[Tensor, "n m"]) -> Float[Tensor, "n m p"]:
+        """The attribution of each player for m classes of each image."""
         scores = self.scores(seen).transpose(1, 2)
-        own = scores.gather(1, classes[:, :, None].expand(-1, -1, scores.shape[2]))
-        return own[:, :, self.players(seen.images[:1]).ids[0]]
+        return scores.gather(1, classes[:, :, None].expand(-1, -1, scores.shape[2]))
+
+    @final
+    def spread(self, own: Float[Tensor, "n m p"], images: Images) -> ClassAttribution:
+        """Numbers of players on the pixels of the players."""
+        return own[:, :, self.players(images[:1]).ids[0]]
+
+    @final
+    def as_classifier(self) -> "ExplainingClassifier":
+        """A classifier whose prediction is the sum of what each player contributes. UntrainedError before the training."""
+        from seewhy.explainers.learned.explaining_classifier import classifier_of  # it imports this module
+
+        return classifier_of(self)
 
     # -- the training -----------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,24 @@
 """Salvage (Naouar et al., 2025)."""
 
+from collections.abc import Callable
 from math import log
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from seewhy.classifier.borrow import evaluating
+from seewhy.errors import UnsuitedError
+from seewhy.explainers.classes import for_each
 from seewhy.explainers.learned.learned_explainer import Seen, ValuedSets
-from seewhy.explainers.learned.learned_shapley import LearnedShapley, PlayerTerms
-from seewhy.masking.coalitions import guided_sets, uniform_sets
+from seewhy.explainers.learned.learned_shapley import SETS_AT_A_TIME, LearnedShapley, PlayerTerms
+from seewhy.explainers.options import Seed
+from seewhy.masking.coalitions import KeptPlayers, guided_sets, uniform_sets
+from seewhy.masking.shapley import SetScores, corrected_values, set_function
 from seewhy.options import Above, AtLeast, Doc
+from seewhy.types import ClassAttribution, Classes, Images, Logits
 
 
 class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage2025"):
@@ -30,10 +37,15 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
         apart: phi+ and phi- are each a mean, made of the whole image, and deviations that sum to 0 over the players. The
             same functions, but a stiff sum becomes well conditioned. Without it the maps are often upside down.
         centered: the mean over the classes is subtracted from each term: a softmax leaves it free.
+        corrections: sets that are asked of the network, or of the surrogate, for each image that is explained. Above 0 the
+            map has the Shapley values of the probability: those of u(S), corrected by what the sets say of v(S) - u(S). They
+            are right on average, however wrong u(S) is, and ``explain_classes_with_errors`` also gives their standard errors.
+        seed: of the sets of the corrections.
 
     Source: sections 3.2 and 4. The target class of the guidance is the predicted one, as no labels are read.
     """
 
+    when_explaining: ClassVar[tuple[str, ...]] = (*LearnedShapley.when_explaining, "corrections", "seed")
     terms_of_player: ClassVar[int] = 2
 
     sampling: Annotated[Literal["guided", "uniform"], Doc("How sets are drawn.")] = "guided"
@@ -41,6 +53,10 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
     temperature: Annotated[float | Literal["learned"], Above(0), Doc("Temperature of the Shapley distribution.")] = 1.0
     apart: Annotated[bool, Doc("Make the mean over the players and the deviations from it apart.")] = True
     centered: Annotated[bool, Doc("Subtract the mean over the classes.")] = True
+    corrections: Annotated[
+        int, AtLeast(0), Doc("Sets of each explained image that correct its values. 0 shows what was learned; at least 4.")
+    ] = 0
+    seed: Seed = 0
 
     @property
     def level(self) -> bool:
@@ -69,12 +85,67 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
     def signed(self, terms: PlayerTerms) -> Float[Tensor, "n p k"]:
         return terms[:, :, 0] - terms[:, :, 1]
 
+    def contributions(self, seen: Seen) -> Float[Tensor, "n p k"]:
+        """phi+ of each player, divided by the temperature: their sum is the logit of u(N) (eq. 6)."""
+        return self.found(seen)[:, :, 0] / self.degree
+
+    def logits_of_sums(self, sums: Float[Tensor, "n k"]) -> Logits:
+        return sums
+
+    @property
+    def degree(self) -> Tensor | float:
+        """The temperature: as it is given, or as it was learned."""
+        return self.net.scalars["log_temperature"].exp() if self.temperature == "learned" else self.temperature
+
     def logits_of_sets(self, terms: PlayerTerms, kept: Bool[Tensor, "n m p"]) -> Float[Tensor, "n m k"]:
         """The logits of u(S): sums over the players of a set and over the others, divided by the temperature (eq. 4)."""
         seen = kept.to(terms)
         sums = seen @ terms[:, :, 0] + (1 - seen) @ terms[:, :, 1]
-        temperature = self.net.scalars["log_temperature"].exp() if self.temperature == "learned" else self.temperature
-        return sums / temperature
+        return sums / self.degree
+
+    # -- corrected explanations -----------------------------------------------------------------------------------------
+
+    def of_classes(self, seen: Seen, classes: Int[Tensor, "n m"]) -> Float[Tensor, "n m p"]:
+        return self.corrected(seen, classes)[0] if self.corrections else super().of_classes(seen, classes)
+
+    def explain_classes_with_errors(
+        self, images: Images, classes: Classes
+    ) -> tuple[ClassAttribution, ClassAttribution | None]:
+        """The maps of the classes of every image, and the standard error of each pixel's value; None without corrections."""
+        if not self.corrections:
+            return self.explain_classes(images, classes), None
+        wanted = for_each(images, classes)
+        self.classifier.check_classes(images, wanted)
+        found = []
+        for some, own in zip(images.split(self.batch_size), wanted.split(self.batch_size), strict=True):
+            seen = self.see(some)
+            with evaluating(self.ready), torch.no_grad():
+                found.append(tuple(self.spread(part, some) for part in self.corrected(seen, own)))
+        maps, errors = map(torch.cat, zip(*found, strict=True))
+        return maps, errors
+
+    def corrected(self, seen: Seen, classes: Int[Tensor, "n m"]) -> tuple[Float[Tensor, "n m p"], Float[Tensor, "n m p"]]:
+        """Shapley values of the probabilities of each image's own classes, and their standard errors.
+
+        Source: phi(v) = phi(u) + phi(v - u), see ``corrected_values``.
+        """
+        if torch.compiler.is_compiling():
+            raise UnsuitedError("corrections ask the network for parts of each picture, which one pass does not: leave them out")
+        images, terms, players = seen.images, self.found(seen).double(), self.players(seen.images)
+        game, found = self.value(images, players), []
+        for i, own in enumerate(classes.to(images.device)):
+
+            def read(logits: Logits, own: Tensor = own) -> Float[Tensor, "r m"]:
+                return self.classifier.to_probabilities(logits.double())[:, own]
+
+            def u(kept: KeptPlayers, of: Tensor = terms[i : i + 1], read: Callable[[Logits], Tensor] = read) -> SetScores:
+                return read(self.logits_of_sets(of, kept.to(of.device)[None])[0]).cpu()
+
+            v = set_function(game, i, read, SETS_AT_A_TIME, images.device)
+            generator = torch.Generator().manual_seed(self.seed)
+            found.append(corrected_values(u, v, players.p, self.corrections, generator))
+        values, errors = (torch.stack([getattr(one, name).T for one in found]) for name in ("values", "errors"))
+        return values.to(images), errors.to(images)
 
     def errors(self, terms: PlayerTerms, sets: ValuedSets) -> Float[Tensor, "n m"]:
         u = self.logits_of_sets(terms, sets.kept)

@@ -3,7 +3,7 @@
 Heads: the one of ViT-Shapley, Segmenter's mask transformer and its linear layer, and a U-Net decoder.
 """
 
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,9 @@ from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.shapes_models import Block
 from seewhy.explainers.learned.unet import LightDecoder
 from seewhy.types import FeatureMap, Images, Logits
+
+if TYPE_CHECKING:
+    from seewhy.explainers.learned.side_ladder import SideLadder
 
 HeadKind = Literal["auto", "block", "transformer", "linear", "cnn"]
 PlayerTokens = Float[Tensor, "n p d"]
@@ -92,6 +95,7 @@ class ShapleyNetwork(nn.Module):
         side: of the players: a patch in pixels; 0 is the network's patches, and -1 those of its first layer (mask tokens).
         empty: the logits of an image without any player.
         encoder: a classifier whose network is trained too, and whose features are read in place of the explained one's.
+        ladder: makes the features that the head reads, of several layers of the explained network.
     """
 
     empty: Tensor
@@ -108,12 +112,15 @@ class ShapleyNetwork(nn.Module):
         side: int,
         empty: Float[Tensor, "k"],
         encoder: Classifier | None = None,
+        ladder: "SideLadder | None" = None,
     ) -> None:
         super().__init__()
         k, channels = classifier.n_classes, classifier.levels[-1].channels
-        self.shape, self.reads_grid = (terms, k), kind == "cnn"
-        self.head = LightDecoder(classifier, terms * k) if kind == "cnn" else SHAPLEY_HEADS[kind](channels, terms * k)
-        self.layers: tuple[str, ...] = self.head.layers if isinstance(self.head, LightDecoder) else (classifier.layer,)
+        self.shape, self.reads_grid, self.ladder = (terms, k), kind == "cnn", ladder
+        read = channels if ladder is None else ladder.width
+        self.head = LightDecoder(classifier, terms * k) if kind == "cnn" else SHAPLEY_HEADS[kind](read, terms * k)
+        reader = self.head if isinstance(self.head, LightDecoder) else ladder
+        self.layers: tuple[str, ...] = (classifier.layer,) if reader is None else reader.layers
         self.level_norm = nn.LayerNorm(channels) if level else None
         hidden, made = nn.Linear(channels + k, LEVEL_WIDTH), nn.Linear(LEVEL_WIDTH, terms * k)
         self.level = nn.Sequential(hidden, nn.GELU(), made) if level else None
@@ -128,14 +135,15 @@ class ShapleyNetwork(nn.Module):
                 nn.init.zeros_(weight)
 
     def forward(
-        self, images: Images, features: tuple[FeatureMap, ...], logits: Logits, grid: tuple[int, int]
+        self, images: Images, features: tuple[Tensor, ...], logits: Logits, grid: tuple[int, int]
     ) -> tuple[Float[Tensor, "n p t k"], Float[Tensor, "n t k"] | None]:
         if self.encoder_view is not None:
             features, logits = self.read(self.encoder_view, images)
         if self.reads_grid:
             made = on_grid(self.head(images, *features), grid).flatten(2).transpose(1, 2)
         else:
-            made = self.head(on_grid(features[-1], grid).flatten(2).transpose(1, 2))
+            read = features[-1] if self.ladder is None else self.ladder(features, grid)
+            made = self.head(on_grid(read, grid).flatten(2).transpose(1, 2))
         level = None
         if self.level is not None and self.level_norm is not None:
             pooled = self.level_norm(features[-1].mean((2, 3)))
