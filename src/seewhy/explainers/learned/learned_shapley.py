@@ -169,7 +169,9 @@ class LearnedShapley(LearnedExplainer):
     def head_kind(self) -> HeadKind:
         if self.head != "auto":
             if self.backbone == "side" and self.head == "cnn":
-                raise SeewhyError("backbone=side makes tokens, which head=cnn does not read: take head=block, or leave it away")
+                raise SeewhyError(
+                    "backbone=side makes tokens, which head=cnn does not read: take head=block, or leave it away"
+                )
             return self.head
         return "block" if self.backbone == "side" or self.value.removal == "tokens" else "cnn"
 

@@ -130,7 +130,9 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
         Source: phi(v) = phi(u) + phi(v - u), see ``corrected_values``.
         """
         if torch.compiler.is_compiling():
-            raise UnsuitedError("corrections ask the network for parts of each picture, which one pass does not: leave them out")
+            raise UnsuitedError(
+                "corrections ask the network for parts of each picture, which one pass does not: leave them out"
+            )
         images, terms, players = seen.images, self.found(seen).double(), self.players(seen.images)
         game, found = self.value(images, players), []
         for i, own in enumerate(classes.to(images.device)):
