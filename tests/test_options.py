@@ -71,6 +71,9 @@ NEED: dict[tuple[str, str], dict[str, object]] = {
     ("metric_driven", "baseline_shown"): {"objective": "both"},
     ("lime", "removal"): {"players": "patches", "size": 4},
     ("kernel_shap", "removal"): {"players": "patches", "size": 4},
+    ("exact_shapley", "removal"): {"players": "patches", "size": 4},
+    ("permutation_shapley", "removal"): {"players": "patches", "size": 4},
+    ("permutation_shapley", "width"): {"width": 0.9},
     ("occlusion", "removal"): {"window": 8, "stride": 4},
 }
 """What else must be set for an option to matter."""

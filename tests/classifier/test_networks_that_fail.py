@@ -36,6 +36,7 @@ FEW: dict[str, dict[str, object]] = {
     "occlusion": {"window": 8, "stride": 8},
     "lime": {"samples": 4, "players": "patches", "size": 8},
     "kernel_shap": {"samples": 4, "players": "patches", "size": 8},
+    "permutation_shapley": {"samples": 4, "players": "patches", "size": 8},
     "opti_cam": {"steps": 2},
     "integrated_gradients": {"steps": 3},
     "grad_cam": {},

@@ -35,6 +35,7 @@ def method(name: str, baselines: Tensor, **options: object) -> Explainer:
         "relax": {"samples": 8},
         "lime": {"samples": 8, "players": "patches", "size": 8},
         "kernel_shap": {"samples": 8, "players": "patches", "size": 8},
+        "exact_shapley": {"players": "patches", "size": 8},
         "opti_cam": {"steps": 2},
         "occlusion": {"window": 8, "stride": 8},
     }
@@ -50,7 +51,7 @@ GRADIENTS = [
     "active_saliency of integrated_gradients",
     "inactive_saliency of gradient_shap",
 ]
-MASKED = ["occlusion", "rise", "relax", "lime", "kernel_shap", "score_cam", "opti_cam"]
+MASKED = ["occlusion", "rise", "relax", "lime", "kernel_shap", "exact_shapley", "score_cam", "opti_cam"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 32])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,17 @@ def test_the_files_of_a_run(tmp_path: Path) -> None:
     assert manifest["explanations"][1] == {**entry, "overlay": "dog.grad_cam.bee.png", "map": "dog.grad_cam.bee.npy"}
     assert len(manifest["explanations"]) == 3
     assert np.array_equal(np.load(tmp_path / "out" / "dog.grad_cam.bee.npy"), groups[0][1].map.numpy())
+
+
+def test_a_method_with_errors_has_a_file_for_them(tmp_path: Path) -> None:
+    error = torch.rand(16, 16)
+    written = write(tmp_path / "out", [[replace(made(), error=error), made(method="saliency")]], {})
+    names = {p.name for p in written}
+    assert [name for name in names if "error" in name] == ["dog.grad_cam.dog.error.npy"]
+    assert np.array_equal(np.load(tmp_path / "out" / "dog.grad_cam.dog.error.npy"), error.numpy())
+    first, second = json.loads(written[-1].read_text())["explanations"]
+    assert first["error"] == "dog.grad_cam.dog.error.npy"
+    assert "error" not in second
 
 
 def test_equal_names_do_not_meet(tmp_path: Path) -> None:

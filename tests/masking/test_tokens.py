@@ -139,6 +139,7 @@ OPTIONS = {
     "rise": {"samples": 20, "cells": 3},
     "lime": {"samples": 30, "players": "patches", "size": 32},
     "kernel_shap": {"players": "patches", "size": 32},
+    "exact_shapley": {"players": "patches", "size": 32},
     "occlusion": {"window": 32, "stride": 16},
 }
 

@@ -119,12 +119,16 @@ CHEAP: dict[str, dict[str, object]] = {
     "transformer_input_sampling": {"masks": 6},
     "lime": {"samples": 20, "size": 8},
     "kernel_shap": {"samples": 20, "size": 8},
+    "exact_shapley": {"size": 4},
+    "permutation_shapley": {"samples": 20, "size": 8},
     "extremal_perturbation": {"steps": 2, "areas": (0.1, 0.3)},
     "smooth_pixel_mask": {"steps": 2},
     "meaningful_perturbation": {"steps": 3, "cells": 8},
     "metric_driven": {"size": 6},
     "nn_explainer": {"architecture": "light"},
     "rtis": {"architecture": "light"},
+    "salvage": {"sets": 4, "small": False},
+    "vit_shapley": {"sets": 4, "small": False},
     "igos_pp": {"iterations": 1, "path_steps": 2, "cells": 6, "longest": 10.0, "selector": "logit", "sparsity": 0.0},
 }
 """Options with which each method takes a fraction of a second, where the number of steps does not matter."""

@@ -42,6 +42,7 @@ LEAST_PIXELS = 0.005
 """Share of a picture below which a class of an index mask does not count as present."""
 LEARNED = ("nn_explainer", "rtis", "t_tame")
 OPTIONS: dict[str, dict[str, Any]] = {"nn_explainer": {"architecture": "light"}, "rtis": {"architecture": "light"}}
+RIVALS: dict[str, dict[str, Any]] = {"rise": {"samples": 1000, "batch_size": 256}}
 REFERENCES = ("zeros", "halves", "ones", "region")
 
 
@@ -187,8 +188,10 @@ def says_how_good(classifier: seewhy.Classifier, data: Scenes) -> None:
 
 def measure(name: str, classifier: seewhy.Classifier, data: Scenes, folder: Path, rivals: list[str], limit: int) -> None:
     """Tables 1, 2 and 4; and how silent and how decided the masks are."""
-    trained = {m: seewhy.explainer(str(folder / m), classifier) for m in LEARNED if (folder / m / "config.json").exists()}
-    methods = {**trained, **{rival: seewhy.explainer(rival, classifier) for rival in rivals}}
+    there = [method for method in LEARNED if (folder / method / "config.json").exists()]
+    # the last layer of the network is fitted anew, and on another machine its weights differ by rounding
+    trained = {method: seewhy.explainer(str(folder / method), classifier, any_weights=True) for method in there}
+    methods = {**trained, **{rival: seewhy.explainer(rival, classifier, **RIVALS.get(rival, {})) for rival in rivals}}
     clipped = {"scale": "clipped"}  # merged maps are in [0, 1] already
     segments = {f"{kind}": metric(kind, **clipped) for kind in ("mask_accuracy", "mask_iou", "saliency_score", "mask_mae")}
     sanity = {f"{kind} of {use}": metric(kind, use=use) for kind in segments for use in REFERENCES}

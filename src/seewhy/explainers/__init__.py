@@ -35,7 +35,9 @@ from seewhy.explainers.learned.nemt import NEMt as NEMt
 from seewhy.explainers.learned.nemt_classes import NEMtClasses as NEMtClasses
 from seewhy.explainers.learned.nn_explainer import NNExplainer as NNExplainer
 from seewhy.explainers.learned.rtis import RTIS as RTIS
+from seewhy.explainers.learned.salvage import Salvage as Salvage
 from seewhy.explainers.learned.t_tame import TTAME as TTAME
+from seewhy.explainers.learned.vit_shapley import ViTShapley as ViTShapley
 from seewhy.explainers.optimized.extremal_perturbation import ExtremalPerturbation as ExtremalPerturbation
 from seewhy.explainers.optimized.igos_pp import IGOSPlusPlus as IGOSPlusPlus
 from seewhy.explainers.optimized.meaningful_perturbation import MeaningfulPerturbation as MeaningfulPerturbation
@@ -43,9 +45,11 @@ from seewhy.explainers.optimized.metric_driven import MetricDriven as MetricDriv
 from seewhy.explainers.optimized.opti_cam import OptiCAM as OptiCAM
 from seewhy.explainers.optimized.opti_cam_fast import FastOptiCAM as FastOptiCAM
 from seewhy.explainers.optimized.smooth_pixel_mask import SmoothPixelMask as SmoothPixelMask
+from seewhy.explainers.perturbation.exact_shapley import ExactShapley as ExactShapley
 from seewhy.explainers.perturbation.kernel_shap import KernelShap as KernelShap
 from seewhy.explainers.perturbation.lime import Lime as Lime
 from seewhy.explainers.perturbation.occlusion import Occlusion as Occlusion
+from seewhy.explainers.perturbation.permutation_shapley import PermutationShapley as PermutationShapley
 from seewhy.explainers.perturbation.relax import Relax as Relax
 from seewhy.explainers.perturbation.rise import RISE as RISE
 from seewhy.explainers.perturbation.transformer_input_sampling import TransformerInputSampling as TransformerInputSampling

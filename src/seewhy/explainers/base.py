@@ -28,7 +28,7 @@ from seewhy.classifier.turns import in_turn, on_cpu_by_default
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.classes import as_column, for_each
 from seewhy.explainers.gradients import Point
-from seewhy.masking.tokens import must_remove
+from seewhy.masking.tokens import Removal, must_remove
 from seewhy.options import build, checking
 from seewhy.registry import Registry
 from seewhy.types import Attribution, ClassAttribution, Classes, FeatureMap, Images, Targets
@@ -59,6 +59,18 @@ class ExplainsClasses(Explainer, Protocol):
     """An explainer that explains k classes for less than k single runs."""
 
     def explain_classes(self, images: Images, classes: Classes) -> ClassAttribution: ...
+
+
+@runtime_checkable
+class HasErrors(Explainer, Protocol):
+    """A sampling method that says how sure it is: beside each map the standard error of each pixel's value.
+
+    The errors are 0 where the value is exact, and None where the method, with its options, has no errors.
+    """
+
+    def explain_classes_with_errors(
+        self, images: Images, classes: Classes
+    ) -> tuple[ClassAttribution, ClassAttribution | None]: ...
 
 
 @runtime_checkable
@@ -111,14 +123,16 @@ def _in_type_of_images(method: Callable[..., Any]) -> Callable[..., Any]:
     def run(self: object, images: Tensor, *given: object, **named: object) -> Any:
         with on_cpu_by_default():
             maps = method(self, images, *given, **named)
-        return maps.to(images.dtype) if isinstance(maps, Tensor) else maps
+        if isinstance(maps, tuple):  # with errors
+            return tuple(m if m is None else m.to(images.dtype) for m in maps)
+        return maps.to(images.dtype)
 
     return run
 
 
 def _image_by_image(method: Callable[..., Any]) -> Callable[..., Any]:
     """``method`` for one image at a time where the network mixes images: map i depends on image i alone."""
-    shared = method.__name__ == "explain_classes"  # the same classes for every image
+    shared = method.__name__.startswith("explain_classes")  # the same classes for every image
 
     @wraps(method)
     def run(self: Any, *given: Any, **named: Any) -> Any:
@@ -134,7 +148,9 @@ def _image_by_image(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(of_rows(self, rows, n), *some[: len(given)], **dict(zip(named, some[len(given) :], strict=True)))
 
         alone = [explained(slice(i, i + 1)) for i in range(n)]
-        return torch.cat(alone) if isinstance(alone[0], Tensor) else tuple(map(torch.cat, zip(*alone, strict=True)))
+        if isinstance(alone[0], Tensor):
+            return torch.cat(alone)
+        return tuple(None if parts[0] is None else torch.cat(parts) for parts in zip(*alone, strict=True))
 
     return run
 
@@ -268,7 +284,8 @@ def explainer(name: str, classifier: Classifier, **options: object) -> Explainer
         cure = "give selector=logit" if any(f.name == "selector" for f in fields(made)) else "choose another method"
         raise UnsuitedError(f"{name}: {network} returns values, which have no probabilities: {cure}")
     try:
-        must_remove(classifier, getattr(made, "removal", "pixels"))
+        if (removal := getattr(made, "removal", "pixels")) != "auto":
+            must_remove(classifier, cast(Removal, removal))
     except UnsuitedError as error:
         raise UnsuitedError(f"{name}: {error}") from None
     return cast(Explainer, made)
@@ -290,3 +307,14 @@ def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> C
     if isinstance(explainer, ExplainsClasses):
         return explainer.explain_classes(images, classes)
     return torch.stack([explainer.explain(images, c.expand(len(images))) for c in classes], 1)
+
+
+def maps_and_errors(
+    explainer: Explainer, images: Images, classes: Classes
+) -> tuple[ClassAttribution, ClassAttribution | None]:
+    """``maps_of_classes``, and the standard errors of a method that has some."""
+    if isinstance(explainer, HasErrors):
+        return explainer.explain_classes_with_errors(images, classes)
+    if len(classes) == 1:
+        return explainer.explain(images, classes.expand(len(images)))[:, None], None
+    return maps_of_classes(explainer, images, classes), None

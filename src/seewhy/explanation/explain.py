@@ -19,7 +19,7 @@ from seewhy.classifier.turns import on_cpu_by_default
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
-from seewhy.explainers.base import maps_of_classes
+from seewhy.explainers.base import maps_and_errors
 from seewhy.explanation import overlay
 from seewhy.explanation.prepare import Picture, prepare
 from seewhy.files import safely, write_atomically
@@ -39,6 +39,7 @@ class Explanation:
     name         name of the picture
     value        the number explained, of a network that returns values of a regression or an embedding; else None
     short_name   the class in captions and names of files: its first name, but the whole of a text
+    error        (h, w) the standard error of each pixel's value, of a method that samples and says how sure it is; else None
     """
 
     map: Tensor = field(repr=False)
@@ -50,6 +51,7 @@ class Explanation:
     name: str = "picture"
     value: float | None = None
     short_name: str = ""
+    error: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.short_name:
@@ -141,19 +143,19 @@ def explain_targets(
     explanations = []
     classes = torch.tensor(targets, device=image.device)
     for method, explainer in explainers.items():
-        one = len(targets) == 1
-        maps = explainer.explain(image[None], classes) if one else maps_of_classes(explainer, image[None], classes)[0]
+        maps, errors = maps_and_errors(explainer, image[None], classes)
         if not torch.isfinite(maps).all():
             raise SeewhyError(f"{method} gives NaN for {name}: look for overflow in the network, or choose another method")
-        maps = maps.cpu().to(torch.promote_types(maps.dtype, torch.float32))  # NumPy has no bfloat16
-        for target, attribution in zip(targets, maps, strict=True):
+        kept = torch.promote_types(maps.dtype, torch.float32)  # NumPy has no bfloat16
+        of_errors = [None] * len(targets) if errors is None else errors[0].cpu().to(kept)
+        for target, attribution, error in zip(targets, maps[0].cpu().to(kept), of_errors, strict=True):
             label, probability, value = classifier.class_name(target), None, None
             if scores is not None:
                 score = float(scores[target])
                 probability, value = (None, score) if classifier.returns_values else (score, None)
             short = label if compared_with(classifier) else ""
             explanations.append(
-                Explanation(attribution, target, label, probability, method, image.cpu(), name, value, short)
+                Explanation(attribution, target, label, probability, method, image.cpu(), name, value, short, error)
             )
     return explanations
 

@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -76,6 +77,7 @@ def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details
     """Write the explanations into ``folder``, and return the files, the manifest last.
 
     Each explanation becomes ``NAME.EXPLAINER.CLASS.png`` and ``.npy``, each picture with several explanations also a sheet.
+    Where the method says how sure it is, ``.error.npy`` has the standard error of each pixel's value.
     ``manifest.json`` lists them, with versions, hardware and ``details``. All files are written beside the folder first and
     moved at the end: if anything fails, nothing is left behind.
 
@@ -106,7 +108,11 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
             entry |= {"output": e.class_name, "value": e.value}
         else:
             entry |= {"class": e.class_name, "probability": e.probability}
-        entries.append({**entry, "overlay": f"{stem}.png", "map": f"{stem}.npy"})
+        entry |= {"overlay": f"{stem}.png", "map": f"{stem}.npy"}
+        if e.error is not None:
+            write_atomically(folder / f"{stem}.error.npy", partial(np.save, arr=e.error.numpy()))
+            entry["error"] = f"{stem}.error.npy"
+        entries.append(entry)
     if len(explanations) > 1:
         write_atomically(folder / f"{picture}.sheet.png", partial(comparison(explanations).save, format="PNG"))
     return entries

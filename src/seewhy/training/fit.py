@@ -29,6 +29,7 @@ from seewhy.options import build, is_held, repeated
 from seewhy.training.held_out import split
 from seewhy.training.loop import Loop, TrainingProgress, micro_batches, order_of
 from seewhy.training.methods import learned_methods, method_name, registry_of
+from seewhy.training.monitor import MEASURES, monitor_of
 from seewhy.training.optimizers import make_optimizer
 from seewhy.training.presets import preset as read_preset
 from seewhy.training.presets import settings_with
@@ -142,18 +143,22 @@ def fit(
         manifest = TrainingManifest(TRAINING_SCHEMA, asked, used.epochs, used.patience or 0, state, around)
         if before:
             folder.read(state.step, network, optimizer)
-        log = TrainingLog(folder.folder, tensorboard) if together.rank == 0 else None
+        monitor = monitor_of(made, used.seed)
+        log = TrainingLog(folder.folder, tensorboard, MEASURES if monitor else ()) if together.rank == 0 else None
         deliver = partial(_deliver, made, network, folder, manifest)
         records = Records(folder, manifest, network, optimizer, log, [images, held_out], deliver)
         budget = TimeBudget(max_time, start)
         say, stop = progress or (lambda *_: None), should_stop or (lambda: False)
         loop = Loop(
-            made, network, classifier, optimizer, used, images, held_out, records, together, budget, every, say, stop
+            made, network, classifier, optimizer, used, images, held_out, records, together, budget, every, monitor,
+            say, stop,
         )  # fmt: skip
         if before and loop.is_done():
             records.give_best()
             network.eval()
             return made
+        if before and images.remembered.is_on:
+            images.remembered.restore(folder.sets(state.step))
         _must_have_labels(made, images)
         _must_show_the_target(made, classifier, images)
         if log is not None:
@@ -217,7 +222,8 @@ def _deliver(made: Trainable, network: nn.Module, folder: TrainingFolder, manife
         folder.write_model(weights_of(network))
         return
     state, asked = manifest.state, manifest.asked
-    best = {} if state.best is None else {"loss": state.best, **state.held_out, "after steps": state.best_step}
+    found = {"loss": state.best, **state.held_out, **state.measures, "after steps": state.best_step}
+    best = {} if state.best is None else found
     card = {
         "data": asked["dataset"],
         "settings": {**asked["settings"], "epochs": manifest.epochs},

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from math import inf, lcm
 from time import monotonic
 
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.precision import is_out_of_memory
 from seewhy.errors import SeewhyError
+from seewhy.explainers.learned.learned_explainer import ValuedSets
 from seewhy.explainers.learned.settings import Settings
 from seewhy.training.alarms import dull_after, must_be_finite, must_show_something
 from seewhy.training.loss_sums import LossSums, added_up, sums_of
+from seewhy.training.monitor import Monitor, must_not_be_upside_down
 from seewhy.training.optimizers import set_rate
 from seewhy.training.order import Order, drawing, generator_of
 from seewhy.training.records import Records
@@ -41,6 +44,7 @@ class Loop:
         together: the processes.
         budget: how long it may take.
         every: steps between two validations; an epoch by default.
+        monitor: compares the maps of held-out images with sampled Shapley values, where the method asks for that.
         progress: see ``TrainingProgress``.
         should_stop: is asked before every step.
     """
@@ -58,12 +62,14 @@ class Loop:
         together: Together,
         budget: TimeBudget,
         every: int | None,
+        monitor: Monitor | None,
         progress: TrainingProgress,
         should_stop: Callable[[], bool],
     ) -> None:
         self.what, self.network, self.classifier = what, network, classifier
         self.optimizer, self.settings = optimizer, settings
         self.images, self.held_out, self.records, self.state = images, held_out, records, records.state
+        self.monitor = monitor
         self.together, self.budget, self.progress, self.should_stop = together, budget, progress, should_stop
         self.order = order_of(settings, len(images.places))
         self.every, self.steps = every or self.order.steps, self.order.steps * settings.epochs
@@ -135,9 +141,10 @@ class Loop:
         self.network.train()
         self.optimizer.zero_grad()
         places = self.order.places(state.step)
-        parts = []
+        parts, asked = [], list[tuple[list[int], ValuedSets]]()
         for number, part in self.together.mine(places.tensor_split(self.parts)):
-            seen = self.images.seen([self.images.places[i] for i in part.tolist()])
+            of = [self.images.places[i] for i in part.tolist()]
+            seen = self.images.seen(of)
             if seen is None:  # not one of them can be read
                 continue
             seen = seen._replace(progress=state.step / max(1, self.steps - 1))
@@ -148,7 +155,12 @@ class Loop:
             (loss * (n / len(places))).backward()
             torch.clear_autocast_cache()  # it holds copies of weights, which change
             parts.append(sums_of(made, n))
+            if made.asked is not None and self.images.remembered.is_on:
+                asked.append((of, ValuedSets(*(t.cpu() for t in made.asked))))
         found = added_up(self.together.everybody(added_up(parts)))
+        if self.images.remembered.is_on:
+            for of, sets in chain(*self.together.everybody(asked)):
+                self.images.remember(of, sets)
         state.step += 1
         if found.n:
             self.together.add_gradients(self.network)
@@ -178,11 +190,23 @@ class Loop:
             start = monotonic()
             found, images, masks = self._held_out_terms()
             must_be_finite(found.terms, 0.0, self.state.step, self.settings, self.records.kept())
-            self.records.validated(found, monotonic() - start, images, masks, epoch=self.state.step / self.order.steps)
+            numbers, masks = self._monitored(masks)
+            self.records.validated(
+                found, monotonic() - start, images, masks, epoch=self.state.step / self.order.steps, numbers=numbers
+            )
             self.budget.lasted("validation", monotonic() - start)
         start = monotonic()
         self.records.checkpoint()
         self.budget.lasted("checkpoint", monotonic() - start)
+
+    def _monitored(self, masks: Tensor) -> tuple[dict[str, float], Tensor]:
+        """The measures of the monitor, and its maps in place of the masks; the first process makes them."""
+        size = -(-self.order.batch_size // self.parts)
+        if self.monitor is None or self.together.rank or (seen := self.held_out.seen(self.held_out.places[:size])) is None:
+            return {}, masks
+        found = self.monitor.measured(seen)
+        must_not_be_upside_down(found.numbers, self.state.step)
+        return found.numbers, found.maps
 
     def _held_out_terms(self) -> tuple[LossSums, Tensor, Tensor]:
         """The loss on held-out images, with the same draws at every validation; the first images, and their masks."""
@@ -196,6 +220,8 @@ class Loop:
             with torch.no_grad(), drawing(self.device, self.settings.seed, "held out", number):
                 made = self.what.loss(seen._replace(progress=1.0), generator_of(self.settings.seed, "held out", number))
             parts.append(sums_of(made, len(seen.images)))
+            if made.asked is not None and self.held_out.remembered.is_on:
+                self.held_out.remember(part, made.asked)
             shown = (seen.images, made.masks) if number == 0 else shown
         torch.clear_autocast_cache()
         found = added_up(self.together.everybody(added_up(parts)))

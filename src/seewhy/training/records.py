@@ -1,6 +1,6 @@
 """What is written of a training: numbers, masks, checkpoints, and the best network. One process writes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 import numpy as np
@@ -27,7 +27,8 @@ class Records:
         manifest: says how far the training has come; its ``state`` changes.
         network, optimizer: that are trained.
         log: of the process that writes; None in others, which only count.
-        images: know which images could not be read.
+        images: those of the training, which know the sets that it remembers, and those that are held out; they know which
+            images could not be read.
         deliver: writes the trained explainer, with the weights that the network has.
     """
 
@@ -59,19 +60,31 @@ class Records:
             self.log.flush()
             self._logged = monotonic()
 
-    def validated(self, found: LossSums, seconds: float, images: Tensor, masks: Tensor, epoch: float) -> None:
-        """The held-out loss was measured: is it the best so far?"""
+    def validated(
+        self,
+        found: LossSums,
+        seconds: float,
+        images: Tensor,
+        masks: Tensor,
+        epoch: float,
+        numbers: Mapping[str, float],
+    ) -> None:
+        """The held-out loss was measured: is it the best so far? ``numbers`` are those of the monitor."""
         state, loss = self.state, sum(found.terms.values())
         state.seconds += seconds
         better = state.best is None or loss < state.best
         state.waited = 0 if better else state.waited + 1
         if better:
             state.best, state.best_step, state.held_out = loss, state.step, found.terms
+            state.measures = dict(numbers)
         if self.log is None:
             return
-        self.log.add(HELD_OUT, state.step, found.terms, mask_mean=found.mask_mean, epoch=epoch, seconds=state.seconds)
+        self.log.add(
+            HELD_OUT, state.step, found.terms, mask_mean=found.mask_mean, epoch=epoch, seconds=state.seconds, **numbers
+        )
         if len(images):
-            picture = mask_sheet(images, masks, f"step {state.step}")
+            said = [f"step {state.step}", *(f"{name} {value:.2f}" for name, value in numbers.items())]
+            picture = mask_sheet(images[: len(masks)], masks, "   ".join(said))
             self.folder.write_sheet(state.step, picture)
             self.log.picture(state.step, np.asarray(picture))
         if better:
@@ -88,7 +101,8 @@ class Records:
             self.state.left_out |= {images.dataset.ids[place]: why for place, why in images.left_out.items()}
         if self.log is not None:
             self.log.flush()
-            self.folder.write(self.manifest, self.network, self.optimizer)
+            sets = self._images[0].remembered
+            self.folder.write(self.manifest, self.network, self.optimizer, sets.tensors() if sets.is_on else None)
         self._kept, self._written = self.state.step, monotonic()
         self._pause = max(CHECKPOINT_SECONDS, (self._written - start) / WRITING_SHARE)
 

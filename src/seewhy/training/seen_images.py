@@ -10,7 +10,8 @@ from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.precision import Precision, is_out_of_memory
 from seewhy.data import Batch, Dataset
 from seewhy.errors import SeewhyError, SeewhyWarning, cause
-from seewhy.explainers.learned.learned_explainer import Seen
+from seewhy.explainers.learned.learned_explainer import Seen, ValuedSets
+from seewhy.training.remembered import RememberedSets
 from seewhy.training.trainable import Trainable
 
 FIRST_FAILURES = 16
@@ -49,6 +50,7 @@ class SeenImages:
         self.places, self.memory = list(places), memory
         self._dtype = torch.bfloat16 if precision == "bf16" else None
         self._readable = 0
+        self.remembered = RememberedSets(getattr(what, "remember", 0) * 2**20, len(self.places))
         self._read: dict[int, tuple[Tensor, Tensor | None]] = {}
         self._seen: dict[int, tuple[Tensor | None, ...]] = {}
         self.left_out: dict[int, str] = {}
@@ -90,6 +92,15 @@ class SeenImages:
         kept, images, labels = self._images(places)
         if not kept:
             return None
+        seen = self._known(kept, images, labels)
+        return seen._replace(sets=self.remembered.of(kept, images.device)) if self.remembered.is_on else seen
+
+    def remember(self, places: Sequence[int], sets: ValuedSets) -> None:
+        """Give later steps the sets that a step has asked for. ``places`` are those that ``seen`` was given."""
+        self.remembered.add([place for place in places if place not in self.left_out], sets)
+
+    def _known(self, kept: Sequence[int], images: Tensor, labels: Tensor | None) -> Seen:
+        """What is known of images that were read: from memory where it is there."""
         fresh = [i for i, place in enumerate(kept) if place not in self._seen]
         if len(fresh) == len(kept):
             return self._look(images, labels, kept)

@@ -40,6 +40,7 @@ class TrainingState:
     dull       steps in a row whose masks show nothing (see ``alarms.dull_after``)
     seconds    of work
     held_out   the terms of the held-out loss at ``best_step``
+    measures   of the monitor at ``best_step`` (see ``monitor.MEASURES``), where a method has one
     left_out   why an image could not be read, by its name
     ended      why the last command ended: "epochs" (all are done), "patience" (the held-out loss no longer fell), "steps",
                "time", "stop" (see ``fit``); "" while it runs, and of a command that was killed
@@ -52,6 +53,7 @@ class TrainingState:
     dull: int = 0
     seconds: WorkSeconds = 0.0
     held_out: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     ended: str = ""
 
@@ -81,6 +83,7 @@ class TrainingFolder:
     ========================  =========================================================================================
     training.json             ``TrainingManifest``; it names the step of the checkpoint, and is written last
     checkpoints/STEP.*        the network (safetensors) and the optimizer (plain tensors, read with ``weights_only``)
+    checkpoints/STEP.sets     the sets of players that are remembered (safetensors), where a method remembers them
     checkpoints/best.*        the network with the lowest held-out loss
     log.csv                   see ``TrainingLog``
     masks/STEP.png            masks of the same held-out images at every validation
@@ -127,9 +130,18 @@ class TrainingFolder:
                 with suppress(OSError):  # there is something in it
                     path.rmdir()
 
-    def write(self, manifest: TrainingManifest, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def write(
+        self,
+        manifest: TrainingManifest,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        sets: NamedWeights | None = None,
+    ) -> None:
         """Write a checkpoint. Until ``training.json`` is written, the one before it counts."""
         name = f"{manifest.state.step:08d}"
+        if sets is not None:
+            bits_and_values = save_safetensors(sets)
+            write_atomically(self._file(f"{name}.sets"), lambda content: content.write(bits_and_values))
         self.write_weights(name, weights_of(network))
         state = optimizer.state_dict()
         write_atomically(self._file(f"{name}.pt"), lambda content: torch.save(state, content))
@@ -167,9 +179,15 @@ class TrainingFolder:
         except (OSError, RuntimeError, ValueError, KeyError, UnpicklingError, EOFError) as error:  # of a damaged file
             raise _damaged(file, error) from None
 
+    def sets(self, step: int) -> NamedWeights:
+        """The sets that were remembered after this step."""
+        return self._tensors(self._file(f"{step:08d}.sets"))
+
     def weights(self, name: str) -> NamedWeights:
         """Of a checkpoint, or the best ones."""
-        file = self._file(f"{name}.safetensors")
+        return self._tensors(self._file(f"{name}.safetensors"))
+
+    def _tensors(self, file: Path) -> NamedWeights:
         try:
             return load_safetensors(file.read_bytes())
         except (OSError, SafetensorError) as error:

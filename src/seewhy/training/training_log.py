@@ -28,14 +28,17 @@ class TrainingLog:
     learning_rate, gradient   of the step; the norm of the gradient before it is clipped
     mask_mean                 mean of all mask values
     seconds                   of work until here, those of earlier commands included
+    a column for each measure of the monitor, where a method has one (see ``monitor.MEASURES``)
     ========================  =========================================================================================
 
     Args:
         folder: the run folder.
         tensorboard: also write the files of TensorBoard, into ``tensorboard/``.
+        measures: names of more columns.
     """
 
-    def __init__(self, folder: Path, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, tensorboard: bool, measures: Sequence[str] = ()) -> None:
+        self._after = (*AFTER, *measures)
         self.file, self._terms, self._held = folder / LOG, list[str](), list[str]()
         self._tensorboard: Path | None = folder / "tensorboard" if tensorboard else None
         self._writer: Any = None
@@ -55,16 +58,16 @@ class TrainingLog:
             write_text(self.file, "")
             return
         write_text(self.file, "".join([lines[0], *whole]))
-        self._terms = next(csv.reader(lines[:1]))[len(BEFORE) : -len(AFTER)]
+        self._terms = next(csv.reader(lines[:1]))[len(BEFORE) : -len(self._after)]
 
     def add(self, images: str, step: int, terms: Mapping[str, float], **numbers: float) -> None:
         """A line; ``numbers`` are those of the other columns that are known."""
         loss = sum(terms.values())
         if not self._terms:
             self._terms = list(terms)
-            self._held.append(_line([*BEFORE, *terms, *AFTER]))
+            self._held.append(_line([*BEFORE, *terms, *self._after]))
         row = {"step": step, "images": images, "loss": loss, **numbers, **terms}
-        self._held.append(_line([_cell(row.get(name)) for name in (*BEFORE, *self._terms, *AFTER)]))
+        self._held.append(_line([_cell(row.get(name)) for name in (*BEFORE, *self._terms, *self._after)]))
         if self._writer is not None:
             for name, value in {"loss": loss, **terms, **numbers}.items():
                 if name not in ("epoch", "seconds"):

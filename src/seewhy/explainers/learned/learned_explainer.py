@@ -6,7 +6,7 @@ from dataclasses import field, replace
 from typing import ClassVar, NamedTuple, TypeVar, cast, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seewhy.classifier.borrow import evaluating, find_layer
@@ -21,6 +21,19 @@ from seewhy.types import ClassAttribution, FeatureMap, Images, Logits
 M = TypeVar("M", bound="LearnedExplainer")
 
 
+class ValuedSets(NamedTuple):
+    """Sets of players of n images whose values were asked: as many rows for each image as the image with most has.
+
+    kept    (n, m, p) the players of each set
+    logits  (n, m, k) of the network for the images with these players alone; no graph
+    there   (n, m) is there such a set? What fills the rows up is no set.
+    """
+
+    kept: Bool[Tensor, "n m p"]
+    logits: Float[Tensor, "n m k"]
+    there: Bool[Tensor, "n m"]
+
+
 class Seen(NamedTuple):
     """What is known of n images before a step of the training. Nothing in it depends on the network that is trained.
 
@@ -29,6 +42,7 @@ class Seen(NamedTuple):
     logits    (n, k) of the explained network for the whole images; no graph; (n, 0) where it was not run
     features  (n, d, gh, gw) of each layer that the trained network reads; no graph
     progress  how far the training has come, from 0 at the first step to 1 at the last
+    sets      the sets of these images that earlier steps have asked for, where the training remembers them
     """
 
     images: Images
@@ -36,6 +50,7 @@ class Seen(NamedTuple):
     logits: Logits
     features: tuple[Tensor, ...] = ()
     progress: float = 0.0
+    sets: ValuedSets | None = None
 
 
 class Step(NamedTuple):
@@ -43,10 +58,12 @@ class Step(NamedTuple):
 
     terms  the parts of the loss by name, weighted, each a mean over the images: their sum is the loss
     masks  (n, m, h, w) in [0, 1], the masks that this step trains, for checks and logs
+    asked  the sets that this step has asked for: a training that remembers gives them to later steps (``Seen.sets``)
     """
 
     terms: dict[str, Tensor]
     masks: Float[Tensor, "n m h w"]
+    asked: ValuedSets | None = None
 
 
 class LearnedExplainer(ClassMaps):

@@ -2,29 +2,16 @@
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY
+from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.errors import SeewhyError
-from seewhy.explainers.base import ClassMaps
-from seewhy.explainers.options import (
-    BaselineOption,
-    BatchSize,
-    PlayerSize,
-    PlayersOption,
-    PrecisionOption,
-    RemovalOption,
-    Samples,
-    Seed,
-    SelectorOption,
-)
-from seewhy.explainers.selectors import Wanted, select, with_similar
-from seewhy.masking.baselines import baseline_images
-from seewhy.masking.players import Players, divide
-from seewhy.masking.tokens import value_of
-from seewhy.types import ClassAttribution, Images
+from seewhy.explainers.options import Samples, Seed
+from seewhy.explainers.perturbation.player_maps import PlayerMaps
+from seewhy.masking.shapley import PlayerScores, SetFunction
 
 MOST_PLAYERS = 2048
 
@@ -35,22 +22,12 @@ CoalitionScores = Float[Tensor, "m k"]
 """In float64 on the CPU, where the small regressions are made."""
 
 
-class PlayerRegression(ClassMaps):
-    """A regression of the scores on the players that are kept. A subclass draws the coalitions and solves the regression.
+class PlayerRegression(PlayerMaps):
+    """A regression of the scores on the players that are kept. A subclass draws the coalitions and solves the regression."""
 
-    Each image is divided, asked and solved alone: its map does not depend on the others'.
-    """
-
-    players: PlayersOption = "superpixels"
-    size: PlayerSize = 50
     samples: Samples = 1000
     _: KW_ONLY  # the last parameters, behind those of the subclass
-    selector: SelectorOption = "logit"
-    baseline: BaselineOption = "mean_color"
-    removal: RemovalOption = "pixels"
     seed: Seed = 0
-    precision: PrecisionOption = "fp32"
-    batch_size: BatchSize = 32
 
     @abstractmethod
     def coalitions(self, p: int) -> tuple[Kept, Weights]:
@@ -60,33 +37,12 @@ class PlayerRegression(ClassMaps):
     def solved(self, kept: Kept, weights: Weights, scores: CoalitionScores) -> Float[Tensor, "p k"]:
         """The value of each player for each class."""
 
-    def maps(self, images: Images, classes: Int[Tensor, "n k"]) -> ClassAttribution:
-        division = divide(images, self.players, self.size)
-        if division.p > MOST_PLAYERS:
-            raise SeewhyError(
-                f"{division.p} players are too many for a regression (at most {MOST_PLAYERS}): take larger ones"
-            )
-        removed = baseline_images(self.baseline, self.classifier, images)
-        wanted = with_similar(self.classifier, images, classes, self.selector, self.batch_size)
-        alone = (t.split(1) for t in (images, removed, division.ids, division.counts, wanted))
-        maps = []
-        for image, gone, ids, count, wanted in zip(*alone, strict=True):
-            players = Players(ids, count)
-            kept, weights = self.coalitions(players.p)
-            values = self.solved(kept, weights, self._scores(image, gone, players, kept, wanted))
-            maps.append(values.T.to(image)[:, ids[0]])
-        return torch.stack(maps)
-
-    def _scores(self, image: Images, removed: Images, players: Players, kept: Kept, wanted: Wanted) -> CoalitionScores:
-        """Scores of one image's coalitions; equal coalitions are asked once."""
-        game = value_of(self.removal, self.classifier, removed)(image, players)
-        different, back = kept.unique(dim=0, return_inverse=True)
-        scores = []
-        with self.classifier.running(self.precision):
-            for some in different.to(image.device).split(self.batch_size):
-                logits = game(torch.zeros(len(some), dtype=torch.long, device=some.device), some)
-                scores.append(select(self.classifier, logits, wanted.expand(len(logits), -1, -1), self.selector))
-        return torch.cat(scores).cpu().double()[back]
+    @final
+    def values(self, v: SetFunction, p: int) -> PlayerScores:
+        if p > MOST_PLAYERS:
+            raise SeewhyError(f"{p} players are too many for a regression (at most {MOST_PLAYERS}): take larger ones")
+        kept, weights = self.coalitions(p)
+        return self.solved(kept, weights, v(kept))
 
 
 def least_squares(x: Float[Tensor, "m p"], weights: Weights, y: CoalitionScores, ridge: float = 0.0) -> Float[Tensor, "p k"]:
