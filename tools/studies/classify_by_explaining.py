@@ -150,8 +150,12 @@ def percent(values: Tensor) -> str:
     return f"{found.value:.1f} ({found.low:.1f} to {found.high:.1f})"
 
 
-def table(found: dict[tuple[str, str], Answer], network: str, kinds: Sequence[str], k: int, multilabel: bool) -> list[list[str]]:
-    rows = [["corruption", "classifier", "pictures", "accuracy, %", "less than the network's", "macro F1, %", "agreement, %"]]
+def table(
+    found: dict[tuple[str, str], Answer], network: str, kinds: Sequence[str], k: int, multilabel: bool
+) -> list[list[str]]:
+    rows = [
+        ["corruption", "classifier", "pictures", "accuracy, %", "less than the network's", "macro F1, %", "agreement, %"]
+    ]
     for kind, name in found:
         answer, original = found[kind, name], found[kind, network]
         right, others = (a.right.double().mean(1) for a in (answer, original))
@@ -187,12 +191,16 @@ def wrong_sheet(explainer: LearnedShapley, answer: Answer, dataset: Dataset, mos
         return None
     classifier, batch = explainer.classifier, dataset.batch(places)
     classes = torch.cat([answer.decided[places], answer.truth[places]], 1)
-    _, maps = explainer.predict_and_explain(classifier.to_device(batch.images), classes.to(classifier.to_device(batch.images).device))
+    _, maps = explainer.predict_and_explain(
+        classifier.to_device(batch.images), classes.to(classifier.to_device(batch.images).device)
+    )
     columns = []
     for image, pair, of in zip(batch.images, maps.cpu(), classes.tolist(), strict=True):
         predicted, true = (classifier.class_name(c).partition(",")[0] for c in of)
         shown = [overlay(image, part, 168) for part in pair]
-        columns.append([Panel(to_picture(image)), Panel(shown[0], f"predicted: {predicted}"), Panel(shown[1], f"true: {true}")])
+        columns.append(
+            [Panel(to_picture(image)), Panel(shown[0], f"predicted: {predicted}"), Panel(shown[1], f"true: {true}")]
+        )
     rows = [list(row) for row in zip(*columns, strict=True)]
     return sheet(rows, f"Wrong, and why: {seewhy.EXPLAINERS.name_of(type(explainer))}", keys=(DIVERGING,))
 
