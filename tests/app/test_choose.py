@@ -168,7 +168,8 @@ def test_maps_of_a_surrogate_are_not_those_of_the_network_or_of_another_surrogat
     classifier = TINY["vit"]()
     several = [Surrogate.of(TINY["vit"](), "tokens") for _ in range(2)]
     with torch.no_grad():
-        next(several[1].classifier.module.parameters()).add_(0.1)
+        for i, one in enumerate(several, 1):
+            next(one.classifier.module.parameters()).add_(0.1 * i)
     found = [choose(["kernel_shap"], classifier, {"removal": "tokens"}, s)[0] for s in (None, *several)]
     about = [next(iter(about_explainers(methods, classifier).values()))["options"] for methods in found]
     assert "network" not in about[0]

@@ -2,12 +2,14 @@
 
     python tools/studies/shapley_cost.py --salvage runs/all/salvage --vit-shapley runs/all/vit_shapley --out runs/cost
     python tools/studies/shapley_cost.py --salvage FOLDER --out FOLDER --minutes 10 --device cuda
+    python tools/studies/shapley_cost.py --games --calls 24 60 120 240 480 --repetitions 60
 
 The game is the surrogate's probability of the predicted class, its players are those of the explainer. The truth of a
 picture comes from ``--pairs`` pairs of permutations, or from all sets where the players are at most 12. An error is the mean
 squared error over the players, less what the truth's own standard errors add to it, divided by the variance of the true
 values: 1 is as bad as a constant. ``corrected`` has u of Salvage, or of ViT-Shapley; ``pairs, fitted`` is the same without
-any u. A picture is finished, stored below ``--out``, and never asked again; pictures are added until ``--minutes`` have passed.
+any u. RISE is no estimate of these values, and only its correlation is shown. A picture is finished, stored below ``--out``,
+and never asked again; pictures are added until ``--minutes`` have passed.
 
 Prints: the errors by calls with half of their 95 % intervals over pictures; the calls that each estimator needs for the
 error of others; how often a true value is within the 95 % interval; seconds for a call, for a map and for the training, and
@@ -24,6 +26,7 @@ from time import monotonic
 from typing import Any, cast
 
 import torch
+from shapley import known_games
 from torch import Tensor
 
 import seewhy
@@ -45,6 +48,7 @@ from seewhy.masking.shapley import (
 )
 
 EXACT = 12
+ROUNDING = 1e-18
 Estimator = Callable[[SetFunction, int, int, int], ShapleyValues]
 """Of a set function, the number of players, the calls and a seed."""
 
@@ -121,12 +125,19 @@ def picture(asked: argparse.Namespace, made: dict[str, LearnedShapley], index: i
     v = set_function(what.value(image, players), 0, read, 256, device)
     truth = exact_values(v, p) if p <= EXACT else permutation_values(v, p, asked.pairs, seeded(1_000_000 + index))
     cheap = {name: cheap_game(method, seen[name], target) for name, method in made.items()}
+    return rows_of(asked, v, p, truth, cheap, index)
+
+
+def rows_of(
+    asked: argparse.Namespace, v: SetFunction, p: int, truth: ShapleyValues, cheap: dict[str, SetFunction], index: int
+) -> list[dict]:
+    """The errors of all estimators on one game."""
     rows = []
 
     def add(name: str, calls: int, found: ShapleyValues) -> None:
         away = found.values - truth.values
         known = bool(found.errors.isfinite().all()) and found.draws > 0
-        wide = found.half_widths().square() + (2 * truth.errors).square() if known else None
+        wide = found.half_widths().square() + (2 * truth.errors).square() + ROUNDING if known else None
         rows.append(
             {
                 "estimator": name,
@@ -177,7 +188,7 @@ def mean_of(pictures: list[list[dict]], estimator: str, calls: int, column: str)
 
 def needed(curve: dict[int, float], error: float) -> str:
     """The calls at which a curve comes down to an error: a line between the logarithms of two neighbors."""
-    calls = sorted(curve)
+    calls = sorted(set(curve) - {0})
     if not calls:
         return ""
     if curve[calls[0]] <= error:
@@ -193,13 +204,15 @@ def tables(pictures: list[list[dict]]) -> str:
     found = errors(pictures)
     names = list(dict.fromkeys(name for name, _ in found))
     all_calls = sorted({calls for _, calls in found})
+    shown = [name for name in names if name != "RISE"]
     lines = [f"Relative squared error, {len(pictures)} pictures:", ""]
-    lines += ["| calls | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += ["| calls | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for calls in all_calls:
         cells = []
-        for name in names:
+        for name in shown:
             x = found.get((name, calls))
-            cells.append("" if x is None else f"{x.mean():.3g} ± {1.96 * x.std() / len(x) ** 0.5:.1g}")
+            half = f" ± {1.96 * x.std() / len(x) ** 0.5:.1g}" if x is not None and len(x) > 1 else ""
+            cells.append("" if x is None else f"{x.mean():.3g}{half}")
         lines.append(f"| {calls} | {' | '.join(cells)} |")
     for column, title in (
         ("correlation", "Correlation with the true values"),
@@ -209,27 +222,39 @@ def tables(pictures: list[list[dict]]) -> str:
         for calls in all_calls:
             means = [mean_of(pictures, name, calls, column) for name in names]
             lines.append(f"| {calls} | {' | '.join('' if x is None else f'{x:.2f}' for x in means)} |")
-    curves = {
-        name: {calls: float(found[name, calls].mean()) for calls in all_calls if calls and (name, calls) in found}
-        for name in names
-    }
-    curves = {name: curve for name, curve in curves.items() if curve}
-    lines += [
-        "",
-        "Calls for an equal error:",
-        "",
-        "| error of | " + " | ".join(curves) + " |",
-        "|---" * (len(curves) + 1) + "|",
-    ]
     goals = [(name, 0) for name in names if (name, 0) in found]
-    goals += [
-        (name, calls) for name in names if name.startswith("corrected") for calls in all_calls[:4] if (name, calls) in found
-    ]
-    for name, calls in goals:
-        error = float(found[name, calls].mean())
-        label = f"{name}, {calls} calls" if calls else name
-        lines.append(f"| {label}: {error:.3g} | {' | '.join(needed(curve, error) for curve in curves.values())} |")
+    goals += [(name, calls) for name in names if name.startswith("corrected") for calls in all_calls[:4]]
+    for title, curves in (("error", error_curves(found)), ("correlation", missing_correlation(pictures, names, all_calls))):
+        asked = [name for name in names if set(curves.get(name, {})) - {0}]
+        lines += ["", f"Calls for an equal {title}:", "", f"| as | {' | '.join(asked)} |", "|---" * (len(asked) + 1) + "|"]
+        for name, calls in goals:
+            if calls in curves.get(name, {}):
+                cells = [needed(curves[other], curves[name][calls]) for other in asked]
+                lines.append(f"| {name}, {calls} calls: {curves[name][calls]:.3g} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+Curves = dict[str, dict[int, float]]
+"""A number that falls with the calls, by estimator and calls."""
+
+
+def error_curves(found: dict[tuple[str, int], Tensor]) -> Curves:
+    curves: Curves = {}
+    for (name, calls), x in found.items():
+        if name != "RISE":
+            curves.setdefault(name, {})[calls] = float(x.mean())
+    return curves
+
+
+def missing_correlation(pictures: list[list[dict]], names: list[str], all_calls: list[int]) -> Curves:
+    """1 less the mean correlation."""
+    curves: Curves = {}
+    for name in names:
+        for calls in all_calls:
+            mean = mean_of(pictures, name, calls, "correlation")
+            if mean is not None:
+                curves.setdefault(name, {})[calls] = 1 - mean
+    return curves
 
 
 def clock(work: Callable[[], object], device: torch.device, least: float = 1.0) -> float:
@@ -256,23 +281,23 @@ def seconds(
     call = clock(lambda: game(rows, sets), device) / 256
     classes = torch.arange(what.classifier.n_classes, device=device)
     lines = [f"A call of the surrogate takes {1000 * call:.3g} ms (256 at a time)."]
-    found = errors(pictures)
-    leverage = {calls: float(x.mean()) for (name, calls), x in found.items() if name == "Kernel SHAP, leverage"}
+    names = list(dict.fromkeys(row["estimator"] for rows in pictures for row in rows))
+    curves = missing_correlation(pictures, names, sorted({row["calls"] for rows in pictures for row in rows}))
     folders = {"salvage": asked.salvage, "vit_shapley": asked.vit_shapley}
     for name, method in made.items():
         one = clock(lambda method=method: cast(Any, method).explain_classes(image, classes), device)
         spent = training_seconds(Path(folders[name])) + (training_seconds(asked.surrogate) if asked.surrogate else 0)
-        error = float(found[f"{name} alone", 0].mean())
-        calls = needed(leverage, error)
-        line = f"{name}: {1000 * one:.3g} ms for all classes, the training took {spent:.0f} s."
-        if calls.strip("<> ").isdigit():
+        lines.append(f"{name}: {1000 * one:.3g} ms for all classes; the training took {spent:.0f} s. At its correlation:")
+        for rival in ("RISE", "permutations", "Kernel SHAP, leverage", "pairs, fitted"):
+            calls = needed(curves.get(rival, {}), curves[f"{name} alone"][0])
+            if not calls:
+                continue
             theirs = float(calls.strip("<> ")) * call
-            paid = spent / (theirs - one) if theirs > one else float("inf")
-            line += (
-                f" Kernel SHAP needs {calls} calls for its error, {theirs:.3g} s: {theirs / one:.0f} times as long. "
-                f"The training has paid for itself after {paid:.0f} pictures."
+            paid = f"{spent / (theirs - one):.0f}" if theirs > one else "no number of"
+            lines.append(
+                f"- {rival} needs {calls} calls, {theirs:.3g} s: {theirs / one:.0f} times as long. The training has paid "
+                f"for itself after {paid} pictures."
             )
-        lines.append(line)
     return "\n".join(lines)
 
 
@@ -282,11 +307,28 @@ def training_seconds(folder: Path) -> float:
     return float(dict(zip(last[0].split(","), last[-1].split(","), strict=False))["seconds"])
 
 
+def table_of(values: Tensor) -> SetFunction:
+    """A game whose values of all sets are written down."""
+    p = (len(values) - 1).bit_length()
+    return lambda kept: values[(kept.long() << torch.arange(p)).sum(1), None]
+
+
+def games(asked: argparse.Namespace) -> str:
+    """The tables of games whose values are known: those of the study of Kernel SHAP's draws."""
+    found = []
+    for p in (12, 16):
+        for index, (name, values) in enumerate(known_games(p)):
+            v = table_of(values)
+            found.append(f"{name}, {p} players\n\n{tables([rows_of(asked, v, p, exact_values(v, p), {}, index)])}")
+    return "\n\n".join(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--games", action="store_true", help="games whose values are known; without a network")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--model", default="shapes/vit")
-    parser.add_argument("--salvage", required=True, help="its folder")
+    parser.add_argument("--salvage", help="its folder")
     parser.add_argument("--vit-shapley", help="its folder, with the same players and the same surrogate")
     parser.add_argument("--surrogate", type=Path, help="its run folder: its seconds count as training")
     parser.add_argument("--device", default="cpu")
@@ -296,6 +338,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=32, help="test pictures, at most")
     parser.add_argument("--minutes", type=float, default=10)
     asked = parser.parse_args()
+    if asked.games:
+        print(games(asked))
+        return
+    if not (asked.out and asked.salvage):
+        parser.error("give --out and --salvage, or --games")
     end = monotonic() + 60 * asked.minutes
     classifier = on_device(load(asked.model), asked.device)
     device = next(classifier.module.parameters()).device

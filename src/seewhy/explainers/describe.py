@@ -30,7 +30,8 @@ def _other_network(method: Explainer, classifier: Classifier | None) -> dict[str
     asked = getattr(method, "classifier", None)
     if classifier is None or not isinstance(asked, Classifier) or asked.module is classifier.module:
         return {}
-    return {"network": weights_digest(asked.module)}
+    weights = weights_digest(asked.module)
+    return {} if weights == weights_digest(classifier.module) else {"network": weights}
 
 
 def layer_of(classifier: Classifier, methods: Mapping[str, Explainer]) -> str | None:
