@@ -4,6 +4,8 @@
     python tools/train_explainers.py --only nemt_classes-cnn nn_explainer-cnn
     python tools/train_explainers.py --minutes 8 --threads 2
 
+``salvage`` and ``vit_shapley`` learn from the surrogates that tools/train_surrogates.py has stored: run that first.
+
 Each is trained by the ``seewhy fit`` command that ``--list`` prints, in a run folder below ``--runs``. A command that was
 interrupted goes on. What is stored is measured on pictures of the other split: these figures go into its card.
 """
@@ -59,7 +61,7 @@ class ShippedExplainer:
             *("--data-option", "split=train", *shortcut, "--limit", str(arguments.pictures), *options),
             *(("--preset", self.preset) if self.preset else ()),
             *(*settings, "--max-time", f"{arguments.minutes}m", "--threads", str(arguments.threads)),
-            *("--out", str(arguments.runs / self.name)),
+            *("--device", arguments.device, "--out", str(arguments.runs / self.name)),
         ]
 
 
@@ -80,6 +82,10 @@ EXPLAINERS = [
         for n in ("cnn", "vit")
     ),
     *(ShippedExplainer("t_tame", n, options=BLUR, settings={"epochs": "4"}) for n in ("cnn", "vit")),
+    *(
+        ShippedExplainer(method, n, options={"surrogate": f"shapes/{n}_surrogate"}, settings={"epochs": "8"})
+        for method, n in (("salvage", "vit"), ("vit_shapley", "vit"), ("salvage", "cnn"))
+    ),
 ]
 
 
@@ -116,6 +122,7 @@ def main() -> int:
     parser.add_argument("--test-pictures", type=int, default=200)
     parser.add_argument("--minutes", type=float, default=8, help="at most, for each")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of the trainings")
     arguments = parser.parse_args()
     wanted = [one for one in EXPLAINERS if not arguments.only or one.name in arguments.only]
     torch.set_num_threads(arguments.threads)

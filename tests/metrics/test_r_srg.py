@@ -1,11 +1,15 @@
 """R-LIF, R-MIF and R-SRG: the probabilities of the draws, and the expectation over them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support import metric_oracles as oracle
 from support.metric_cases import case_of
-from support.metric_games import additive_case
+from support.metric_games import Additive, additive_case
+from torch import nn
 
+from seewhy import Classifier
 from seewhy.metrics import metric
 from seewhy.metrics.r_srg import draw_players
 
@@ -48,3 +52,17 @@ def test_fewer_sizes_estimate_the_same() -> None:
     full = metric("r_lif", size=2, n_draws=40).score(case)
     fewer = metric("r_lif", size=2, n_draws=40, steps=16).score(case)
     torch.testing.assert_close(fewer, full, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["r_lif", "r_mif", "r_srg"])
+def test_the_curve_has_the_means_of_each_size(name: str) -> None:
+    """Of 40 players: the curve at k / 40 is the mean of sets of k players, and the score the mean of the curve."""
+    weights, phi = [float(w) for w in torch.arange(40) % 7], [float(w) for w in torch.arange(40, 0, -1)]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(120, 2))
+    base = replace(additive_case(weights[:4], phi[:4]), classifier=Classifier(network, (0.0,) * 3, (1.0,) * 3, (4, 10)),
+                   images=torch.rand(1, 3, 4, 10), attributions=torch.tensor(phi).view(1, 4, 10))  # fmt: skip
+    measure, case = metric(name, players="pixels", value="logit", n_draws=8), replace(base, value=Additive(weights))
+    places, values = measure.curve(case)  # type: ignore[attr-defined]
+    assert list(places) == [i / 40 for i in range(41)]
+    assert float(values[0, 1:].mean()) == pytest.approx(float(measure.score(case)), abs=1e-4)
+    assert float(values[0, -1]) == pytest.approx(0 if name == "r_srg" else sum(weights), abs=1e-4)

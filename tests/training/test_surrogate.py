@@ -17,6 +17,8 @@ from torch import Tensor, nn
 import seewhy
 from seewhy.classifier import token_dropping
 from seewhy.classifier.classifier import Classifier
+from seewhy.data.pictures import to_picture
+from seewhy.data.shapes.shapes import Shapes
 from seewhy.errors import SeewhyError, SeewhyWarning
 from seewhy.explainers.learned.learned_explainer import Step
 from seewhy.masking.coalitions import uniform_sets
@@ -237,6 +239,11 @@ def test_the_command_says_where_the_surrogate_is(tmp_path: Path, capfd: pytest.C
     assert found.status == 0, found.err
     assert f"the surrogate in {out}: seewhy evaluate --model shapes --surrogate {out}" in found.out
     assert load_surrogate(out, seewhy.load("shapes")).size == 24
+    to_picture(Shapes(n=1).sample(0).image).save(tmp_path / "photo.png")
+    asked = ["--explainer", "occlusion", "--surrogate", out, "--option", "window=48", "--option", "stride=48"]
+    explained = run(capfd, "explain", tmp_path / "photo.png", "--model", "shapes", *asked, "--out", tmp_path / "maps")
+    assert explained.status == 0, explained.err
+    assert "occlusion:surrogate" in explained.out
     again = run(capfd, "fit", "surrogate", *given, "--epochs", 1, "--batch-size", 4, "--option", "size=12")
     assert again.status == 2
     assert "has a training of another question (method's options's size is 24 there and 12 now)" in again.err

@@ -1,7 +1,7 @@
 """How well does an explainer classify, beside the network that it explains? Salvage's figures 4 and 5 and its table 4.
 
-    python tools/studies/classify_by_explaining.py --model shapes/vit --explainer runs/salvage runs/vit_shapley --out build/classify
-    python tools/studies/classify_by_explaining.py --model shapes/vit --explainer salvage vit_shapley --images 500 --corrupt noise blur
+    python tools/studies/classify_by_explaining.py --explainer salvage vit_shapley --images 500 --out build/classify
+    python tools/studies/classify_by_explaining.py --model shapes --explainer runs/salvage --corrupt noise blur
 
 ``--explainer`` takes folders, or names of methods that come trained for the network. The prediction of an explainer is that
 of ``explainer.as_classifier()``: the sum of what each patch contributes. Pictures are those of the dataset, and the same
@@ -10,9 +10,9 @@ pictures after each corruption. Two tables in Markdown are printed, with 95 % in
 - accuracy, macro F1 and agreement with the network (table 4), and the difference of the accuracies;
 - the overlap of the rights and wrongs of both (figure 4): rows sum to 100 %.
 
-With ``--out`` a folder gets both tables as csv, and ``wrong.png``: pictures that the first explainer gets wrong, with its maps
-for the class that it predicts and for the true class (figure 5). A multi-label network decides each class by itself, and an
-accuracy is then one over all classes of all pictures.
+With ``--out`` a folder gets both tables as csv, and ``wrong.png``: pictures that the first explainer gets wrong, with its
+maps for the class that it predicts and for the true class (figure 5). A multi-label network decides each class by itself,
+and an accuracy is then one over all classes of all pictures.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -150,14 +149,11 @@ def percent(values: Tensor) -> str:
     return f"{found.value:.1f} ({found.low:.1f} to {found.high:.1f})"
 
 
-def table(
-    found: dict[tuple[str, str], Answer], network: str, kinds: Sequence[str], k: int, multilabel: bool
-) -> list[list[str]]:
-    rows = [
-        ["corruption", "classifier", "pictures", "accuracy, %", "less than the network's", "macro F1, %", "agreement, %"]
-    ]
-    for kind, name in found:
-        answer, original = found[kind, name], found[kind, network]
+def table(found: dict[tuple[str, str], Answer], network: str, k: int, multilabel: bool) -> list[list[str]]:
+    columns = ["corruption", "classifier", "pictures", "accuracy, %", "less than the network's", "macro F1, %"]
+    rows = [[*columns, "agreement, %"]]
+    for (kind, name), answer in found.items():
+        original = found[kind, network]
         right, others = (a.right.double().mean(1) for a in (answer, original))
         agree = (answer.decided == original.decided).double().mean(1)
         rows.append([
@@ -191,16 +187,14 @@ def wrong_sheet(explainer: LearnedShapley, answer: Answer, dataset: Dataset, mos
         return None
     classifier, batch = explainer.classifier, dataset.batch(places)
     classes = torch.cat([answer.decided[places], answer.truth[places]], 1)
-    _, maps = explainer.predict_and_explain(
-        classifier.to_device(batch.images), classes.to(classifier.to_device(batch.images).device)
-    )
+    images = classifier.to_device(batch.images)
+    _, maps = explainer.predict_and_explain(images, classes.to(images.device))
     columns = []
     for image, pair, of in zip(batch.images, maps.cpu(), classes.tolist(), strict=True):
         predicted, true = (classifier.class_name(c).partition(",")[0] for c in of)
-        shown = [overlay(image, part, 168) for part in pair]
-        columns.append(
-            [Panel(to_picture(image)), Panel(shown[0], f"predicted: {predicted}"), Panel(shown[1], f"true: {true}")]
-        )
+        captions = (f"predicted: {predicted}", f"true: {true}")
+        shown = [Panel(overlay(image, part, 168), said) for part, said in zip(pair, captions, strict=True)]
+        columns.append([Panel(to_picture(image)), *shown])
     rows = [list(row) for row in zip(*columns, strict=True)]
     return sheet(rows, f"Wrong, and why: {seewhy.EXPLAINERS.name_of(type(explainer))}", keys=(DIVERGING,))
 
@@ -249,7 +243,7 @@ def main() -> None:
     kinds = list(dict.fromkeys(["none", *asked.corrupt]))
     found = answers(classifiers, dataset, kinds, asked.batch_size, asked.seed)
     tables = {
-        "table_4": table(found, "network", kinds, classifier.n_classes, classifier.multilabel),
+        "table_4": table(found, "network", classifier.n_classes, classifier.multilabel),
         "figure_4": overlap(found, "network"),
     }
     for name, rows in tables.items():

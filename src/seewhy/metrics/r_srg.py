@@ -1,5 +1,6 @@
 """R-LIF, R-MIF and R-SRG: players drawn with the map as weights, so that relative size counts (Salvage, algorithm 2)."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seewhy.metrics.case import Case
-from seewhy.metrics.curves import OverPlayers, by_player_count, divide_case, sizes_from_one, target_scores
+from seewhy.metrics.curves import EVEN, OverPlayers, by_player_count, divide_case, resampled, sizes_from_one, target_scores
 from seewhy.metrics.options import SizesOption
 from seewhy.options import AtLeast, Doc
 from seewhy.types import Scores
@@ -19,10 +20,13 @@ class DrawnSets(OverPlayers, range=(0.0, 1.0), reads="min_max", explains="label"
     steps: SizesOption = 0
     n_draws: Annotated[int, AtLeast(1), Doc("Sets for each size.")] = 128
 
-    def mean_of_drawn(self, case: Case, best: bool) -> Scores:
-        """Mean of v over sizes and draws; the weights are the min-max scores of the players, or 1 minus these scores."""
+    def of_drawn(self, case: Case, best: bool) -> Float[Tensor, "n m"]:
+        """Mean of v over sizes and draws, and then its curve over the sizes, each a mean over draws.
 
-        def mean(part: Case) -> Scores:
+        The weights are the min-max scores of the players, or 1 minus these scores.
+        """
+
+        def mean(part: Case) -> Float[Tensor, "n m"]:
             players = divide_case(part, self.players, self.size)
             worth = players.means(part.attributions)
             low, high = worth.amin(1, keepdim=True), worth.amax(1, keepdim=True)
@@ -32,17 +36,19 @@ class DrawnSets(OverPlayers, range=(0.0, 1.0), reads="min_max", explains="label"
             generators = [torch.Generator().manual_seed(2 * seed + best) for seed in part.seeds]
             rows = torch.arange(len(worth), device=worth.device).repeat_interleave(self.n_draws)
             means = []
-            for k in sizes_from_one(players.p, self.steps):
+            ks = sizes_from_one(players.p, self.steps)
+            for k in ks:
                 kept = torch.cat([draw_players(w, k, self.n_draws, g) for w, g in zip(weights, generators, strict=True)])
                 pairs = zip(rows.split(part.batch_size), kept.split(part.batch_size), strict=True)
                 logits = torch.cat([game(r, s) for r, s in pairs])
                 means.append(target_scores(part, logits.unflatten(0, (-1, self.n_draws)), self.value).mean(1))
-            return torch.stack(means, 1).mean(1)
+            values = torch.stack(means, 1)
+            return torch.cat([values.mean(1, keepdim=True), resampled(ks, values).to(values)], 1)
 
         return case.share(self, lambda: by_player_count(case, self.players, self.size, mean))
 
 
-class RLIF(DrawnSets, name="r_lif", better="higher"):
+class RLIF(DrawnSets, name="r_lif", better="higher", axes=("share of players left, drawn by the map", "probability")):
     r"""R-LIF: the mean value of sets that are drawn with the map as weights.
 
     $$\mathrm{R\text{-}LIF} = \frac{1}{p} \sum_{i=1}^{p} \mathbb{E}\, v(S_i),$$
@@ -63,10 +69,13 @@ class RLIF(DrawnSets, name="r_lif", better="higher"):
     """
 
     def score(self, case: Case) -> Scores:
-        return self.mean_of_drawn(case, best=True)
+        return self.of_drawn(case, best=True)[:, 0]
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, self.of_drawn(case, best=True)[:, 1:]
 
 
-class RMIF(DrawnSets, name="r_mif", better="lower"):
+class RMIF(DrawnSets, name="r_mif", better="lower", axes=("share of players left, drawn against the map", "probability")):
     r"""R-MIF: the mean value of sets that are drawn with 1 minus the map as weights.
 
     $$\mathrm{R\text{-}MIF} = \frac{1}{p} \sum_{i=1}^{p} \mathbb{E}\, v(S_i),$$
@@ -83,10 +92,19 @@ class RMIF(DrawnSets, name="r_mif", better="lower"):
     """
 
     def score(self, case: Case) -> Scores:
-        return self.mean_of_drawn(case, best=False)
+        return self.of_drawn(case, best=False)[:, 0]
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        return EVEN, self.of_drawn(case, best=False)[:, 1:]
 
 
-class RSRG(DrawnSets, name="r_srg", better="higher", range=(-1.0, 1.0)):
+class RSRG(
+    DrawnSets,
+    name="r_srg",
+    better="higher",
+    range=(-1.0, 1.0),
+    axes=("share of players left", "gain in probability of drawing by the map"),
+):
     r"""R-SRG: what drawing by the map gains over drawing against it.
 
     $$\mathrm{R\text{-}SRG} = \mathrm{R\text{-}LIF} - \mathrm{R\text{-}MIF}$$
@@ -103,6 +121,10 @@ class RSRG(DrawnSets, name="r_srg", better="higher", range=(-1.0, 1.0)):
     def score(self, case: Case) -> Scores:
         lif, mif = RLIF(**vars(self)), RMIF(**vars(self))
         return lif.score(case) - mif.score(case)
+
+    def curve(self, case: Case) -> tuple[Sequence[float], Float[Tensor, "n m"]]:
+        lif, mif = RLIF(**vars(self)), RMIF(**vars(self))
+        return EVEN, lif.curve(case)[1] - mif.curve(case)[1]
 
 
 def draw_players(weights: Float[Tensor, "p"], size: int, n_draws: int, generator: torch.Generator) -> Bool[Tensor, "m p"]:

@@ -90,7 +90,9 @@ def test_maps_and_errors_are_those_of_single_images_and_of_the_option() -> None:
     made = replace(plain, corrections=16)
     assert isinstance(made, HasErrors)
     maps, errors = made.explain_classes_with_errors(PICTURES, CLASSES)
-    assert errors is not None and maps.shape == errors.shape == (2, 2, 16, 16) and (errors > 0).all()
+    assert errors is not None
+    assert maps.shape == errors.shape == (2, 2, 16, 16)
+    assert (errors > 0).all()
     torch.testing.assert_close(made.explain_classes(PICTURES, CLASSES), maps)
     for i in range(2):
         alone, its = made.explain_classes_with_errors(PICTURES[i : i + 1], CLASSES)

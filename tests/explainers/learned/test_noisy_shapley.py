@@ -45,7 +45,7 @@ def test_the_mean_over_the_kernel_is_the_shapley_value(p: int) -> None:
 
 
 def test_any_number_of_sets_sums_to_the_whole_and_gets_better() -> None:
-    sets, values = table(6)
+    _, values = table(6)
     exact, errors = by_orders(6, values), []
     for m in (8, 8192):
         kept = kernel_sets(m, 6, torch.Generator().manual_seed(0))

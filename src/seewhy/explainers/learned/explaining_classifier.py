@@ -62,8 +62,8 @@ class ExplainingClassifier(Classifier):
     def contributions(self, images: Images) -> Float[Tensor, "n p k"]:
         """What each of the p players contributes to each class, for images in [0, 1]. This is no estimate.
 
-        Of ``salvage`` the contributions of a class sum to its logit. Of ``vit_shapley`` they sum to its probability less that
-        of the empty picture, before the sum is cut to [0, 1] and scaled.
+        Of ``salvage`` the contributions of a class sum to its logit. Of ``vit_shapley`` they sum to its probability less
+        that of the empty picture, before the sum is cut to [0, 1] and scaled.
         """
         with self.running():
             return cast(ExplainingNetwork, self.module).contributions(images).to(images.dtype)

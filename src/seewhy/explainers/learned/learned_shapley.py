@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from seewhy.explainers.learned.explaining_classifier import ExplainingClassifier
 
 ShapleyBackbone = Literal["shared", "copy", "side"]
+GAIN = 4.0
+"""Of the deviations of the players, where their mean is made apart: a sum over players hardly feels a step of theirs."""
 PlayerTerms = Float[Tensor, "n p t k"]
 """What the network says of each player: t numbers for each class."""
 
@@ -42,7 +44,7 @@ class LearnedShapley(LearnedExplainer):
     """
 
     settings: ClassVar[Settings] = Settings(
-        epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=1e-5, schedule="cosine", warmup_steps=100, clip=1.0
+        epochs=10, batch_size=32, learning_rate=1e-3, weight_decay=1e-5, schedule="cosine", warmup_steps=50, clip=1.0
     )
     without_download: ClassVar[Mapping[str, object]] = {"surrogate": ""}
     terms_of_player: ClassVar[int] = 1
@@ -77,8 +79,8 @@ class LearnedShapley(LearnedExplainer):
         ShapleyBackbone,
         Doc(
             '"shared": the frozen explained network\'s own features; one pass gives prediction and maps. "copy": a copy of '
-            "the surrogate's network is trained whole, as the papers do. 'side': a narrow network beside the frozen one reads each "
-            "of its blocks, as in AutoGnothi."
+            'the surrogate\'s network is trained whole, as the papers do. "side": a narrow network beside the frozen one '
+            "reads each of its blocks, as in AutoGnothi."
         ),
     ] = "shared"
     head: Annotated[
@@ -151,7 +153,7 @@ class LearnedShapley(LearnedExplainer):
         empty = self.ask(image, players, torch.zeros(1, 1, players.p, dtype=torch.bool, device=image.device))[0, 0]
         encoder = None
         if self.backbone == "copy":
-            encoder = replace(value.classifier, module=deepcopy(value.classifier.module).cpu().requires_grad_())
+            encoder = replace(value.classifier, module=deepcopy(value.classifier.module).cpu().float().requires_grad_())
         return ShapleyNetwork(
             classifier,
             self.head_kind,
@@ -169,9 +171,7 @@ class LearnedShapley(LearnedExplainer):
     def head_kind(self) -> HeadKind:
         if self.head != "auto":
             if self.backbone == "side" and self.head == "cnn":
-                raise SeewhyError(
-                    "backbone=side makes tokens, which head=cnn does not read: take head=block, or leave it away"
-                )
+                raise SeewhyError("backbone=side makes tokens, which head=cnn does not read: take head=block")
             return self.head
         return "block" if self.backbone == "side" or self.value.removal == "tokens" else "cnn"
 
@@ -219,7 +219,8 @@ class LearnedShapley(LearnedExplainer):
         """What the network makes of each player, and of the whole image; scaled."""
         made, level = self.net(seen.images, seen.features, seen.logits, self.grid(seen.images))
         scale = made.shape[1] ** -0.5 if self.small else 1.0
-        return made.float() * scale, None if level is None else level.float() * scale
+        gain = GAIN if self.small and level is not None else 1.0
+        return made.float() * (gain * scale), None if level is None else level.float() * scale
 
     def found(self, seen: Seen) -> PlayerTerms:
         """The terms of all players, as the network makes them now: with a graph if grad is on."""

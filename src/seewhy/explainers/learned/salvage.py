@@ -13,10 +13,10 @@ from seewhy.classifier.borrow import evaluating
 from seewhy.errors import UnsuitedError
 from seewhy.explainers.classes import for_each
 from seewhy.explainers.learned.learned_explainer import Seen, ValuedSets
-from seewhy.explainers.learned.learned_shapley import SETS_AT_A_TIME, LearnedShapley, PlayerTerms
+from seewhy.explainers.learned.learned_shapley import LearnedShapley, PlayerTerms
 from seewhy.explainers.options import Seed
 from seewhy.masking.coalitions import KeptPlayers, guided_sets, uniform_sets
-from seewhy.masking.shapley import SetScores, corrected_values, set_function
+from seewhy.masking.shapley import SETS_AT_A_TIME, SetScores, corrected_values, set_function
 from seewhy.options import Above, AtLeast, Doc
 from seewhy.types import ClassAttribution, Classes, Images, Logits
 
@@ -39,7 +39,7 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
         centered: the mean over the classes is subtracted from each term: a softmax leaves it free.
         corrections: sets that are asked of the network, or of the surrogate, for each image that is explained. Above 0 the
             map has the Shapley values of the probability: those of u(S), corrected by what the sets say of v(S) - u(S). They
-            are right on average, however wrong u(S) is, and ``explain_classes_with_errors`` also gives their standard errors.
+            are right on average, however wrong u(S) is; ``explain_classes_with_errors`` also gives their standard errors.
         seed: of the sets of the corrections.
 
     Source: sections 3.2 and 4. The target class of the guidance is the predicted one, as no labels are read.
@@ -130,9 +130,7 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
         Source: phi(v) = phi(u) + phi(v - u), see ``corrected_values``.
         """
         if torch.compiler.is_compiling():
-            raise UnsuitedError(
-                "corrections ask the network for parts of each picture, which one pass does not: leave them out"
-            )
+            raise UnsuitedError("corrections ask for parts of each picture, which one pass does not: leave them out")
         images, terms, players = seen.images, self.found(seen).double(), self.players(seen.images)
         game, found = self.value(images, players), []
         for i, own in enumerate(classes.to(images.device)):

@@ -129,6 +129,8 @@ class ShapleyNetwork(nn.Module):
         self.side = side
         self.register_buffer("players", torch.tensor(side))
         self.register_buffer("empty", empty.detach().float().cpu().clone())
+        if encoder is not None:
+            self._freeze_what_is_not_read(encoder)
         if small:
             last = self.head.head if isinstance(self.head, LightDecoder) else self.head.last
             for weight in (*cast(nn.Module, last).parameters(), *(made.parameters() if level else ())):
@@ -150,6 +152,17 @@ class ShapleyNetwork(nn.Module):
             centered = logits - logits.mean(1, keepdim=True)
             level = self.level(torch.cat([pooled, centered.to(pooled)], 1)).unflatten(1, self.shape)
         return made.unflatten(2, self.shape), level
+
+    def _freeze_what_is_not_read(self, encoder: Classifier) -> None:
+        """Weights of the encoder behind what is read, such as those of its last blocks, can learn nothing."""
+        image = torch.rand(2, len(encoder.mean), *encoder.input_size)
+        with torch.enable_grad():
+            features, logits = self.read(encoder, image)
+            total = sum(f.sum() for f in features) + (logits.sum() if self.level is not None else 0)
+            weights = list(encoder.module.parameters())
+            found = torch.autograd.grad(cast(Tensor, total), weights, allow_unused=True)
+        for weight, gradient in zip(weights, found, strict=True):
+            weight.requires_grad_(gradient is not None)
 
     def read(self, encoder: Classifier, images: Images) -> tuple[tuple[FeatureMap, ...], Logits]:
         """The features and logits of the encoder, with a graph."""

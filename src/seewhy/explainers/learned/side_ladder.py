@@ -11,7 +11,7 @@ from seewhy.types import FeatureMap
 
 REDUCTION = 8
 """The ladder is so many times narrower than the explained network."""
-NARROWEST = 48
+NARROWEST_LADDER = 48
 CHANNELS_OF_A_HEAD = 24
 
 
@@ -28,7 +28,7 @@ class SideLadder(nn.Module):
         super().__init__()
         rungs = ladder_of(classifier)
         self.layers = tuple(name for name, _ in rungs)
-        heads = max(max(d for _, d in rungs) // REDUCTION, NARROWEST) // CHANNELS_OF_A_HEAD
+        heads = max(max(d for _, d in rungs) // REDUCTION, NARROWEST_LADDER) // CHANNELS_OF_A_HEAD
         self.width = heads * CHANNELS_OF_A_HEAD
         self.norms = nn.ModuleList(nn.LayerNorm(d) for _, d in rungs)
         self.maps = nn.ModuleList(nn.Linear(d, self.width) for _, d in rungs)

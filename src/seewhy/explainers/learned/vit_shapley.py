@@ -14,7 +14,7 @@ from seewhy.masking.coalitions import kernel_sets, released_sets
 from seewhy.options import Doc
 from seewhy.types import Logits
 
-LEAST = 1e-6
+LEAST_PROBABILITY = 1e-6
 """Of a probability that is a sum of values: a smaller sum, or one beyond 1, is an error of the network."""
 
 
@@ -76,8 +76,8 @@ class ViTShapley(LearnedShapley, name="vit_shapley", family="learned", paper="co
 
         What is below 0 is cut, and of several labels what is above 1. A softmax scales the others to a sum of 1.
         """
-        p = (self.empty_probabilities.to(sums) + sums).clamp_min(LEAST)
-        return p.clamp_max(1 - LEAST).logit() if self.classifier.multilabel else p.log()
+        p = (self.empty_probabilities.to(sums) + sums).clamp_min(LEAST_PROBABILITY)
+        return p.clamp_max(1 - LEAST_PROBABILITY).logit() if self.classifier.multilabel else p.log()
 
     @property
     def empty_probabilities(self) -> Float[Tensor, "k"]:
