@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.picture_folders import paint, voc
 
-from seewhy.data import DATASETS, VOC, Batch, Dataset, Folder, Shapes
+from seewhy.data import DATASETS, VOC, Batch, Dataset, Folder, Parts, Shapes
 from seewhy.data.pictures import View
 from seewhy.errors import SeewhyError
 from seewhy.options import described
@@ -118,6 +118,14 @@ class Good:
         batch = Batch([self.ids[i] for i in indices], images, labels, regions, boxes)
         return batch._replace(**changed.get(self.broken, {}))
 
+    def parts(self, index: int) -> Parts:
+        regions, images = torch.eye(5, dtype=torch.bool)[:2, None].expand(2, 5, 5).clone(), torch.zeros(2, 3, 5, 5)
+        return Parts(
+            ("a", "b", "c")[: 3 if self.broken == "names of parts" else 2],
+            torch.zeros_like(regions) if self.broken == "hidden parts" else regions,
+            images + 2 if self.broken == "range of parts" else images,
+        )
+
 
 BROKEN = {
     "ids": "two images have the same id",
@@ -133,6 +141,9 @@ BROKEN = {
     "regions": "not bool",
     "boxes": "leaves the image",
     "ids of a batch": "not those of its places",
+    "names of parts": "of 3 parts",
+    "hidden parts": "no pixel that can be seen",
+    "range of parts": r"without parts leave \[0, 1\]",
 }
 
 
@@ -141,7 +152,7 @@ def test_a_broken_promise_is_noticed(promise: str) -> None:
     check_dataset(Good())
     with pytest.raises(AssertionError, match=BROKEN[promise]):
         check_dataset(Good(promise))
-    assert len(CHECKS) == 5
+    assert len(CHECKS) == 6
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import csv
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -21,19 +22,16 @@ from seewhy.training.monitor import MEASURES, Monitor, both_scales, monitor_of, 
 
 
 class Told(Salvage):
-    """Salvage whose scores are told."""
+    """Salvage whose scores (n, p) are told."""
+
+    told: ClassVar[list[Tensor]] = []
 
     def scores(self, seen: Seen) -> Tensor:
-        values = torch.stack([TRUTH[:, i] for i in range(len(seen.images))]) * SIGN[0]
-        return values[:, :, None].expand(-1, -1, self.classifier.n_classes)
-
-
-TRUTH, SIGN = torch.empty(0), [1.0]
+        return self.told[-1][:, :, None].expand(-1, -1, self.classifier.n_classes)
 
 
 def told(batch: tuple[Tensor, Tensor]) -> tuple[Told, Seen]:
     """With the exact values of the four players of each image as its scores."""
-    global TRUTH
     made = Told(TINY["cnn"](), size=8, monitor=3).untrained()
     seen = made.see(batch[0])
     players, classes = made.players(batch[0]), seen.logits.argmax(1)
@@ -42,7 +40,7 @@ def told(batch: tuple[Tensor, Tensor]) -> tuple[Told, Seen]:
     for i in range(3):
         read = lambda logits, of=int(classes[i]): logits.double().softmax(1)[:, of : of + 1]  # noqa: E731
         found.append(exact_values(set_function(game, i, read, 64, torch.device("cpu")), 4).values[:, 0])
-    TRUTH = torch.stack(found, 1).float()
+    made.told.append(torch.stack(found).float())
     return made, seen
 
 
@@ -51,12 +49,12 @@ def test_the_sampled_values_are_shapley_values(batch: tuple[Tensor, Tensor], mon
     monkeypatch.setattr(monitor, "PAIRS", 400)
     classes, values = sampled(made, seen, 0)
     assert torch.equal(classes, seen.logits.argmax(1))
-    torch.testing.assert_close(values[0].T.float(), TRUTH, atol=0.02 * float(TRUTH.abs().max()) + 1e-3, rtol=0)
+    exact = made.told[-1]
+    torch.testing.assert_close(values[0].float(), exact, atol=0.02 * float(exact.abs().max()) + 1e-3, rtol=0)
 
 
 def test_true_maps_correlate_and_upside_down_maps_are_told_of(batch: tuple[Tensor, Tensor]) -> None:
     made, seen = told(batch)
-    SIGN[0] = 1.0
     right = Monitor(made, 0).measured(seen)
     assert set(right.numbers) == set(MEASURES)
     assert right.numbers["correlation"] > 0.8
@@ -65,7 +63,7 @@ def test_true_maps_correlate_and_upside_down_maps_are_told_of(batch: tuple[Tenso
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         must_not_be_upside_down(right.numbers, 10)
-    SIGN[0] = -1.0
+    made.told.append(-made.told[-1])
     wrong = Monitor(made, 0).measured(seen)
     assert wrong.numbers["correlation"] == pytest.approx(-right.numbers["correlation"], abs=1e-6)
     assert wrong.numbers["srg"] == pytest.approx(-right.numbers["srg"], abs=1e-5)
@@ -77,11 +75,10 @@ def test_true_maps_correlate_and_upside_down_maps_are_told_of(batch: tuple[Tenso
 def test_srg_is_the_mean_over_the_sizes_of_best_less_worst(batch: tuple[Tensor, Tensor]) -> None:
     """Image by image, set by set, at every size of four players."""
     made, seen = told(batch)
-    SIGN[0] = 1.0
     players, classes, total = made.players(batch[0]), seen.logits.argmax(1), 0.0
     game = made.value(batch[0], players)
     for i in range(3):
-        order = sorted(range(4), key=lambda j: -float(TRUTH[j, i]))
+        order = sorted(range(4), key=lambda j: -float(made.told[-1][i, j]))
         for size in range(1, 5):
             for shown, sign in ((order[:size], 1), (order[4 - size :], -1)):
                 kept = torch.tensor([[j in shown for j in range(4)]])

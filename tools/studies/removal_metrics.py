@@ -183,7 +183,12 @@ def main() -> None:
     end = monotonic() + 60 * asked.minutes
     classifier = seewhy.load(asked.model)
     classifier.module.to(asked.device)
-    dataset = Shapes(n=asked.images, size=classifier.input_size[0], shortcut=asked.shortcut)
+    shown: dict[str, Any] = {
+        "size": classifier.input_size[0],
+        "multilabel": classifier.multilabel,
+        "shortcut": asked.shortcut,
+    }
+    dataset = Shapes(n=asked.images, **shown)
     methods = explainers(classifier, dataset)
     metrics = {name: metric(kind, **options) for name, (kind, options) in (ORDERING | OTHERS).items()}
     try:

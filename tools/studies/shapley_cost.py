@@ -2,6 +2,7 @@
 
     python tools/studies/shapley_cost.py --salvage runs/all/salvage --vit-shapley runs/all/vit_shapley --out runs/cost
     python tools/studies/shapley_cost.py --salvage FOLDER --out FOLDER --minutes 10 --device cuda
+    python tools/studies/shapley_cost.py --games --calls 24 60 120 240 480 --repetitions 60
 
 The game is the surrogate's probability of the predicted class, its players are those of the explainer. The truth of a
 picture comes from ``--pairs`` pairs of permutations, or from all sets where the players are at most 12. An error is the mean
@@ -25,6 +26,7 @@ from time import monotonic
 from typing import Any, cast
 
 import torch
+from shapley import known_games
 from torch import Tensor
 
 import seewhy
@@ -46,6 +48,7 @@ from seewhy.masking.shapley import (
 )
 
 EXACT = 12
+ROUNDING = 1e-18
 Estimator = Callable[[SetFunction, int, int, int], ShapleyValues]
 """Of a set function, the number of players, the calls and a seed."""
 
@@ -122,12 +125,19 @@ def picture(asked: argparse.Namespace, made: dict[str, LearnedShapley], index: i
     v = set_function(what.value(image, players), 0, read, 256, device)
     truth = exact_values(v, p) if p <= EXACT else permutation_values(v, p, asked.pairs, seeded(1_000_000 + index))
     cheap = {name: cheap_game(method, seen[name], target) for name, method in made.items()}
+    return rows_of(asked, v, p, truth, cheap, index)
+
+
+def rows_of(
+    asked: argparse.Namespace, v: SetFunction, p: int, truth: ShapleyValues, cheap: dict[str, SetFunction], index: int
+) -> list[dict]:
+    """The errors of all estimators on one game."""
     rows = []
 
     def add(name: str, calls: int, found: ShapleyValues) -> None:
         away = found.values - truth.values
         known = bool(found.errors.isfinite().all()) and found.draws > 0
-        wide = found.half_widths().square() + (2 * truth.errors).square() if known else None
+        wide = found.half_widths().square() + (2 * truth.errors).square() + ROUNDING if known else None
         rows.append(
             {
                 "estimator": name,
@@ -201,7 +211,8 @@ def tables(pictures: list[list[dict]]) -> str:
         cells = []
         for name in shown:
             x = found.get((name, calls))
-            cells.append("" if x is None else f"{x.mean():.3g} ± {1.96 * x.std() / len(x) ** 0.5:.1g}")
+            half = f" ± {1.96 * x.std() / len(x) ** 0.5:.1g}" if x is not None and len(x) > 1 else ""
+            cells.append("" if x is None else f"{x.mean():.3g}{half}")
         lines.append(f"| {calls} | {' | '.join(cells)} |")
     for column, title in (
         ("correlation", "Correlation with the true values"),
@@ -296,11 +307,28 @@ def training_seconds(folder: Path) -> float:
     return float(dict(zip(last[0].split(","), last[-1].split(","), strict=False))["seconds"])
 
 
+def table_of(values: Tensor) -> SetFunction:
+    """A game whose values of all sets are written down."""
+    p = (len(values) - 1).bit_length()
+    return lambda kept: values[(kept.long() << torch.arange(p)).sum(1), None]
+
+
+def games(asked: argparse.Namespace) -> str:
+    """The tables of games whose values are known: those of the study of Kernel SHAP's draws."""
+    found = []
+    for p in (12, 16):
+        for index, (name, values) in enumerate(known_games(p)):
+            v = table_of(values)
+            found.append(f"{name}, {p} players\n\n{tables([rows_of(asked, v, p, exact_values(v, p), {}, index)])}")
+    return "\n\n".join(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--games", action="store_true", help="games whose values are known; without a network")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--model", default="shapes/vit")
-    parser.add_argument("--salvage", required=True, help="its folder")
+    parser.add_argument("--salvage", help="its folder")
     parser.add_argument("--vit-shapley", help="its folder, with the same players and the same surrogate")
     parser.add_argument("--surrogate", type=Path, help="its run folder: its seconds count as training")
     parser.add_argument("--device", default="cpu")
@@ -310,6 +338,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=32, help="test pictures, at most")
     parser.add_argument("--minutes", type=float, default=10)
     asked = parser.parse_args()
+    if asked.games:
+        print(games(asked))
+        return
+    if not (asked.out and asked.salvage):
+        parser.error("give --out and --salvage, or --games")
     end = monotonic() + 60 * asked.minutes
     classifier = on_device(load(asked.model), asked.device)
     device = next(classifier.module.parameters()).device

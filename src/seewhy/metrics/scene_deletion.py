@@ -9,10 +9,9 @@ from torch import Tensor
 from seewhy.metrics.base import Measure
 from seewhy.metrics.case import Case
 from seewhy.metrics.correlation import leveled
-from seewhy.metrics.curves import target_scores
 from seewhy.metrics.options import ValueOption
 from seewhy.options import Doc
-from seewhy.types import Scores
+from seewhy.types import Logits, Scores, Targets
 
 
 class SceneDeletion(
@@ -77,15 +76,18 @@ class SceneDeletion(
         """What the absence of each part costs, and 0 for the bare ground; these do not depend on the map."""
         parts = case.require("parts", "scene_deletion")
         counts = [len(p.images) for p in parts]
-        logits = case.run(torch.cat([p.images for p in parts]).to(case.images)).split(counts)
+        without = case.run(torch.cat([p.images for p in parts]).to(case.images))
+        of_parts = case.scored.repeat_interleave(torch.tensor(counts, device=case.scored.device))
+        whole, left = self._value(case, case.logits, case.scored), self._value(case, without, of_parts)
         found = []
-        for i, (without, p) in enumerate(zip(logits, parts, strict=True)):
-            one = case.rows(torch.tensor([i], device=case.images.device))
-            whole = target_scores(one, case.logits[i : i + 1, None], self.value)
-            effect = (whole - target_scores(one, without[None], self.value))[0]
+        for before, after, p in zip(whole, left.split(counts), parts, strict=True):
             bare = self.ground and bool((~p.regions.any(0)).any())
-            found.append(torch.cat([effect, effect.new_zeros(1)]) if bare else effect)
+            found.append(torch.cat([before - after, after.new_zeros(1)]) if bare else before - after)
         return found
+
+    def _value(self, case: Case, logits: Logits, classes: Targets) -> Scores:
+        answers = logits if self.value == "logit" else case.classifier.to_probabilities(logits)
+        return answers.gather(1, classes[:, None]).squeeze(1)
 
 
 def concordance(claims: Float[Tensor, "n m"], effects: Float[Tensor, "n m"]) -> Scores:

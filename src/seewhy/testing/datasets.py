@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from seewhy.data import Batch, Dataset
+from seewhy.data import Batch, Dataset, HasParts
 from seewhy.describe import as_json
 from seewhy.errors import SeewhyError
 from seewhy.testing.explainers import expect
@@ -123,7 +123,22 @@ def check_broken_picture(dataset: Dataset, spare: Path) -> None:
     expect([dataset.digest([index]) for index in range(len(dataset))] == before, "a file was restored, the digest was not")
 
 
-CHECKS: tuple[Check, ...] = (check_names, check_batch, check_any_order, check_same_again, check_digest)
+def check_parts(dataset: Dataset) -> None:
+    """Where the dataset has parts: their names, the pixels of each, and the image without each of them."""
+    if not isinstance(dataset, HasParts):
+        return
+    for index in _some(dataset)[:2]:
+        parts, image = dataset.parts(index), dataset.batch([index]).images[0]
+        m, shape = len(parts.names), tuple(image.shape)
+        expect(parts.images.shape == (m, *shape), f"images without parts are {tuple(parts.images.shape)}, of {m} parts")
+        expect(parts.images.dtype == image.dtype, f"images without parts are {parts.images.dtype}")
+        expect(float(parts.images.min()) >= 0 and float(parts.images.max()) <= 1, "images without parts leave [0, 1]")
+        expect(parts.regions.shape == (m, *shape[1:]), f"regions of {m} parts are {tuple(parts.regions.shape)}")
+        expect(parts.regions.dtype == torch.bool, f"regions of parts are {parts.regions.dtype}, not bool")
+        expect(bool(parts.regions.flatten(1).any(1).all()), "a part has no pixel that can be seen")
+
+
+CHECKS: tuple[Check, ...] = (check_names, check_batch, check_any_order, check_same_again, check_digest, check_parts)
 
 
 def check_dataset(dataset: Dataset, spare: str | Path | None = None) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seewhy.classifier.classifier import Classifier
 from seewhy.classifier.precision import is_out_of_memory
 from seewhy.errors import SeewhyError
-from seewhy.explainers.learned.learned_explainer import ValuedSets
+from seewhy.explainers.learned.learned_explainer import Seen, ValuedSets
 from seewhy.explainers.learned.settings import Settings
 from seewhy.training.alarms import dull_after, must_be_finite, must_show_something
 from seewhy.training.loss_sums import LossSums, added_up, sums_of
@@ -190,7 +190,10 @@ class Loop:
             start = monotonic()
             found, images, masks = self._held_out_terms()
             must_be_finite(found.terms, 0.0, self.state.step, self.settings, self.records.kept())
-            numbers, masks = self._monitored(masks)
+            once = monotonic()
+            watched = self._watched()
+            start += monotonic() - once  # what is sampled once says nothing about the time of a later validation
+            numbers, masks = self._monitored(watched, masks)
             self.records.validated(
                 found, monotonic() - start, images, masks, epoch=self.state.step / self.order.steps, numbers=numbers
             )
@@ -199,12 +202,21 @@ class Loop:
         self.records.checkpoint()
         self.budget.lasted("checkpoint", monotonic() - start)
 
-    def _monitored(self, masks: Tensor) -> tuple[dict[str, float], Tensor]:
-        """The measures of the monitor, and its maps in place of the masks; the first process makes them."""
+    def _watched(self) -> Seen | None:
+        """The images of the monitor, which has what their maps are compared with; the first process makes it, once."""
+        if self.monitor is None or self.together.rank:
+            return None
         size = -(-self.order.batch_size // self.parts)
-        if self.monitor is None or self.together.rank or (seen := self.held_out.seen(self.held_out.places[:size])) is None:
+        seen = self.held_out.seen(self.held_out.places[:size])
+        if seen is not None:
+            self.monitor.prepare(seen)
+        return seen
+
+    def _monitored(self, watched: Seen | None, masks: Tensor) -> tuple[dict[str, float], Tensor]:
+        """The measures of the monitor, and its maps in place of the masks."""
+        if self.monitor is None or watched is None:
             return {}, masks
-        found = self.monitor.measured(seen)
+        found = self.monitor.measured(watched)
         must_not_be_upside_down(found.numbers, self.state.step)
         return found.numbers, found.maps
 

@@ -59,13 +59,16 @@ class Monitor:
         self.what, self.seed = what, seed
         self._truth: Truth | None = None
 
+    def prepare(self, seen: Seen) -> None:
+        """Sample the values of the first images of ``seen``, unless that is done."""
+        if self._truth is None:
+            self._truth = sampled(self.what, self._first(seen), self.seed)
+
     def measured(self, seen: Seen) -> Watched:
         """The measures of the first images of ``seen``, which are the same images each time."""
-        what, n = self.what, min(self.what.monitor, len(seen.images))
-        seen = Seen(seen.images[:n], None, seen.logits[:n], tuple(f[:n] for f in seen.features))
-        if self._truth is None:
-            self._truth = sampled(what, seen, self.seed)
-        classes, values = self._truth
+        self.prepare(seen)
+        assert self._truth is not None
+        what, seen, (classes, values) = self.what, self._first(seen), self._truth
         with torch.no_grad():
             scores = what.scores(seen).gather(2, classes[:, None, None].expand(-1, values.shape[2], 1))[:, :, 0]
         numbers = {
@@ -76,6 +79,10 @@ class Monitor:
         ids = what.players(seen.images[:1]).ids[0].cpu()
         both = torch.stack([scores.cpu().float(), values[0].float()], 1)
         return Watched(numbers, min_max(both.flatten(0, 1)[:, None]).view_as(both)[:, :, ids])
+
+    def _first(self, seen: Seen) -> Seen:
+        n = min(self.what.monitor, len(seen.images))
+        return Seen(seen.images[:n], None, seen.logits[:n], tuple(f[:n] for f in seen.features))
 
 
 def monitor_of(what: Trainable, seed: int) -> Monitor | None:

@@ -8,10 +8,12 @@ from support.tiny_models import TINY
 from torch import Tensor
 
 from seewhy import explainer, load_explainer, save_explainer
+from seewhy.classifier.borrow import frozen
 from seewhy.errors import SeewhyError
 from seewhy.explainers.learned.learned_explainer import ValuedSets
 from seewhy.explainers.learned.learned_shapley import LearnedShapley
 from seewhy.explainers.learned.shapley_heads import on_grid
+from seewhy.explanation.export import in_one_graph
 from seewhy.testing.learned import check_learned
 
 
@@ -129,6 +131,19 @@ def test_a_folder_knows_its_players(tmp_path: Path, batch: tuple[Tensor, Tensor]
     assert again.grid(images) == (4, 4)
     assert torch.equal(again.net.empty, made.net.empty)
     assert torch.equal(again.explain(images, targets), made.explain(images, targets))
+
+
+@pytest.mark.parametrize("model", ["vit_registers", "cnn"])
+@pytest.mark.parametrize("name", ["salvage", "vit_shapley"])
+def test_classifier_and_maps_are_one_graph(name: str, model: str) -> None:
+    """As an exporter needs it: no tensor is asked for its values. The tiny transformer itself fixes the number of images."""
+    made, images = method(name, model, size=0 if model == "vit_registers" else 5), torch.rand(3, 3, 16, 16)
+    one, shapes = in_one_graph(made), {0: torch.export.Dim.DYNAMIC} if model == "cnn" else None
+    with frozen(one), torch.no_grad():
+        program = torch.export.export(one, (images[: 2 if shapes else 3],), dynamic_shapes=(shapes,), strict=False)
+        _, maps = program.module()(images)
+    expected = made.explain_classes(images, torch.arange(made.classifier.n_classes))
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_surrogate_that_is_not_there_is_one_line() -> None:

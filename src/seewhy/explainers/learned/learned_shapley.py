@@ -241,8 +241,12 @@ class LearnedShapley(LearnedExplainer):
 
     @final
     def spread(self, own: Float[Tensor, "n m p"], images: Images) -> ClassAttribution:
-        """Numbers of players on the pixels of the players."""
-        return own[:, :, self.players(images[:1]).ids[0]]
+        """Numbers of players on the pixels of the players. It asks tensors for no values, so that it can be exported."""
+        side, (_, across) = self.net.side, self.grid(images)
+        if side <= 0:
+            return own[:, :, self.players(images[:1]).ids[0]]
+        down, along = (torch.arange(pixels, device=images.device) // side for pixels in images.shape[-2:])
+        return own[:, :, down[:, None] * across + along]
 
     @final
     def as_classifier(self) -> "ExplainingClassifier":

@@ -12,7 +12,7 @@ from seewhy.options import AtLeast
 
 
 class PermutationShapley(ShapleyMaps, name="permutation_shapley", family="perturbation", paper="castro2009polynomial"):
-    """Shapley values from random orders in which the players come: the mean gain by each player. Signed, with errors.
+    """Shapley values from random orders in which the players come: the mean gain by each player. Signed.
 
     The values sum to v(all) - v(none) exactly and are right on average; a pixel shows its player's value. Any number of
     players. Each order is also gone through backwards. ``explain_with_errors`` also returns the standard error of each
