@@ -13,6 +13,7 @@ from support.trainables import SmallMasks, log_of, small_classifier, trained
 
 from seewhy.devices import processes
 from seewhy.errors import SeewhyError
+from seewhy.explainers.learned.salvage import Salvage
 from seewhy.training.together import Together
 from seewhy.training.training_folder import read_training
 
@@ -70,6 +71,18 @@ def test_a_part_for_each_process_is_the_same_batch_too(tmp_path: Path) -> None:
     assert two(tmp_path / "two", Pictures((4,), n=23), what, **how) == [0, 0]
     for images in ("train", "held_out"):
         assert losses(tmp_path / "two", images) == pytest.approx(losses(tmp_path / "one", images), rel=1e-4)
+
+
+def test_what_one_process_has_asked_both_remember(tmp_path: Path) -> None:
+    """An image may be the other process's in the next epoch: its sets are there."""
+    what = Salvage(small_classifier(), sets=4, size=4, monitor=1, sampling="uniform")
+    how = {"batch_size": 3, "accumulation": 2, "epochs": 3, "held_out": 0.2}
+    trained(tmp_path / "one", Pictures(n=15), what, **how)
+    assert two(tmp_path / "two", Pictures(n=15), what, max_steps=3, **how) == [0, 0]
+    assert two(tmp_path / "two", Pictures(n=15), what, **how) == [0, 0]
+    assert losses(tmp_path / "two", "train") == pytest.approx(losses(tmp_path / "one", "train"), rel=1e-4)
+    one, both = (load_file(tmp_path / name / "checkpoints" / "00000006.sets") for name in ("one", "two"))
+    assert all(torch.equal(one[name], both[name]) for name in ("places", "counts", "bits"))
 
 
 def test_a_mistake_ends_both(tmp_path: Path) -> None:
