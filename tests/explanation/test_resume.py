@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.explainers import Explainer, Random, explainer
+from seewhy.explainers.base import maps_and_errors
+from seewhy.explainers.learned.learned_explainer import LearnedExplainer
 from seewhy.explanation.resume import FOLDER, resumable
 
 Capture = pytest.CaptureFixture[str]
@@ -114,3 +116,31 @@ def test_maps_come_back_as_they_were(dtype: torch.dtype, tmp_path: Path) -> None
     made, found = (ask(tmp_path, small, random, image) for _ in range(2))
     assert found.dtype == dtype
     assert torch.equal(made, found)
+
+
+def test_errors_are_kept_with_their_map(tmp_path: Path) -> None:
+    """They are written by the command, and found again as they were made; so is that there are none."""
+    classifier, images = TINY["vit"](), torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    classes = torch.tensor([0, 2])
+    method = explainer("permutation_shapley", classifier, players="patches", size=4, samples=64)
+    plain = explainer("salvage", classifier)
+    assert isinstance(plain, LearnedExplainer)
+    methods: dict[str, Explainer] = {"sampled": method, "plain": plain.untrained()}
+    found = []
+    with suppress(KeyError), resumable(tmp_path, classifier, methods) as kept:  # an interruption leaves what was made
+        for one in kept.values():
+            found.append(maps_and_errors(one, images, classes))
+        raise KeyError
+    maps, errors = maps_and_errors(method, images, classes)
+    assert errors is not None
+    with resumable(tmp_path, classifier, methods) as kept:
+        again = [maps_and_errors(one, images, classes) for one in kept.values()]
+    for (first, its), (second, others) in zip(found, again, strict=True):
+        assert torch.equal(first, second)
+        assert (its is None) == (others is None)
+    assert torch.equal(found[0][0], maps)
+    assert found[0][1] is not None
+    assert torch.equal(found[0][1], errors)
+    assert again[0][1] is not None
+    assert torch.equal(again[0][1], errors)
+    assert found[1][1] is None

@@ -16,13 +16,15 @@ from seewhy.classifier.identity import classifier_identity
 from seewhy.describe import digest_of, environment, weights_digest
 from seewhy.errors import SeewhyError
 from seewhy.explainers import Explainer, ExplainsClasses
-from seewhy.explainers.base import Family
+from seewhy.explainers.base import Family, HasErrors
 from seewhy.explainers.describe import about_explainers
 from seewhy.explanation.map_store import MapStore, map_keys
 from seewhy.files import safely
 from seewhy.types import Attribution, ClassAttribution, Classes, Images, Targets
 
 FOLDER = ".unfinished"
+NO_ERRORS = -1.0
+"""Is kept in the place of the errors of a map that has none."""
 
 
 @contextmanager
@@ -38,7 +40,10 @@ def resumable(out: Path, classifier: Classifier, methods: Mapping[str, Explainer
         return [classifier_identity(classifier), weights_digest(classifier.module), environment()]
 
     maps = MapStore(out / FOLDER, network, about_explainers(methods, classifier))
-    yield {name: _Kept(method, name, maps) for name, method in methods.items()}
+    yield {
+        name: _KeptWithErrors(method, name, maps) if isinstance(method, HasErrors) else _Kept(method, name, maps)
+        for name, method in methods.items()
+    }
     shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
@@ -76,3 +81,22 @@ class _Kept:
         with safely(self.maps.folder):
             self.maps.keep(self.name, file, keys, maps)
         return maps
+
+
+@dataclass(frozen=True)
+class _KeptWithErrors(_Kept):
+    """The same of a method that says how sure it is: a map and its errors are kept together."""
+
+    def explain_classes_with_errors(
+        self, images: Images, classes: Classes
+    ) -> tuple[ClassAttribution, ClassAttribution | None]:
+        explainer = self.explainer
+        assert isinstance(explainer, HasErrors)
+
+        def make() -> Tensor:
+            maps, errors = explainer.explain_classes_with_errors(images, classes)
+            return torch.stack([maps, torch.full_like(maps, NO_ERRORS) if errors is None else errors], 1)
+
+        both = self._once(images, [["with errors", *classes.tolist()]] * len(images), (2, *classes.shape), make)
+        maps, errors = both.unbind(1)
+        return maps, None if bool((errors < 0).any()) else errors
