@@ -3,7 +3,7 @@
     python tools/studies/salvage_shapes.py --out runs/nine --size 32
     python tools/studies/salvage_shapes.py --out runs/all --minutes 10 --device cuda
 
-Trains a surrogate and both explainers, in folders below ``--out``; all ask for the same number of sets. Then compares maps
+Trains a surrogate and both explainers (or takes trained ones: ``--trained``), in folders below ``--out``; all ask for the same number of sets. Then compares maps
 of test pictures with the Shapley values of the surrogate: exact ones where the players are at most 10, else sampled ones.
 ``--size 32`` makes 9 players of a picture of 96 pixels, ``--size 0`` takes the network's 144 patches.
 The same command goes on where it was interrupted. ``--minutes`` is for everything: the trainings get most of it, and then
@@ -184,11 +184,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="test pictures")
     parser.add_argument("--pairs", type=int, default=30, help="of permutations, for the sampled values")
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--trained", nargs=2, metavar=("SALVAGE", "VIT_SHAPLEY"), help="folders, in place of trainings")
     asked = parser.parse_args()
     end = monotonic() + 60 * asked.minutes
     classifier = on_device(load(asked.model), asked.device)
-    made = trained(asked, classifier, end)
-    print("\n" + "\n".join(over_training(asked.out, asked)), flush=True)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.trained:
+        folders = dict(zip(METHODS, asked.trained, strict=True))
+        made = {name: cast(LearnedShapley, seewhy.explainer(folder, classifier)) for name, folder in folders.items()}
+    else:
+        made = trained(asked, classifier, end)
+        print("\n" + "\n".join(over_training(asked.out, asked)), flush=True)
     print("\n" + "\n".join(compared(asked, made, classifier, end)))
 
 
