@@ -3,11 +3,12 @@
     python tools/studies/salvage_shapes.py --out runs/nine --size 32
     python tools/studies/salvage_shapes.py --out runs/all --minutes 10 --device cuda
 
-Trains a surrogate and both explainers (or takes trained ones: ``--trained``), in folders below ``--out``; all ask for the same number of sets. Then compares maps
-of test pictures with the Shapley values of the surrogate: exact ones where the players are at most 10, else sampled ones.
-``--size 32`` makes 9 players of a picture of 96 pixels, ``--size 0`` takes the network's 144 patches.
-The same command goes on where it was interrupted. ``--minutes`` is for everything: the trainings get most of it, and then
-pictures are compared until it has passed. Prints two tables in Markdown; ``--out`` has the truth of each picture (truth.pt).
+Trains a surrogate and both explainers, in folders below ``--out``; both ask for the same number of sets. ``--trained`` takes
+folders of trained ones instead. Then compares maps of test pictures with the Shapley values of the surrogate: exact ones
+where the players are at most 10, else sampled ones. ``--size 32`` makes 9 players of a picture of 96 pixels, ``--size 0``
+takes the network's 144 patches. The same command goes on where it was interrupted. ``--minutes`` is for everything: the
+trainings get most of it, and then pictures are compared until it has passed. Prints two tables in Markdown; ``--out`` has the
+truth of each picture (truth.pt).
 """
 
 import argparse
