@@ -7,8 +7,8 @@ Trains a surrogate and both explainers, in folders below ``--out``; both ask for
 folders of trained ones instead. Then compares maps of test pictures with the Shapley values of the surrogate: exact ones
 where the players are at most 10, else sampled ones. ``--size 32`` makes 9 players of a picture of 96 pixels, ``--size 0``
 takes the network's 144 patches. The same command goes on where it was interrupted. ``--minutes`` is for everything: the
-trainings get most of it, and then pictures are compared until it has passed. Prints two tables in Markdown; ``--out`` has the
-truth of each picture (truth.pt).
+trainings get most of it, and then pictures are compared until it has passed. Prints two tables in Markdown; ``--out`` has
+the truth of each picture (truth.pt).
 """
 
 import argparse
