@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
+from exported import network
 from tokens import best_of
 from torch import Tensor
 
@@ -93,7 +94,7 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    explained = seewhy.load(asked.model, options={"pretrained": False})
+    explained = network(asked.model)
     picture = torch.rand(1, 3, *explained.input_size)
     runs, times = contestants(explained, picture)
     seconds = {name: s * times.get(name, 1) for name, s in best_of(runs, asked.rounds).items()}
