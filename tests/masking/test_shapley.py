@@ -314,5 +314,5 @@ def test_a_set_function_asks_its_image_and_equal_sets_once() -> None:
 
 
 def test_too_many_players_for_all_sets() -> None:
-    with pytest.raises(SeewhyError, match="exact values of 17 players need 131,072 sets: at most 16"):
+    with pytest.raises(SeewhyError, match=r"exact values of 17 players need 2\^17 sets: at most 16"):
         exact_values(noise(2), 17)

@@ -212,6 +212,8 @@ def _why_not(one: OneGraph, error: BaseException) -> str:
         return f"{kind} with {name} asks for numbers of the images, as an if or .item() does: a graph has none"
     while error.__cause__ is not None:  # the exporter's own words are on top, and what has happened is at the bottom
         error = error.__cause__
+    if isinstance(error, SeewhyError):  # a line of our own says what to do
+        return str(error)
     return f"{kind} with {name} cannot become ONNX ({cause(error)}): another network or another layer may do without this"
 
 

@@ -72,8 +72,8 @@ def all_sets(p: int) -> Sets:
     """All 2^p sets: set number b has the players whose binary digit in b is 1."""
     if p > MOST_EXACT:
         raise SeewhyError(
-            f"exact values of {p} players need {2**p:,} sets: at most {MOST_EXACT} players are exact; take fewer, larger "
-            "players, or permutation_shapley"
+            f"exact values of {p} players need 2^{p} sets: at most {MOST_EXACT} players are exact; give fewer, larger "
+            "players with size=... (the side of a patch, or the number of superpixels), or take permutation_shapley"
         )
     return (torch.arange(2**p)[:, None] >> torch.arange(p)) % 2 == 1
 

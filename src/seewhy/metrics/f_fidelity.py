@@ -37,14 +37,18 @@ class FFidelity(
     Defined: 0 in the mean for a map of equal values, whose order is random. At least one player is removed, and the
     explanation has at least one player and lacks at least one. The draws depend on the image and the seed alone.
 
+    Deviations: only the abstract of the paper was at hand. The formula, $\alpha$, $\beta$ and the cap $\beta p$ follow the
+    abstract. Neither they nor the defaults were compared with the equations of the paper or with the authors' code, so
+    scores may differ from published ones.
+
     Args:
         figure: "plus" is better when it is high, "minus" when it is low, their "difference" when it is high.
         alpha: the share of the best players, or of the others, that is removed.
         beta: the largest share of all players that is removed: the surrogate must have seen so many gaps.
         shares: the sizes s of the explanation.
 
-    Source: Zheng et al. (2025). The value function of the paper is a network that was fine-tuned on randomly masked images,
-    here a surrogate: `seewhy evaluate --surrogate`. The paper draws more sets.
+    Source: Zheng et al. (2025), abstract. The value function of the paper is a network that was fine-tuned on randomly
+    masked images, here a surrogate: `seewhy evaluate --surrogate`.
     """
 
     figure: Annotated[FidelityFigure, Doc('"difference", "plus" (best players go) or "minus" (others go).')] = "difference"

@@ -35,9 +35,12 @@ class SaCo(
     Defined: 0 for a map of equal values, which claims nothing. Equal pixels are in random order. Two effects that differ by
     less than rounding are equal, and count as right, as in the paper.
 
+    Deviations: only the rule for pairs was compared with algorithm 1 of the paper. The baseline was not compared with the
+    authors' code. The mean of each image is taken to be the paper's baseline; "mean_color" is the mean of the training data.
+
     Args:
         groups: K.
-        baseline: what stands for removed. The paper takes the mean of each image; "mean_color" is that of the training data.
+        baseline: what stands for removed.
 
     Source: Wu et al. (2024), algorithm 1. The paper sums the attribution of a group; its groups are of equal size, so that
     the mean gives the same number.

@@ -1,11 +1,15 @@
 """Exact Shapley values of a network: the mean gain over all orders, written again."""
 
+import re
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from support.command import run
 from support.tiny_models import TINY, TinyViT, tiny
 
 from seewhy.errors import SeewhyError
@@ -58,5 +62,17 @@ def test_dropped_tokens_of_a_transformer() -> None:
 
 
 def test_more_than_sixteen_players_are_refused() -> None:
-    with pytest.raises(SeewhyError, match="exact values of 64 players need 18,446,744,073,709,551,616 sets: at most 16"):
+    with pytest.raises(SeewhyError, match=r"exact values of 64 players need 2\^64 sets: at most 16"):
         explainer("exact_shapley", TINY["cnn"](), players="patches", size=2).explain(IMAGES.float(), torch.tensor([0, 1, 2]))
+
+
+def test_the_patches_of_a_surrogate_may_be_too_many_and_the_line_names_the_option(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without ``size``, the surrogate's own patches are the players: 144 of them."""
+    Image.new("RGB", (96, 96), "teal").save(tmp_path / "picture.png")
+    given = ("--model", "shapes/vit", "--surrogate", "shapes/vit_surrogate", "--explainer", "exact_shapley")
+    refused = run(capfd, "explain", tmp_path / "picture.png", *given, "--out", tmp_path / "out")
+    assert refused.status == 2
+    said = refused.err.splitlines()[-1]  # before it stands a warning on the stem of the network
+    assert re.match(r"seewhy: exact values of 144 players .* give fewer, larger players with size=\.\.\. ", said)
