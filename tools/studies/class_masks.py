@@ -186,12 +186,10 @@ def says_how_good(classifier: seewhy.Classifier, data: Scenes) -> None:
         print(f"{name}: in {t.float().mean():.0%} of {len(t)} test pictures, right in {(p == t).float().mean():.0%}")
 
 
-def measure(name: str, classifier: seewhy.Classifier, data: Scenes, folder: Path, rivals: list[str], limit: int) -> None:
-    """Tables 1, 2 and 4; and how silent and how decided the masks are."""
-    there = [method for method in LEARNED if (folder / method / "config.json").exists()]
-    # the last layer of the network is fitted anew, and on another machine its weights differ by rounding
-    trained = {method: seewhy.explainer(str(folder / method), classifier, any_weights=True) for method in there}
-    methods = {**trained, **{rival: seewhy.explainer(rival, classifier, **RIVALS.get(rival, {})) for rival in rivals}}
+def tables_2_and_4(
+    name: str, classifier: seewhy.Classifier, methods: dict[str, Any], data: Scenes, folder: Path, limit: int
+) -> None:
+    """The merged masks of the present classes, beside masks that know nothing or all."""
     clipped = {"scale": "clipped"}  # merged maps are in [0, 1] already
     segments = {f"{kind}": metric(kind, **clipped) for kind in ("mask_accuracy", "mask_iou", "saliency_score", "mask_mae")}
     sanity = {f"{kind} of {use}": metric(kind, use=use) for kind in segments for use in REFERENCES}
@@ -200,8 +198,7 @@ def measure(name: str, classifier: seewhy.Classifier, data: Scenes, folder: Path
     quiet = {f: metric("silence", figure=f) for f in ("silent", "speaking", "absent_area", "present_area")}
     decided = {"decided_share": metric("decided_share", **clipped)}
     wanted = {**segments, **sanity, **seen, **whole, **quiet, **decided}
-    common: dict[str, Any] = {"limit": limit, "map_classes": data.classes}
-    merged = seewhy.evaluate(classifier, methods, wanted, data, target="present", out=folder / "tables24", **common)
+    merged = seewhy.evaluate(classifier, methods, wanted, data, target="present", out=folder / "tables24", limit=limit)
     print(
         f"\nTables 2 and 4, {name}, {min(limit, len(data))} test pictures (intervals: seewhy report {folder / 'tables24'})\n"
     )
@@ -211,6 +208,19 @@ def measure(name: str, classifier: seewhy.Classifier, data: Scenes, folder: Path
     first = next(iter(table.values()))
     for label in (*sanity, *whole):
         print(f"{label}: {first[label]:.3f}")
+
+
+def measure(
+    name: str, classifier: seewhy.Classifier, data: Scenes, folder: Path, rivals: list[str], limit: int, merged: bool
+) -> None:
+    """Tables 1, 2 and 4; and how silent and how decided the masks are. ``merged``: tables 2 and 4 too."""
+    there = [method for method in LEARNED if (folder / method / "config.json").exists()]
+    # the last layer of the network is fitted anew, and on another machine its weights differ by rounding
+    trained = {method: seewhy.explainer(str(folder / method), classifier, any_weights=True) for method in there}
+    methods = {**trained, **{rival: seewhy.explainer(rival, classifier, **RIVALS.get(rival, {})) for rival in rivals}}
+    common: dict[str, Any] = {"limit": limit, "map_classes": data.classes}
+    if merged:
+        tables_2_and_4(name, classifier, methods, data, folder, limit)
     each = {"own": metric("class_masks", scale="clipped"), "min_max": metric("class_masks")}
     single = seewhy.evaluate(classifier, methods, each, data, target="label", out=folder / "table1", **common)
     for method in methods:
@@ -235,6 +245,7 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="*", default=["grad_cam", "rise"])
     parser.add_argument("--limit", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--single", action="store_true", help="table 1 alone")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs") / "class_masks")
     given = parser.parse_args()
@@ -248,7 +259,7 @@ def main() -> None:
         made = {"options": OPTIONS.get(method, {}), "max_time": 60 * given.minutes, "threads": given.threads}
         seewhy.fit(method, classifier, train, folder / method, **made, **settings)
     if given.measure:
-        measure(given.data, classifier, test, folder, given.baselines, given.limit)
+        measure(given.data, classifier, test, folder, given.baselines, given.limit, not given.single)
 
 
 if __name__ == "__main__":
