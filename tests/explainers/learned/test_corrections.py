@@ -125,3 +125,8 @@ def test_one_graph_cannot_ask_for_sets(tmp_path: object) -> None:
         "salvage with corrections asks the network again for parts of each picture, and one graph has one pass: "
         "give corrections=0"
     )
+
+
+def test_too_few_corrections_are_refused() -> None:
+    with pytest.raises(SeewhyError, match="corrections is 0, or at least 4 sets, got 2"):
+        seewhy.explainer("salvage", TINY["vit"](), corrections=2)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from seewhy.classifier.borrow import evaluating
-from seewhy.errors import UnsuitedError
+from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.classes import for_each
 from seewhy.explainers.learned.learned_explainer import Seen, ValuedSets
 from seewhy.explainers.learned.learned_shapley import LearnedShapley, PlayerTerms
@@ -19,6 +19,10 @@ from seewhy.masking.coalitions import KeptPlayers, guided_sets, uniform_sets
 from seewhy.masking.shapley import SETS_AT_A_TIME, SetScores, corrected_values, set_function
 from seewhy.options import Above, AtLeast, Doc
 from seewhy.types import ClassAttribution, Classes, Images, Logits
+
+
+LEAST_CORRECTIONS = 4
+"""Two pairs of sets: fewer tell no standard error."""
 
 
 class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage2025"):
@@ -64,6 +68,10 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
         ),
     ] = 0
     seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        if 0 < self.corrections < LEAST_CORRECTIONS:
+            raise SeewhyError(f"corrections is 0, or at least {LEAST_CORRECTIONS} sets, got {self.corrections}")
 
     @property
     def level(self) -> bool:
