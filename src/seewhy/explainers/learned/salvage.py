@@ -20,7 +20,6 @@ from seewhy.masking.shapley import SETS_AT_A_TIME, SetScores, corrected_values, 
 from seewhy.options import Above, AtLeast, Doc
 from seewhy.types import ClassAttribution, Classes, Images, Logits
 
-
 LEAST_CORRECTIONS = 4
 """Two pairs of sets: fewer tell no standard error."""
 
