@@ -43,6 +43,8 @@ OTHER: dict[str, object] = {
     "window": 4,
     "stride": 2,
     "levels": 3,
+    "permutation_shapley.samples": 200,
+    "permutation_shapley.width": 1e-6,
     "step": 60.0,
     "tolerance": 0.5,
     "of": "smooth_grad",
@@ -73,7 +75,9 @@ NEED: dict[tuple[str, str], dict[str, object]] = {
     ("kernel_shap", "removal"): {"players": "patches", "size": 4},
     ("exact_shapley", "removal"): {"players": "patches", "size": 4},
     ("permutation_shapley", "removal"): {"players": "patches", "size": 4},
-    ("permutation_shapley", "width"): {"width": 0.9},
+    ("permutation_shapley", "samples"): {"players": "patches", "size": 4},
+    ("permutation_shapley", "width"): {"players": "patches", "size": 4, "width": 5.0, "samples": 600},
+    ("salvage", "seed"): {"corrections": 8},
     ("occlusion", "removal"): {"window": 8, "stride": 4},
 }
 """What else must be set for an option to matter."""

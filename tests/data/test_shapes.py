@@ -240,9 +240,10 @@ def test_the_cheating_network_follows_the_tag() -> None:
 
 def test_weights_are_small_and_carry_their_figures() -> None:
     files = sorted(WEIGHTS.glob("shapes_*.safetensors"))
-    assert len(files) == 5
-    assert sum(file.stat().st_size for file in files) < 4_000_000
-    for file in files:
+    networks = [file for file in files if not file.stem.endswith("_surrogate")]  # those have a test of their own
+    assert len(networks) == 5
+    assert sum(file.stat().st_size for file in files) < 4_500_000
+    for file in networks:
         with safe_open(file, "pt") as opened:
             metadata = opened.metadata()
         assert metadata["classes"].split(",") == list(Shapes.classes)

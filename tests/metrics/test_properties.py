@@ -43,7 +43,7 @@ def measured(name: str, attributions: Tensor, rows: list[int] | None = None, bat
     def pick(value: Tensor | tuple[Tensor, ...] | None) -> Tensor | tuple[Tensor, ...] | None:
         return tuple(value[i] for i in chosen) if isinstance(value, tuple) else None if value is None else value[chosen]
 
-    names = ("images", "explained", "scored", "labels", "regions", "boxes", "class_maps")
+    names = ("images", "explained", "scored", "labels", "regions", "boxes", "class_maps", "parts")
     parts = {n: pick(getattr(case, n)) for n in names}
     parts["class_maps"] = attributions[chosen][:, None].expand(-1, 3, -1, -1) * torch.tensor([1.0, 2.0, -1.0]).view(3, 1, 1)
     return built(name).score(replace(case, attributions=attributions[chosen], batch_size=batch_size, **parts))

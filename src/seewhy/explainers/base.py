@@ -123,8 +123,8 @@ def _in_type_of_images(method: Callable[..., Any]) -> Callable[..., Any]:
     def run(self: object, images: Tensor, *given: object, **named: object) -> Any:
         with on_cpu_by_default():
             maps = method(self, images, *given, **named)
-        if isinstance(maps, tuple):  # with errors
-            return tuple(m if m is None else m.to(images.dtype) for m in maps)
+        if isinstance(maps, tuple):  # with errors, or with whole numbers of passes
+            return tuple(m.to(images.dtype) if m is not None and m.is_floating_point() else m for m in maps)
         return maps.to(images.dtype)
 
     return run

@@ -20,9 +20,7 @@ from torch import Tensor
 from seewhy.classifier.checkpoint import Found, put_weights
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.identity import ExplainedNetwork, explained_network
-from seewhy.classifier.load import load
 from seewhy.classifier.patch_embedding import patch_sides
-from seewhy.classifier.sources import MODELS
 from seewhy.describe import as_json, state_digest
 from seewhy.errors import SeewhyError, UnsuitedError, cause
 from seewhy.files import is_directory, staged, write_atomically, write_json
@@ -215,6 +213,9 @@ def load_surrogate(
             if value != (own := getattr(found, name)):
                 raise SeewhyError(f"the surrogate {spec} was trained with {name}={own}, so it takes no {name}={value}")
         return found
+    from seewhy.classifier.load import load  # the sources of networks: they are many, and seldom needed here
+    from seewhy.classifier.sources import MODELS
+
     if str(spec).partition("/")[0] not in MODELS:
         raise SeewhyError(f"there is no folder {spec}: seewhy fit surrogate --out writes one")
     network = load(str(spec))

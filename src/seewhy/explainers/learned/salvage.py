@@ -13,7 +13,7 @@ from seewhy.classifier.borrow import evaluating
 from seewhy.errors import SeewhyError, UnsuitedError
 from seewhy.explainers.classes import for_each
 from seewhy.explainers.learned.learned_explainer import Seen, ValuedSets
-from seewhy.explainers.learned.learned_shapley import LearnedShapley, PlayerTerms
+from seewhy.explainers.learned.learned_shapley import Corrector, LearnedShapley, PlayerTerms
 from seewhy.explainers.options import Seed
 from seewhy.masking.coalitions import KeptPlayers, guided_sets, uniform_sets
 from seewhy.masking.shapley import SETS_AT_A_TIME, SetScores, corrected_values, set_function
@@ -119,8 +119,9 @@ class Salvage(LearnedShapley, name="salvage", family="learned", paper="salvage20
 
     # -- corrected explanations -----------------------------------------------------------------------------------------
 
-    def of_classes(self, seen: Seen, classes: Int[Tensor, "n m"]) -> Float[Tensor, "n m p"]:
-        return self.corrected(seen, classes)[0] if self.corrections else super().of_classes(seen, classes)
+    @property
+    def corrector(self) -> Corrector | None:
+        return self.corrected if self.corrections else None
 
     def explain_classes_with_errors(
         self, images: Images, classes: Classes
