@@ -49,6 +49,7 @@ OTHER: dict[str, object] = {
     "tolerance": 0.5,
     "of": "smooth_grad",
     "selector": ("finer", 0.9, 2),
+    "corrections": 8,
     "blocks": 1,
     "removal": "tokens",
     "baseline_shown": "black",
