@@ -39,9 +39,9 @@ def must_show_something(dull: int, step: int) -> None:
     """SeewhyError after a hundred steps of masks that are all 0, or all 1."""
     if abs(dull) < PATIENCE:
         return
-    value, weigh, start = (0, "less", "a larger") if dull > 0 else (1, "more", "a smaller")
+    value, weigh, start = (0, "less", "larger") if dull > 0 else (1, "more", "smaller")
     raise SeewhyError(
-        f"every mask has been {value} everywhere for {PATIENCE} steps, up to step {step}: let masks begin with {start} value "
-        f"(--option start=..., where the method has it), weigh the term that makes masks small {weigh}, lower --learning-rate, or give another "
-        "--seed, in another folder"
+        f"every mask has been {value} everywhere for {PATIENCE} steps, up to step {step}: let masks begin {start} (--option "
+        f"start=..., where the method has it), weigh the term that makes masks small {weigh}, lower --learning-rate, or "
+        "give another --seed, in another folder"
     )
