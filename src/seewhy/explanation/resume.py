@@ -52,12 +52,16 @@ class _Kept:
     """An explainer that keeps its maps, and reads those that are there."""
 
     family: ClassVar[Family] = "reference"
-    class_specific: ClassVar[bool] = True
     paper: ClassVar[str] = ""
 
     explainer: Explainer
     name: str
     maps: MapStore
+
+    @property
+    def class_specific(self) -> bool:  # type: ignore[override]
+        """That of the explainer."""
+        return self.explainer.class_specific
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         each = [["explain", c] for c in targets.tolist()]

@@ -31,7 +31,8 @@ from seewhy.options import pairs
 
 if TYPE_CHECKING:
     from seewhy.explainers import Explainer
-    from seewhy.explanation.explain import Explanation
+    from seewhy.explanation.expected import Contrast
+    from seewhy.explanation.explanation import Explanation
 
 
 def explain(
@@ -65,6 +66,10 @@ def explain(
     target: Annotated[
         str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
     ] = "predicted",
+    expected: Annotated[
+        str | None,
+        typer.Option(help="Class that you expected: compare its map with that of the predicted class, and see where they part."),
+    ] = None,
     white: Annotated[
         float | None, typer.Option(help="Value that is white in pictures of more than 8 bits, such as 4095; not of DICOM.")
     ] = None,
@@ -76,6 +81,7 @@ def explain(
     from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.explainers.describe import about_explainers, layer_of
+    from seewhy.explanation.expected import AsExpected, answering
     from seewhy.explanation.files import explain_seen, find_pictures, read_pictures, write
     from seewhy.explanation.resume import resumable
     from seewhy.masking.surrogate import load_surrogate
@@ -98,19 +104,35 @@ def explain(
     if model is not None:
         value = None if surrogate is None else load_surrogate(surrogate, classifier)
         methods, left_out = choose(explainer or ["grad_cam"], classifier, options, value)
+    shown = methods
+    if expected is not None:
+        classifier.class_index(expected)  # an unknown class is said before the first picture is explained
+        if target != "predicted":
+            raise SeewhyError("--expected compares with the predicted class: leave --target out")
+        shown, reason = answering(methods)
+        left_out = [*left_out, reason] if reason else left_out
     for reason in left_out:
         say(f"left out: {reason}", err=True)
     details: dict[str, object] = {
         **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
+        **({} if expected is None else {"expected": expected}),
         "white": white,
         "explainers": about_explainers(methods, classifier),
         "classifier": {},
     }
 
-    def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation]]":
+    def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation] | Sequence[Contrast]]":
+        reasons: list[AsExpected] = []
         with progress_bar(quiet) as progress:
             for seen in progress.track(pictures, description="explaining"):
-                done = explain_seen(seen, classifier, kept, target)
+                try:
+                    done = explain_seen(seen, classifier, kept, target, expected)
+                except AsExpected as reason:
+                    reasons.append(reason)
+                    if len(reasons) == len(pictures):
+                        raise reasons[0] from None
+                    say(f"left out: {reason}", err=True)
+                    continue
                 if (
                     model is not None and not details["classifier"]
                 ):  # a network that fails has failed with its own message by now
@@ -123,7 +145,7 @@ def explain(
                         say(f"{seen.file}: {e.caption}, {e.explainer}")
                 yield done
 
-    kept_maps = resumable(out, classifier, methods) if model is not None else nullcontext(methods)
+    kept_maps = resumable(out, classifier, shown) if model is not None else nullcontext(shown)
     with going_on_in(out), kept_maps as kept:
         written = write(out, explained(kept), details)
     if not quiet:
