@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LEAST_SIDE = 224
 """Pixels of the width of a map; of a network with a larger input as many as the input has."""
 ACROSS = 6
-"""Pictures side by side, where there is one class."""
+"""Pictures side by side, where there is one class or one method."""
 MOST_COLUMNS = 8
 """With more methods, methods are rows and classes are columns, if there are fewer classes."""
 MOST_ROWS = 60
@@ -26,7 +26,7 @@ SAME = "the same for every class"
 def comparison(explanations: Sequence["Explanation"], size: int | None = None) -> Image.Image:
     """The sheet of one picture, or of several.
 
-    Of one picture and one class the maps stand side by side. Otherwise each class of each picture has a row, and each
+    The maps of one class, or by one method, stand side by side. Otherwise each class of each picture has a row, and each
     method a column. A map that does not depend on the class is there once for each picture.
 
     Args:
@@ -39,8 +39,9 @@ def comparison(explanations: Sequence["Explanation"], size: int | None = None) -
         return _of_pictures(pictures, side)
     mine = _once(pictures[0])
     specific = [e for e in mine if e.class_specific]
-    targets = list(dict.fromkeys(e.target for e in specific))
-    return _of_classes(mine, targets, side) if len(targets) > 1 else _of_one_class(mine, side)
+    targets, methods = list(dict.fromkeys(e.target for e in specific)), {e.explainer for e in specific}
+    several = len(targets) > 1
+    return _of_classes(mine, targets, side) if several and len(methods) > 1 else _side_by_side(mine, side, several)
 
 
 def by_picture(explanations: Sequence["Explanation"]) -> list[list["Explanation"]]:
@@ -90,15 +91,24 @@ def _keys(explanations: Sequence["Explanation"]) -> set[str]:
     return {e.scale.colormap for e in explanations}
 
 
-def _of_one_class(mine: Sequence["Explanation"], side: int) -> Image.Image:
-    """The photograph and the maps side by side, in as many rows as it takes."""
+def _side_by_side(mine: Sequence["Explanation"], side: int, several_classes: bool) -> Image.Image:
+    """The photograph and the maps side by side, in as many rows as it takes: of several methods, or of several classes."""
     specific = [e for e in mine if e.class_specific]
-    said = specific[0].caption if specific else SAME
-    panels = [photograph(mine[0], side)]
-    panels += (map_panel(e, side, e.explainer + ("" if e.class_specific or not specific else f"\n{SAME}")) for e in mine)
+    said = SAME if not specific else specific[0].explainer if several_classes else specific[0].caption
+    shown, panels = mine[: MOST_ROWS * ACROSS], [photograph(mine[0], side)]
+    for e in shown:
+        name = e.caption if several_classes and e.class_specific else e.explainer
+        panels.append(map_panel(e, side, name + ("" if e.class_specific or not specific else f"\n{SAME}")))
     rows = [panels[i : i + ACROSS] for i in range(0, len(panels), ACROSS)]
     labels = [said, *[""] * (len(rows) - 1)]
+    if len(shown) < len(mine):
+        rows.append([])
+        labels.append(_more(len(mine) - len(shown)))
     return sheet(rows, mine[0].name, size=side, keys=_keys(mine), labels=labels, label_at=1)
+
+
+def _more(left_out: int) -> str:
+    return f"… and {left_out} more, which have files of their own"
 
 
 def _of_classes(mine: Sequence["Explanation"], targets: Sequence[int], side: int) -> Image.Image:
@@ -124,7 +134,7 @@ def _of_classes(mine: Sequence["Explanation"], targets: Sequence[int], side: int
     labels = list(names[:deep])
     if len(names) > deep:
         rows.append([])
-        labels.append(f"… and {len(names) - deep} more, which have files of their own")
+        labels.append(_more(len(names) - deep))
     headings = [*[""] * beside, *headings]
     return sheet(rows, mine[0].name, headings, side, _keys(mine), labels, label_at=beside)
 
@@ -143,7 +153,7 @@ def _of_pictures(pictures: Sequence[Sequence["Explanation"]], side: int) -> Imag
             rows.append([photograph(of[0], side, of[0].name) if i == 0 else None, *maps])
             labels.append(said[target])
     if len(rows) > MOST_ROWS:
-        labels = [*labels[:MOST_ROWS], f"… and {len(rows) - MOST_ROWS} more"]
+        labels = [*labels[:MOST_ROWS], _more(len(rows) - MOST_ROWS)]
         rows = [*rows[:MOST_ROWS], []]
     headings = [f"{name} (no class)" if name in _classless(pictures) else name for name in methods]
     keys = _keys([e for of in pictures for e in of])

@@ -21,14 +21,14 @@ from seewhy.explanation.explanation import Explanation, WithSheet, percent, png_
 from seewhy.explanation.sheet import Legend, Panel, sheet
 
 SMOOTH = 20
-"""Where two maps part is looked for in smoothed differences: by a Gaussian whose sigma is a SMOOTH-th of the shorter side."""
+"""Differences are smoothed by a Gaussian whose sigma is a SMOOTH-th of the shorter side, to find where two maps part."""
 ALIKE = 0.005
 """Two maps of which a smaller share lies elsewhere do not differ."""
 PLACES = (("upper left", "top", "upper right"), ("left", "center", "right"), ("lower left", "bottom", "lower right"))
 LEGEND = Legend(overlay.DIVERGING, "more of the expected class's map", "more of the predicted class's")
 
 
-class AsExpected(SeewhyError):
+class AsExpectedError(SeewhyError):
     """The network says the class that was expected, so that there is nothing to compare."""
 
 
@@ -84,21 +84,21 @@ class Contrast:
     @property
     def caption(self) -> str:
         """Both classes with their probabilities, and where the maps part."""
-        return f"{self.predicted.caption}, not {self.expected.caption}: {self.said}"
+        return f"{self.predicted.caption}, not {self.expected.caption}: {', '.join(self.said)}"
 
     @property
-    def said(self) -> str:
+    def said(self) -> tuple[str, ...]:
         """How much of the maps lies elsewhere, and where they part."""
         flat = [e for e in (self.predicted, self.expected) if not float(e.map.std()) > 0]
         if len(flat) == 2:
-            return "both maps are constant"
+            return ("both maps are constant",)
         if flat:
-            return f"the map of {flat[0].short_name} is constant"
+            return (f"the map of {flat[0].short_name} is constant",)
         if not self.parting.place:
-            return "the maps do not differ"
-        first, second = (f"{round(100 * share)} %".replace("-", "−") for share in self.parting[2:])
-        shares = f"{first} of the first map, {second} of the second"
-        return f"{100 * self.elsewhere:.0f} % lies elsewhere, most at {self.parting.place}: {shares}"
+            return ("the maps do not differ",)
+        first, second = (_percent(share) for share in (self.parting.predicted, self.parting.expected))
+        where = f"most at {self.parting.place}: {first} of the first map, {second} of the second"
+        return (f"{_percent(self.elsewhere)} lies elsewhere", where)
 
     def sheet(self, size: int | None = None) -> Image.Image:
         """The photograph, both maps and their difference, with the region where they part; see ``Contrasts.sheet``."""
@@ -170,6 +170,11 @@ def _shares(values: Tensor, signed: bool) -> Tensor:
     return standing / total if total > 0 and float(values.std()) > 0 else torch.zeros_like(values)
 
 
+def _percent(share: float) -> str:
+    text = f"{100 * share:.{0 if abs(share) >= 0.0995 else 1}f}"
+    return ("0" if float(text) == 0 else text.replace("-", "−")) + " %"
+
+
 def smoothed(difference: Tensor) -> Tensor:
     """(h, w) weighted means of the differences around each pixel, since in a map of gradients single pixels say little."""
     return torch.from_numpy(gaussian_filter(difference.numpy(), min(difference.shape) / SMOOTH, mode="constant"))
@@ -191,7 +196,7 @@ def _region(difference: Tensor) -> tuple[Tensor, str]:
 def expected_class(expected: int | str, classifier: Classifier, scores: Tensor | None, name: str) -> tuple[int, int]:
     """The class that the network predicts for a picture, and the one that was expected.
 
-    ``AsExpected``, one line, where they are the same, or where a network of several labels says both.
+    ``AsExpectedError``, one line, where they are the same, or where a network of several labels says both.
     """
     if scores is None:
         raise SeewhyError("the predicted class is what a network says, and there is none: give a classifier")
@@ -202,7 +207,7 @@ def expected_class(expected: int | str, classifier: Classifier, scores: Tensor |
     both = classifier.multilabel and float(scores[wanted]) > 0.5
     if wanted == said or both:
         which = "one of the classes that the network says" if both and wanted != said else "the predicted class"
-        raise AsExpected(
+        raise AsExpectedError(
             f"{name}: {classifier.class_name(wanted)} ({sure}), which you expected, is {which}: there is nothing to compare"
         )
     return said, wanted
@@ -217,6 +222,16 @@ def answering(explainers: Mapping[str, Explainer]) -> tuple[dict[str, Explainer]
     if not kept:
         raise SeewhyError(f"{said}: choose a method that explains a class, such as grad_cam")
     return kept, said if others else ""
+
+
+def comparable(
+    explainers: Mapping[str, Explainer], classifier: Classifier, expected: int | str, target: str
+) -> tuple[dict[str, Explainer], str]:  # fmt: skip
+    """``answering``, after a check of what the command line says; an unknown class is said before the first picture."""
+    classifier.class_index(expected)
+    if target != "predicted":
+        raise SeewhyError("--expected compares with the predicted class: leave --target out")
+    return answering(explainers)
 
 
 def contrasts_of(explanations: Sequence[Explanation], said: int, wanted: int) -> list[Contrast]:
@@ -249,7 +264,7 @@ def _drawn(mine: Sequence[Contrast], side: int) -> Image.Image:
         picture = overlay.overlay(c.predicted.image, difference, min(both[0].picture.size), signed=True)
         if c.parting.place:
             picture = overlay.outlined(picture, c.parting.region)
-        rows.append([seen, *both, Panel(picture, c.said, scale=overlay.scale_of(difference, signed=True))])
-    headings = ["", f"predicted: {first.predicted.caption}", f"expected: {first.expected.caption}", "difference of the shares, smoothed"]
+        rows.append([seen, *both, Panel(picture, "\n".join(c.said), scale=overlay.scale_of(difference, signed=True))])
+    headings = [f"predicted\n{first.predicted.caption}", f"expected\n{first.expected.caption}", "difference\nsmoothed"]
     drawn_keys = {e.scale.colormap for c in mine for e in (c.predicted, c.expected)}
-    return sheet(rows, first.name, headings, side, [*drawn_keys, LEGEND], [c.explainer for c in mine], label_at=1)
+    return sheet(rows, first.name, ["", *headings], side, [*drawn_keys, LEGEND], [c.explainer for c in mine], label_at=1)

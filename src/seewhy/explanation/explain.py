@@ -19,7 +19,7 @@ from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
 from seewhy.explainers.base import maps_and_errors
 from seewhy.explainers.learned.folder import folder_labels, is_folder
-from seewhy.explanation.expected import AsExpected, Contrast, Contrasts, answering, contrasts_of, expected_class
+from seewhy.explanation.expected import AsExpectedError, Contrast, Contrasts, answering, contrasts_of, expected_class
 from seewhy.explanation.explanation import Explanation, Explanations
 from seewhy.explanation.prepare import Picture, prepare
 from seewhy.explanation.targets import classes_of_targets
@@ -30,7 +30,7 @@ SeveralMethods = Sequence[OneMethod] | Mapping[str, Explainer]
 
 
 @overload
-def explain(
+def explain(  # type: ignore[overload-overlap]
     picture: Picture,
     classifier: Classifier,
     explainer: OneMethod = "grad_cam",
@@ -38,7 +38,7 @@ def explain(
     white: int | float | None = None,
 ) -> Explanation: ...
 @overload
-def explain(  # type: ignore[overload-overlap]
+def explain(
     picture: Picture,
     classifier: Classifier,
     explainer: OneMethod = "grad_cam",
@@ -80,8 +80,8 @@ def explain(
     """Explain one class of one picture; or several pictures, classes or methods at once.
 
     One picture, one explainer and one class give an ``Explanation``. A list of any of them, a folder, "top:K" and "all" give
-    ``Explanations``: a sequence in the order picture, explainer, class, which is also a sheet. Every picture is explained for
-    every class by every explainer.
+    ``Explanations``: a sequence in the order picture, explainer, class, which is also a sheet. Every picture is explained
+    for every class by every explainer.
 
     Args:
         picture: a file, a Pillow image, an array (h, w, 3) of bytes, or a tensor (c, h, w) in [0, 1]. The network gets a
@@ -194,20 +194,20 @@ def _classes(target: Target | Sequence[Target] | None, classifier: Classifier, s
 def _contrasts(
     prepared: Sequence[tuple[Tensor, str]], classifier: Classifier, methods: Mapping[str, Explainer], expected: Target
 ) -> list[Contrast]:
-    """A contrast for each picture and method; a warning for what is left out. The line is the error where all is left out."""
+    """A contrast for each picture and method, and a warning for what is left out; SeewhyError where all is left out."""
     kept, said = answering(methods)
     if said:
         warnings.warn(said, SeewhyWarning, stacklevel=4)
-    found, reasons = list[Contrast](), list[AsExpected]()
+    found, reasons = list[Contrast](), list[AsExpectedError]()
     for image, name in prepared:
         try:
             found += explain_expected(image, classifier, kept, expected, predict(image, classifier, name), name)
-        except AsExpected as reason:
+        except AsExpectedError as reason:
             reasons.append(reason)
     if not found:
         raise reasons[0]
-    for reason in reasons:
-        warnings.warn(str(reason), SeewhyWarning, stacklevel=4)
+    for one in reasons:
+        warnings.warn(str(one), SeewhyWarning, stacklevel=4)
     return found
 
 
@@ -221,7 +221,7 @@ def explain_expected(
 ) -> list[Contrast]:
     """A contrast of the predicted and the expected class of one prepared image by each method.
 
-    ``AsExpected`` where the network says the class that was expected.
+    ``AsExpectedError`` where the network says the class that was expected.
     """
     said, wanted = expected_class(expected, classifier, scores, name)
     return contrasts_of(explain_targets(image, classifier, explainers, [said, wanted], scores, name), said, wanted)

@@ -201,7 +201,6 @@ class Explanations(WithSheet[Explanation]):
         return f"Explanations({', '.join(f'{e.name}: {e.caption}, {e.explainer}' for e in self.items)})"
 
 
-
 def percent(probability: float) -> str:
     """The probability in percent; ">99.9 %" and "<0.1 %" near the ends, so that 99.98 % is not 100 %."""
     text = f"{100 * probability:.1f}"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,7 @@ from seewhy.data.pictures import list_pictures, network_input, read_picture
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
 from seewhy.explanation.comparison import comparison
-from seewhy.explanation.expected import Contrast, Contrasts
+from seewhy.explanation.expected import AsExpectedError, Contrast, Contrasts
 from seewhy.explanation.explain import explain_expected, explain_targets, predict
 from seewhy.explanation.explanation import Explanation
 from seewhy.explanation.prepare import prepare
@@ -62,6 +62,31 @@ def read_pictures(files: Iterable[Path], classifier: Classifier, white: float | 
     return found
 
 
+def explain_pictures(
+    pictures: Iterable[ReadPicture],
+    classifier: Classifier,
+    explainers: Mapping[str, Explainer],
+    target: str,
+    expected: str | None,
+    left_out: Callable[[str], None],
+) -> Iterator[tuple[ReadPicture, list[Explanation] | list[Contrast]]]:
+    """``explain_seen`` of every picture. ``left_out`` is told of a picture whose predicted class is the expected one.
+
+    ``AsExpectedError`` where that is so of all pictures.
+    """
+    reasons, found = list[AsExpectedError](), 0
+    for seen in pictures:
+        try:
+            yield seen, explain_seen(seen, classifier, explainers, target, expected)
+            found += 1
+        except AsExpectedError as reason:
+            reasons.append(reason)
+    if reasons and not found:
+        raise reasons[0]
+    for one in reasons:
+        left_out(str(one))
+
+
 def explain_seen(
     seen: ReadPicture, classifier: Classifier, explainers: Mapping[str, Explainer], target: str, expected: str | None = None
 ) -> list[Explanation] | list[Contrast]:  # fmt: skip
@@ -86,8 +111,8 @@ def write(
     Each explanation becomes ``NAME.EXPLAINER.CLASS.png`` and ``.npy``, each picture with several explanations also a sheet.
     Where the method says how sure it is, ``.error.npy`` has the standard error of each pixel's value.
     Of a contrast with an expected class, ``NAME.expected.png`` is the sheet of all methods, and
-    ``NAME.EXPLAINER.difference.npy`` the difference. ``manifest.json`` lists them, with versions, hardware and ``details``. All files are written beside the folder first and
-    moved at the end: if anything fails, nothing is left behind.
+    ``NAME.EXPLAINER.difference.npy`` the difference. ``manifest.json`` lists them, with versions, hardware and ``details``.
+    All files are written beside the folder first and moved at the end: if anything fails, nothing is left behind.
 
     Args:
         folder: made where it does not exist.
@@ -98,7 +123,7 @@ def write(
     with staged(folder) as staging:
         entries, contrasts = list[dict[str, object]](), list[dict[str, object]]()
         for group in pictures:
-            explanations = [e for one in group for e in ((one.predicted, one.expected) if isinstance(one, Contrast) else (one,))]
+            explanations = [e for one in group for e in _maps_of(one)]
             picture = _free(slug(Path(explanations[0].name).stem), names)
             entries += _write_maps(staging, picture, explanations, names)
             if mine := [one for one in group if isinstance(one, Contrast)]:
@@ -110,6 +135,10 @@ def write(
         write_text(staging / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         files = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == "manifest.json", name))
     return [Path(folder) / name for name in files]
+
+
+def _maps_of(one: Explanation | Contrast) -> list[Explanation]:
+    return [one.predicted, one.expected] if isinstance(one, Contrast) else [one]
 
 
 def _write_maps(

@@ -52,16 +52,15 @@ class _Kept:
     """An explainer that keeps its maps, and reads those that are there."""
 
     family: ClassVar[Family] = "reference"
+    class_specific: ClassVar[bool] = True
     paper: ClassVar[str] = ""
 
     explainer: Explainer
     name: str
     maps: MapStore
 
-    @property
-    def class_specific(self) -> bool:  # type: ignore[override]
-        """That of the explainer."""
-        return self.explainer.class_specific
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_specific", self.explainer.class_specific)
 
     def explain(self, images: Images, targets: Targets) -> Attribution:
         each = [["explain", c] for c in targets.tolist()]

@@ -107,8 +107,13 @@ def _x(column: int, size: int) -> int:
 
 
 def _in_lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """The name of a method is broken after its signs, any other text between its words."""
-    return words_in_lines(text, font, width) if " " in text else name_in_lines(text, font, width)
+    """Lines of text: the name of a method is broken after its signs, any other text between its words."""
+    parts = text.split("\n") if text else []
+    return [
+        line
+        for part in parts
+        for line in (words_in_lines(part, font, width) if " " in part else name_in_lines(part, font, width))
+    ]
 
 
 class _Row:
@@ -119,16 +124,10 @@ class _Row:
     ) -> None:  # fmt: skip
         self.panels, self.size, self.line, self.fonts = panels, size, line, fonts
         self.pictures = [None if p is None else _scaled(p.picture, size) for p in panels]
-        self.captions = [self._caption(p) for p in panels]
+        self.captions = [[] if p is None else _in_lines(p.caption, fonts[p.bold], size) for p in panels]
         self.bars = line if any(p is not None and p.scale is not None for p in panels) else 0
         tallest = max((p.height for p in self.pictures if p is not None), default=0)
         self.height = tallest + self.bars + line * max(map(len, self.captions), default=0)
-
-    def _caption(self, panel: Panel | None) -> list[str]:
-        if panel is None or not panel.caption:
-            return []
-        parts = panel.caption.split("\n")
-        return [line for part in parts for line in _in_lines(part, self.fonts[panel.bold], self.size)]
 
     def draw(self, canvas: Image.Image, y: int) -> None:
         draw, letter = ImageDraw.Draw(canvas), round(self.line / 1.5)
@@ -138,7 +137,7 @@ class _Row:
             x, below = _x(j, self.size), y + picture.height + letter // 5
             canvas.paste(picture, (x, y))
             if panel.scale is not None:
-                draw_scale(canvas, (x, below), self.size, round(0.8 * letter), panel.scale)
+                draw_scale(canvas, (x, below), self.size - letter // 2, round(0.8 * letter), panel.scale)
                 below += self.line
             for down, part in enumerate(caption):
                 at = (x, below + down * self.line)

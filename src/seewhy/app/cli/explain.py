@@ -68,7 +68,7 @@ def explain(
     ] = "predicted",
     expected: Annotated[
         str | None,
-        typer.Option(help="Class that you expected: compare its map with that of the predicted class, and see where they part."),
+        typer.Option(help="Class that you expected: compares its map with that of the predicted class."),
     ] = None,
     white: Annotated[
         float | None, typer.Option(help="Value that is white in pictures of more than 8 bits, such as 4095; not of DICOM.")
@@ -81,8 +81,8 @@ def explain(
     from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.explainers.describe import about_explainers, layer_of
-    from seewhy.explanation.expected import AsExpected, answering
-    from seewhy.explanation.files import explain_seen, find_pictures, read_pictures, write
+    from seewhy.explanation.expected import comparable
+    from seewhy.explanation.files import explain_pictures, find_pictures, read_pictures, write
     from seewhy.explanation.resume import resumable
     from seewhy.masking.surrogate import load_surrogate
 
@@ -106,13 +106,10 @@ def explain(
         methods, left_out = choose(explainer or ["grad_cam"], classifier, options, value)
     shown = methods
     if expected is not None:
-        classifier.class_index(expected)  # an unknown class is said before the first picture is explained
-        if target != "predicted":
-            raise SeewhyError("--expected compares with the predicted class: leave --target out")
-        shown, reason = answering(methods)
-        left_out = [*left_out, reason] if reason else left_out
+        shown, reason = comparable(methods, classifier, expected, target)
+        left_out += [reason] if reason else []
     for reason in left_out:
-        say(f"left out: {reason}", err=True)
+        not_shown(reason)
     details: dict[str, object] = {
         **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
         **({} if expected is None else {"expected": expected}),
@@ -122,17 +119,9 @@ def explain(
     }
 
     def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation] | Sequence[Contrast]]":
-        reasons: list[AsExpected] = []
         with progress_bar(quiet) as progress:
-            for seen in progress.track(pictures, description="explaining"):
-                try:
-                    done = explain_seen(seen, classifier, kept, target, expected)
-                except AsExpected as reason:
-                    reasons.append(reason)
-                    if len(reasons) == len(pictures):
-                        raise reasons[0] from None
-                    say(f"left out: {reason}", err=True)
-                    continue
+            tracked = progress.track(pictures, description="explaining")
+            for seen, done in explain_pictures(tracked, classifier, kept, target, expected, not_shown):
                 if (
                     model is not None and not details["classifier"]
                 ):  # a network that fails has failed with its own message by now
@@ -142,7 +131,8 @@ def explain(
                         say(line)
                 if not quiet:
                     for e in done:
-                        say(f"{seen.file}: {e.caption}, {e.explainer}")
+                        said = (e.caption, e.explainer) if expected is None else (e.explainer, e.caption)
+                        say(f"{seen.file}: {', '.join(said)}")
                 yield done
 
     kept_maps = resumable(out, classifier, shown) if model is not None else nullcontext(shown)
@@ -150,3 +140,8 @@ def explain(
         written = write(out, explained(kept), details)
     if not quiet:
         say(f"{len(written)} files in {out}")
+
+
+def not_shown(reason: str) -> None:
+    """Say why a picture or a method is left out."""
+    say(f"left out: {reason}", err=True)
