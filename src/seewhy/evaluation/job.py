@@ -178,8 +178,8 @@ def check_companions(folder: Path, now: Manifest) -> None:
     kinds = {name: METRICS[about.metric] for name, about in before.metrics.items() if about.metric in METRICS}
     if need := [name for name, kind in kinds.items() if "companions" in kind.needs]:
         raise SeewhyError(
-            f"{folder} has {now.grown[-1]} images, and {need[0]} puts images of a run beside each other, so more of them would "
-            f"change its numbers: give another folder, or begin with {CANDIDATES} images or more"
+            f"{folder} has {now.grown[-1]} images, and {need[0]} puts images of a run beside each other: more images "
+            f"would change its numbers: give another folder, or begin with {CANDIDATES} images or more"
         )
 
 

@@ -138,22 +138,22 @@ class Manifest:
         before = read_manifest(folder)
         if before is None:
             return self
-        had, now = before.images or 0, self.images or 0
-        fewer = first is not None and 0 < had < now and first(had) == before.asked.images
-        grows = first is not None and fewer and first(now) == self.asked.images
-        counts = ("n",) if had != now else ()  # a dataset that is made to a size
+        had, wanted = before.images or 0, self.images or 0
+        fewer = first is not None and 0 < had < wanted and first(had) == before.asked.images
+        grows = first is not None and fewer and first(wanted) == self.asked.images
+        counts = ("n",) if had != wanted else ()  # a dataset that is made to a size
         asked = replace(
             before.asked,
             images=self.asked.images if grows else before.asked.images,
             dataset=before.asked.dataset | {name: self.asked.dataset[name] for name in counts if name in self.asked.dataset},
         )
         if (change := asked.difference(self.asked)) is not None:
-            if had > now > 0 and asked.difference(replace(self.asked, images=asked.images)) is None:
-                raise SeewhyError(
-                    f"{folder} has {had} images, and a run folder only grows: give limit {had}, or another folder for {now}"
-                )
-            if fewer and not grows:
-                raise SeewhyError(f"{folder} has {had} of these {now} images: give limit {now} to add the others")
+            same = asked.difference(replace(self.asked, images=asked.images)) is None
+            if same and had > wanted > 0:
+                cure = f"give limit {had}, or another folder for {wanted}"
+                raise SeewhyError(f"{folder} has {had} images, and a run folder only grows: {cure}")
+            if same and fewer:
+                raise SeewhyError(f"{folder} has {had} of these {wanted} images: give limit {wanted} to add the others")
             raise SeewhyError(f"{folder} has a run of another question ({change}): give another folder")
         for there, now in ((before.explainers, self.explainers), (before.metrics, self.metrics)):
             for name in there.keys() & now.keys():
