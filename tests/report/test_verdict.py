@@ -1,4 +1,4 @@
-"""The verdict says who is ahead by the recommended metrics, by how much, and whether a map that looks at nothing is beaten."""
+"""The verdict: who is ahead by the recommended metrics, by how much, and whether a map that looks at nothing is beaten."""
 
 import numpy as np
 import pytest
