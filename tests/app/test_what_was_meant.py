@@ -104,13 +104,13 @@ def test_a_mistyped_name_is_answered_with_the_right_one(command: str, says: str,
 @pytest.mark.parametrize("column", ["filename", "image", "Path"])
 def test_a_column_of_another_name(column: str, photos: Path, capfd: Capture) -> None:
     (photos / "labels.csv").write_text(f"{column},label\ncat.png,circle\n")
-    said = refused(capfd, *"evaluate --data photos --model shapes --metric complexity".split())
+    said = refused(capfd, *["evaluate", "--data", "photos", "--model", "shapes", "--metric", "complexity"])
     assert f"no column 'file' in its first line; it has {column}, label: call the column '{column}' 'file'" in said
 
 
 def test_a_mistyped_picture_in_a_table(photos: Path, capfd: Capture) -> None:
     (photos / "labels.csv").write_text("file,label\ncatt.png,circle\n")
-    said = refused(capfd, *"evaluate --data photos --model shapes --metric complexity".split())
+    said = refused(capfd, *["evaluate", "--data", "photos", "--model", "shapes", "--metric", "complexity"])
     assert "labels.csv, line 2: picture 'catt.png'" in said
     assert "Did you mean 'cat.png'?" in said
 

@@ -103,7 +103,12 @@ def test_torchscript_is_named(inside: Path) -> None:
 
 
 def test_a_folder_says_how_it_is_named(inside: Path) -> None:
-    configs = {"timm": '{"architecture": "x"}', "hf": '{"model_type": "vit"}', "mine": '{"method": "nemt", "schema": 1}', "": ""}
+    configs = {
+        "timm": '{"architecture": "x"}',
+        "hf": '{"model_type": "vit"}',
+        "mine": '{"method": "nemt", "schema": 1}',
+        "": "",
+    }
     for name, config in configs.items():
         (inside / f"of_{name}").mkdir()
         (inside / f"of_{name}" / "config.json").write_text(config)

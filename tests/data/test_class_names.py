@@ -102,7 +102,15 @@ def test_a_csv_file_of_names(tmp_path: Path) -> None:
         read_class_names(path)
 
 
-IMAGENET = ("tench, Tinca tinca", "Labrador retriever", "pug, pug-dog", "crane", "crane", "Cardigan, Cardigan Welsh corgi", "cardigan")
+IMAGENET = (
+    "tench, Tinca tinca",
+    "Labrador retriever",
+    "pug, pug-dog",
+    "crane",
+    "crane",
+    "Cardigan, Cardigan Welsh corgi",
+    "cardigan",
+)
 """Names as timm has them for ImageNet."""
 
 
@@ -139,5 +147,7 @@ def test_an_ambiguous_or_mistyped_name_is_answered_with_candidates(text: str, sa
 
 
 def test_a_name_that_is_the_caption_of_another_class_too_is_said() -> None:
-    with pytest.warns(SeewhyWarning, match="'maillot' is class 0; captions call class 1 so too: for that give 'maillot, tank"):
+    with pytest.warns(
+        SeewhyWarning, match="'maillot' is class 0; captions call class 1 so too: for that give 'maillot, tank"
+    ):
         assert find_class("maillot", ("maillot", "maillot, tank suit"), 2) == 0

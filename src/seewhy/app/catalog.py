@@ -68,7 +68,9 @@ def _networks() -> list[CatalogEntry]:
     tags: dict[str, list[str]] = {}
     for name in timm.list_pretrained():
         tags.setdefault(name.partition(".")[0], []).append(name.partition(".")[2])
-    of_timm = [(name, f"timm; weights {', '.join(filter(None, tags.get(name, []))) or 'none'}") for name in timm.list_models()]
+    of_timm = [
+        (name, f"timm; weights {', '.join(filter(None, tags.get(name, []))) or 'none'}") for name in timm.list_models()
+    ]
     models = torchvision.models
     of_torchvision = [
         (f"torchvision/{name}", f"torchvision; weights {', '.join(models.get_model_weights(name).__members__)}")

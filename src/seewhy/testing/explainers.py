@@ -191,7 +191,8 @@ def close(actual: Tensor, expected: Tensor, what: str) -> None:
 def disturbed(module: nn.Module) -> Iterator[None]:
     """A state that a careless method would change: some submodules training, some parameters frozen, gradients held."""
     gradients = [(p, p.grad) for p in module.parameters()]
-    with frozen(module):  # it restores both flags at the end
+    modes = [(m, m.training) for m in module.modules()]
+    with frozen(module):  # it restores the flags of the parameters at the end
         for i, m in enumerate(module.modules()):
             m.training = i % 2 == 0
         for i, (p, _) in enumerate(gradients):
@@ -202,6 +203,8 @@ def disturbed(module: nn.Module) -> Iterator[None]:
         finally:
             for p, gradient in gradients:
                 p.grad = gradient
+            for m, mode in modes:
+                m.training = mode
 
 
 def snapshot(module: nn.Module) -> dict[str, object]:

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter, isclass, isfunction, signature
 from typing import Any, get_args
 
-import torch
 from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.explainers import Explainer
 from seewhy.explainers.base import Family
-from seewhy.types import Images, Targets
+from seewhy.types import Images
 
 SIGNED = {
     "explain": "explain(self, images, targets)",
@@ -45,7 +44,10 @@ def built_explainer(build: Callable[[Classifier], Explainer], classifier: Classi
         f"{name} is an explainer: give a function that builds it for any classifier, lambda classifier: {name}(classifier)",
     )
     must_be_no_other(given)
-    expect(callable(given), f"{name} builds no explainer: give a function of the classifier, lambda classifier: Mine(classifier)")
+    expect(
+        callable(given),
+        f"{name} builds no explainer: give a function of the classifier, lambda classifier: Mine(classifier)",
+    )
     needed = _required(given)
     expect(
         needed in (1, None),
@@ -69,7 +71,8 @@ def built_explainer(build: Callable[[Classifier], Explainer], classifier: Classi
     _must_take(made.explain, 2, "explain", "images (n, c, h, w) and targets (n,)")
     expect(made.family in get_args(Family), f"{type(made).__name__}.family is {made.family!r}: give {SIGNED['family'][8:]}")
     expect(
-        isinstance(made.class_specific, bool), f"{type(made).__name__}.class_specific is {made.class_specific!r}: give a bool"
+        isinstance(made.class_specific, bool),
+        f"{type(made).__name__}.class_specific is {made.class_specific!r}: give a bool",
     )
     expect(isinstance(made.paper, str), f"{type(made).__name__}.paper is {made.paper!r}: give a text")
     found: Explainer = made
