@@ -89,7 +89,7 @@ def test_files_of_other_formats_are_named(inside: Path) -> None:
     assert "is a program of torch.export" in said
     exec(said.partition("in Python, ")[2].partition(", and give")[0], {"torch": torch})
     assert torch.load("weights.pt", weights_only=True)["weight"].shape == (3, 2)
-    with pytest.raises(SeewhyError, match="is no weights file, it is a program of torch.export"):
+    with pytest.raises(SeewhyError, match=r"is no weights file, it is a program of torch\.export"):
         load("shapes", weights="n.pt2")
 
 

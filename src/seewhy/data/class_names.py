@@ -95,8 +95,8 @@ def meant(text: str, classes: Sequence[str], n_classes: int | None = None) -> li
     A text that is the name of a class is this name. If there is no such name, the first of several names counts, as captions
     show it: "tench, Tinca tinca" is also called tench. If there is still none, case and underscores do not count, in a name
     and then in the first of several. Then each of several names counts: it is also called Tinca tinca. Digits that are no
-    name are an index, unless all classes are called by numbers: "3" is then a name that does not exist. Last comes an ImageNet
-    number such as n01440764, for 1000 classes.
+    name are an index, unless all classes are called by numbers: "3" is then a name that does not exist. Last comes an
+    ImageNet number such as n01440764, for 1000 classes.
 
     Args:
         text: as a person or a file writes it.

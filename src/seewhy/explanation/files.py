@@ -39,7 +39,7 @@ class ReadPicture(NamedTuple):
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
     """The files among ``paths``, and the pictures in the folders among them.
 
-    Of several paths, as a shell makes of ``photos/*``, those that a system has put there, such as ``Thumbs.db``, are left out.
+    Of several paths, as a shell makes of ``photos/*``, those that a system puts there, such as ``Thumbs.db``, are left out.
     """
     own = [path for path in paths if not is_of_system(path)]
     found = [file for path in own or paths for file in (list_pictures(path) if path.is_dir() else [path])]

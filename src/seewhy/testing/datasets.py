@@ -183,7 +183,7 @@ def must_be_dataset(dataset: Any) -> None:
     batch = dataset.batch([0])
     expect(
         isinstance(batch, Batch),
-        f"batch returns a {type(batch).__name__}: return data.Batch(ids, images, labels), with labels=None if they are unknown",
+        f"batch returns a {type(batch).__name__}: return data.Batch(ids, images, labels), labels=None if they are unknown",
     )
     expect(
         isinstance(batch.images, torch.Tensor),

@@ -150,7 +150,7 @@ def check_train_mode(build: Build, classifier: Classifier, images: Images, targe
     maps = build(own).explain(images, targets)
     expect(
         torch.allclose(maps, expected, rtol=1e-3, atol=1e-5),
-        "a network in training mode is explained in training mode, where dropout draws and batch norm reads the whole batch: "
+        "a network in training mode is explained in training mode, where dropout draws and batch norm reads all images: "
         "call the network in `with self.classifier.running(gradients=True):`, which sets eval mode and restores what was",
     )
     expect(all(m.training for m in own.module.modules()), "training mode was not restored")

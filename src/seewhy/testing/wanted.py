@@ -20,7 +20,7 @@ SIGNED = {
 """The members of an explainer, as a class writes them."""
 WRAP = (
     "write a class with explain(self, images, targets) that, in `with self.classifier.running(gradients=True):`, returns "
-    "{call}, and with family, class_specific and paper; then give a function that makes it, lambda classifier: Mine(classifier)"
+    "{call}, and with family, class_specific and paper; then give what makes it, lambda classifier: Mine(classifier)"
 )
 
 
@@ -51,8 +51,8 @@ def built_explainer(build: Callable[[Classifier], Explainer], classifier: Classi
     needed = _required(given)
     expect(
         needed in (1, None),
-        f"{getattr(given, '__name__', name)} takes {needed} arguments: give a function of the classifier alone that builds the "
-        "explainer. A function of images and targets belongs into a class, as its explain",
+        f"{getattr(given, '__name__', name)} takes {needed} arguments: give a function of the classifier alone that builds "
+        "the explainer. A function of images and targets belongs into a class, as its explain",
     )
     made: Any = given(classifier)
     expect(made is not None, "the function that builds the explainer returns None: it lacks a return")
