@@ -70,7 +70,7 @@ BLUR = {"baseline": "blur"}
 
 
 def sparse(network: str) -> dict[str, str]:
-    """The transformer hardly reacts where little is blurred: masks that start small vanish there, and the default is right."""
+    """The transformer hardly reacts where little is blurred: masks that start small vanish there."""
     return BLUR if network == "vit" else {**BLUR, "sparsity": "1", "start": "0.2"}
 
 
