@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from seewhy.data import DATASETS, Dataset
 from seewhy.data.pictures import View
 from seewhy.errors import SeewhyError
+from seewhy.files import did_you_mean_file
 from seewhy.options import checked, from_text
 from seewhy.registry import did_you_mean
 
@@ -34,11 +35,16 @@ class SeesPictures(Protocol):
 def dataset(
     name: str, classifier: SeesPictures, limit: int | None = None, options: Mapping[str, str] | None = None
 ) -> Dataset:
-    """The dataset ``name`` in the form that ``classifier`` takes.
+    """The dataset ``name`` in the form that ``classifier`` takes: for ``seewhy.evaluate``, ``seewhy.fit``, and batches.
+
+    ``len(found)`` is the number of its images, ``found.ids`` are their names, and ``found.batch([0, 1, 2])`` reads some of
+    them: a ``Batch`` of images (n, c, h, w) in [0, 1], and of the labels, regions and boxes that are known.
+
+        photos = seewhy.dataset("photos", classifier, limit=100)
 
     Args:
         name: "shapes"; "folder:PATH"; "voc:PATH"; or a path alone: of a csv file or a folder. A folder that holds
-            Annotations is read as VOC.
+            Annotations is read as VOC. A plug-in may have added other names ("seewhy list datasets" lists them).
         classifier: says the size of its input, how a picture is brought to that size, and the names of its classes.
         limit: about how many images; all by default (200 of ``shapes``).
         options: options of the dataset, as text: seed=1, shortcut=random, boxes_column=boxes_227_xyxy.
@@ -50,9 +56,9 @@ def dataset(
     if kind_name not in DATASETS and Path(name).exists():
         kind_name, path = "voc" if (Path(name) / "Annotations").is_dir() else "folder", name
     if kind_name not in DATASETS:
+        hint = did_you_mean(kind_name, DATASETS) or did_you_mean_file(name).removeprefix(".")
         raise SeewhyError(
-            f"unknown dataset {kind_name!r}, and no such folder or csv file.{did_you_mean(kind_name, DATASETS)} "
-            f"Known: {', '.join(DATASETS)}"
+            f"unknown dataset {kind_name!r}, and no such folder or csv file.{hint} Known: {', '.join(DATASETS)}"
         )
     kind = cast(Any, DATASETS[kind_name])
     if "path" in kind.takes and not path:
