@@ -9,8 +9,10 @@ from support.command import run
 from support.evaluations import CNN, Pictures, Watched, bytes_of, measured
 from support.picture_folders import paint
 
+import seewhy
 from seewhy.data import Shapes
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.evaluate import evaluate
 from seewhy.evaluation.plan import Plan, growing_order
 from seewhy.evaluation.run import open_run
 from seewhy.explainers import explainer
@@ -129,14 +131,16 @@ def test_a_changed_picture_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_metrics_that_put_images_of_a_run_beside_each_other_do_not_grow(tmp_path: Path) -> None:
-    def asked(limit: int, metrics: list[str]) -> None:
-        measured(tmp_path / "run", Pictures(n=N), {"watched": Watched()}, metrics, limit=limit)
+    shapes = seewhy.load("shapes")
 
-    asked(8, ["complexity"])
-    asked(12, ["complexity", "grid_pointing_game"])
-    asked(12, ["complexity"])
+    def asked(limit: int, *metrics: str) -> None:
+        evaluate(shapes, ["center"], metrics, Shapes(n=limit), out=tmp_path / "run", batch_size=4)
+
+    asked(8, "complexity")
+    asked(12, "complexity", "grid_pointing_game")
+    asked(12, "complexity")
     with pytest.raises(SeewhyError, match="has 12 images, and grid_pointing_game puts images of a run beside each other"):
-        asked(15, ["complexity"])
+        asked(15, "complexity")
 
 
 def test_the_images_of_a_limit_are_spread_and_nested() -> None:
@@ -151,13 +155,13 @@ def test_the_images_of_a_limit_are_spread_and_nested() -> None:
     assert [b.key for b in plans[0].batches[:2]] == [b.key for b in plans[1].batches[:2]]
 
 
-@pytest.mark.parametrize("data", ["shapes", "folder"])
+@pytest.mark.parametrize("data", ["shapes", "photos"])
 def test_the_command(data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if data == "folder":
-        Path("folder").mkdir()
+    if data == "photos":
+        Path("photos").mkdir()
         for i in range(12):
-            paint(Path("folder") / f"{i:02}.png")
+            paint(Path("photos") / f"{i:02}.png")
     base = f"evaluate --model shapes --data {data} --explainer saliency --metric complexity --batch-size 2"
     for out, limit in (("run", 4), ("run", 9), ("fresh", 9)):
         assert run(capfd, *base.split(), "--limit", limit, "--out", out).status == 0
