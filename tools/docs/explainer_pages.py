@@ -130,7 +130,7 @@ def gallery() -> str:
         "One picture of the built-in data under every explainer, with the default options. The object is the heart:",
     ]
     lines += [
-        "its outline alone tells the class. Each map is stretched to its own range for the eye, so strong colors do not mean a strong"
+        "its outline alone tells the class. Each map is stretched to its own range for the eye: strong colors are no strong"
     ]
     lines += ["map. One picture cannot say which method is better: [measure](../../tutorial/measure.md).", ""]
     lines += [

@@ -33,9 +33,9 @@ SIDE = 240
 NETWORKS = ("shapes", "shapes/vit")
 NEED_TOKENS = ("transformer_input_sampling", "vit_cx")
 FEWER_STEPS: dict[str, dict[str, Any]] = {
-    "extremal_perturbation": {"steps": 100},
-    "smooth_pixel_mask": {"steps": 100},
-    "meaningful_perturbation": {"steps": 100},
+    "extremal_perturbation": {"steps": 50},
+    "smooth_pixel_mask": {"steps": 50},
+    "meaningful_perturbation": {"steps": 50},
 }
 """Options of methods that take minutes with their own: the page of the method says them."""
 TRAINING: dict[str, dict[str, Any]] = {"rtis": {"architecture": "light"}, "t_tame": {}}

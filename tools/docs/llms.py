@@ -12,9 +12,10 @@ ABOUT = """\
 # seewhy
 
 > seewhy is a Python library and a command line. It shows where any PyTorch image classifier looked (attribution maps by
-> the methods of the literature, also for transformers), trains explainers that learn, and measures whether an explanation can be believed.
+> the methods of the literature, also for transformers), trains explainers that learn, and measures whether an explanation
+> can be believed.
 
-Start with the two tutorials. `SKILL.md` in the repository says in one page when to use what, and what goes wrong.
+Start with the tutorials. `SKILL.md` in the repository says in one page when to use what, and what goes wrong.
 """
 
 
@@ -27,9 +28,9 @@ def navigation() -> list[Any]:
 def first_sentence(page: Path) -> str:
     """The first sentence of a page below its title; nothing where a table or code comes first."""
     text = page.read_text(encoding="utf-8").partition("\n# ")[2] or page.read_text(encoding="utf-8").partition("\n")[2]
-    paragraph = next((part for part in re.split(r"\n\s*\n", text) if re.match(r"[A-Z*`]", part.strip())), "")
+    paragraph = next((part for part in re.split(r"\n\s*\n", text) if re.match(r"[A-Z*]|`[^`]", part.strip())), "")
     plain = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
-    return re.split(r"(?<=[.!?:]) ", plain)[0]
+    return re.split(r"(?<=[.!?]) ", plain)[0]
 
 
 def links(entries: list[Any], folder: Path) -> list[str]:
