@@ -77,6 +77,8 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor 
     Raises:
         SeewhyError: there is no such target or class, or no network that could say which it is.
     """
+    if text == "label" and not meant(text, classifier.classes):
+        raise SeewhyError("target 'label' is the true class, which a picture does not say: name the class")
     if text == "all" or text.startswith("top:"):
         _say_what_is_meant(text, classifier)
     if text == "all":
