@@ -24,7 +24,7 @@ OTHERS = [page for folder in ("explanation", "reference") for page in sorted((DO
 """Pages whose commands are studies of hours; their Python runs."""
 REASONS = {
     "a virtual environment of its own": "make and pip install the package, which the tests of CI have done",
-    "a checkout": "a script of tools/ that draws what a run of hours has measured",
+    "a checkout": "scripts of tools/: tests/explainers/test_add_a_method.py runs two, and one draws a run of hours",
     "a scheduler": "SLURM or torchrun starts the processes",
     "four GPUs": "the machine of CI has none",
     "cuda": "the machine of CI has none",
@@ -78,7 +78,7 @@ def test_the_page_runs(
 def test_few_blocks_do_not_run_and_each_says_why() -> None:
     left_out = [(name(page), block.needs) for page in GUIDES for block in blocks(page) if block.needs]
     assert {needs for _, needs in left_out} == set(REASONS)
-    assert len(left_out) <= 25, left_out
+    assert len(left_out) <= 20, left_out
 
 
 def test_a_command_is_in_a_block_that_runs() -> None:
