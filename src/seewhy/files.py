@@ -16,16 +16,19 @@ from errno import EDQUOT, EIO, ENOSPC
 from functools import cache
 from hashlib import sha256
 from io import BytesIO
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from seewhy.errors import SeewhyError
+from seewhy.registry import did_you_mean
 
 HIDDEN = ".seewhy-"
 """The names of unfinished files and folders begin so. Then come machine, process, start of the process, and a number."""
 ABANDONED_SECONDS = 24 * 3600
 """An unfinished file of another machine is abandoned if nobody has changed it for so long."""
+MAX_COMPARED_NAMES = 20_000
+"""In a folder with more names no similar one is looked for: it would take seconds."""
 
 _numbers = count()
 
@@ -146,6 +149,34 @@ def is_directory(path: str | Path) -> bool:
     with suppress(OSError, ValueError):
         return str(path) != "" and Path(path).is_dir()  # an empty path is the working folder
     return False
+
+
+def is_file(path: str | Path) -> bool:
+    """Is there a file of this name? Also asked of text that no file can be called."""
+    with suppress(OSError, ValueError):
+        return Path(path).is_file()
+    return False
+
+
+def did_you_mean_file(path: str | Path, folders: bool = False) -> str:
+    """``". Did you mean 'dog.jpg'?"`` for a file or a folder that is missing: the most similar name in its folder.
+
+    Where its folder is missing too, this one is named. Nothing where no name is similar, or too many names are there. With
+    ``folders`` only folders are compared.
+    """
+    with suppress(OSError, ValueError):  # text that no file can be called, and a folder that may not be read
+        path = Path(path)
+        if missing := [folder for folder in path.parents if not folder.exists()]:
+            return f". There is no folder {missing[-1]}{did_you_mean_file(missing[-1], folders=True)}"
+        if path.exists():
+            return ""
+        entries = list(islice(os.scandir(path.parent), MAX_COMPARED_NAMES + 1))
+        if len(entries) <= MAX_COMPARED_NAMES:
+            names = sorted(entry.name for entry in entries if entry.name[0] != "." and (entry.is_dir() or not folders))
+            same = [name for name in names if Path(name).stem.lower() == path.stem.lower()]
+            if hint := did_you_mean(path.name, same or names):
+                return f".{hint}"
+    return ""
 
 
 def check_writable(folder: str | Path) -> None:

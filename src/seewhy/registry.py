@@ -150,6 +150,15 @@ def did_you_mean(name: str, known: "Registry[T] | list[str]") -> str:
     if len(name) > MAX_NAME_LENGTH:  # no misspelled name; a comparison takes time that grows with both lengths
         return ""
     known = [k for k in known if len(k) <= MAX_NAME_LENGTH]
-    word = re.compile(rf"(?:^|[\W_]){re.escape(name)}(?:[\W_]|$)")
-    found = [k for k in known if len(name) > 2 and word.search(k)][:3] or get_close_matches(name, known, n=1)
+    word = re.compile(rf"(?:^|[\W_]){re.escape(name)}(?:[\W_]|$)", re.IGNORECASE)
+    found = [k for k in known if _letters(name) and _letters(k) == _letters(name)][:3]  # "Grad-CAM" is grad_cam
+    found = found or [k for k in known if len(name) > 2 and word.search(k)][:3] or get_close_matches(name, known, n=1)
+    if not found:
+        of_lower = {k.lower(): k for k in known}
+        found = [of_lower[k] for k in get_close_matches(name.lower(), list(of_lower), n=1)]
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def _letters(name: str) -> str:
+    """A name as people hear it: without capitals and without signs between words."""
+    return re.sub(r"[\W_]", "", name).lower()

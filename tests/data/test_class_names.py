@@ -9,8 +9,8 @@ import torch
 from support.tiny_models import TINY
 
 from seewhy.classifier.classifier import Classifier
-from seewhy.data.class_names import class_index, find_class, read_class_names
-from seewhy.errors import SeewhyError
+from seewhy.data.class_names import class_index, find_class, find_classes, read_class_names
+from seewhy.errors import SeewhyError, SeewhyWarning
 
 BY_NUMBERS = ("0", "1", "10", "11", "2")
 
@@ -43,9 +43,9 @@ def test_a_class_by_index_or_name() -> None:
     assert classifier.class_index("3") == 4, "a text that is a name is the name"
     assert classifier.class_index(3) == 3, "an integer is an index"
     assert (classifier.class_index("crane"), classifier.class_index("Crane")) == (2, 3)
-    with pytest.raises(SeewhyError, match="2 classes are called 'CRANE'; give the index: 2, 3"):
+    with pytest.raises(SeewhyError, match="2 classes are called 'CRANE'; give the index: 2 'crane', 3 'Crane'"):
         classifier.class_index("CRANE")
-    with pytest.raises(SeewhyError, match=r"Did you mean 'golden retriever'\?"):
+    with pytest.raises(SeewhyError, match=r"Did you mean 'Golden_Retriever'\?"):
         classifier.class_index("goldn retriever")
 
 
@@ -84,7 +84,8 @@ def test_names_that_differ_in_case_or_underscores_alone() -> None:
     classes = ("a_b", "a b", "A_B", "cat", "cat")
     assert [find_class(name, classes, 5) for name in classes[:3]] == [0, 1, 2]
     assert [class_index(name, classes, "label") for name in classes[:3]] == [0, 1, 2]
-    for name, indices in {"A b": "0, 1, 2", "cat": "3, 4", "CAT": "3, 4"}.items():
+    cats = "3 'cat', 4 'cat'"
+    for name, indices in {"A b": "0 'a_b', 1 'a b', 2 'A_B'", "cat": cats, "CAT": cats}.items():
         with pytest.raises(SeewhyError, match=f"classes are called '{name}'; give the index: {indices}"):
             find_class(name, classes, 5)
 
@@ -99,3 +100,54 @@ def test_a_csv_file_of_names(tmp_path: Path) -> None:
     path.write_text("name\n" + "x" * 200_000)
     with pytest.raises(SeewhyError, match="no csv file that can be read"):
         read_class_names(path)
+
+
+IMAGENET = (
+    "tench, Tinca tinca",
+    "Labrador retriever",
+    "pug, pug-dog",
+    "crane",
+    "crane",
+    "Cardigan, Cardigan Welsh corgi",
+    "cardigan",
+)
+"""Names as timm has them for ImageNet."""
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [
+        ("Labrador retriever,pug", [1, 2]),
+        ("labrador_retriever, PUG", [1, 2]),
+        ("pug, pug-dog", [2]),
+        ("pug, pug-dog,tench", [2, 0]),
+        ("tench,Tinca tinca", [0]),
+        ("pug-dog", [2]),
+        ("Cardigan", [5]),  # as its caption shows it; another class is called cardigan
+        ("cardigan", [6]),
+        ("2,tench", [2, 0]),
+    ],
+)
+def test_classes_are_found_by_the_names_that_captions_show(text: str, indices: list[int]) -> None:
+    assert find_classes(text, IMAGENET, len(IMAGENET)) == indices
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("crane,pug", "2 classes are called 'crane'; give the index: 3 'crane', 4 'crane'"),
+        ("CARDIGAN WELSH CORGI,pugg", r"Did you mean 'pug'\?"),
+        ("Labrador", r"Did you mean 'Labrador retriever'\?"),
+        ("tinca tnca", r"Did you mean 'tinca tinca'\?"),
+    ],
+)
+def test_an_ambiguous_or_mistyped_name_is_answered_with_candidates(text: str, says: str) -> None:
+    with pytest.raises(SeewhyError, match=says):
+        find_classes(text, IMAGENET, len(IMAGENET))
+
+
+def test_a_name_that_is_the_caption_of_another_class_too_is_said() -> None:
+    with pytest.warns(
+        SeewhyWarning, match="'maillot' is class 0; captions call class 1 so too: for that give 'maillot, tank"
+    ):
+        assert find_class("maillot", ("maillot", "maillot, tank suit"), 2) == 0

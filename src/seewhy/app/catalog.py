@@ -1,5 +1,6 @@
 """What the registries hold, for the command line and the documentation."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from seewhy.describe import as_json, first_sentence
 from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
 from seewhy.options import described
-from seewhy.registry import Registry
+from seewhy.registry import Registry, did_you_mean
 from seewhy.text import printable
 from seewhy.training.presets import preset, preset_names
 
@@ -32,6 +33,51 @@ def entries(kind: str) -> list[CatalogEntry]:
         return [{"name": p.name, "method": p.method, "summary": p.about} for p in map(preset, preset_names())]
     about = {"explainers": _explainer, "metrics": _metric, "models": _model, "datasets": _dataset}[kind]
     return [{"name": name, **about(name, entry)} for name, entry in REGISTRIES[kind].items()]
+
+
+def found(kind: str, words: Sequence[str]) -> list[CatalogEntry]:
+    """The entries of ``kind`` that have each of the words in their name, their family or, if no name has, their summary.
+
+    Of models these are networks, by the names that ``seewhy.load`` takes: those of timm, of torchvision and the built-in
+    ones. Capitals and signs between words do not count.
+    """
+    every = _networks() if kind == "models" else entries(kind)
+    wanted = [_letters(word) for word in words]
+
+    def has(text: str) -> bool:
+        return all(word in _letters(text) for word in wanted)
+
+    by_name = [entry for entry in every if has(f"{entry['name']} {entry.get('family', '')}")]
+    return by_name or [entry for entry in every if has(str(entry["summary"]))]
+
+
+def near(kind: str, words: Sequence[str]) -> str:
+    """``" Did you mean 'vit_tiny'?"`` for words that no entry of ``kind`` has; empty where no name is similar."""
+    return did_you_mean(" ".join(words), [entry["name"] for entry in (_networks() if kind == "models" else entries(kind))])
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]", "", text).lower()
+
+
+def _networks() -> list[CatalogEntry]:
+    """The networks that have names: of the hub and of a user's code they are without number."""
+    import timm
+    import torchvision
+
+    tags: dict[str, list[str]] = {}
+    for name in timm.list_pretrained():
+        tags.setdefault(name.partition(".")[0], []).append(name.partition(".")[2])
+    of_timm = [
+        (name, f"timm; weights {', '.join(filter(None, tags.get(name, []))) or 'none'}") for name in timm.list_models()
+    ]
+    models = torchvision.models
+    of_torchvision = [
+        (f"torchvision/{name}", f"torchvision; weights {', '.join(models.get_model_weights(name).__members__)}")
+        for name in models.list_models(module=models)
+    ]
+    built_in = [("shapes" if name == "cnn" else f"shapes/{name}", "built in") for name in SHAPES]
+    return [{"name": name, "summary": summary} for name, summary in (*built_in, *of_timm, *of_torchvision)]
 
 
 def _explainer(_: str, method: Any) -> CatalogEntry:

@@ -46,10 +46,6 @@ def choose(
 
     split = {text: _name_and_options(text) for text in names}
     folders = {name for name, _ in split.values() if name != "all" and is_folder(name)}
-    for name, _ in split.values():
-        if name not in EXPLAINERS and name not in folders and "," in name:
-            raise SeewhyError(f"{name!r} is no explainer: give --explainer again for each of several")
-
     if classifier is None and (others := [name for name, _ in split.values() if name not in folders]):
         raise SeewhyError(f"{others[0]} explains a network: give --model")
 
@@ -167,6 +163,11 @@ def _choose(
         name, own = _name_and_options(text)
         if name != "all":
             if name not in kinds:
+                if name not in registry and "," in name:
+                    raise SeewhyError(
+                        f"{name!r} is no {registry.kind}: give --{registry.kind} again for each of several, "
+                        + " ".join(f"--{registry.kind} {part.strip()}" for part in name.split(","))
+                    )
                 kinds[name] = registry[name]  # an unknown name is said before anything else
             wanted[text] = (name, pairs(_parts(own)))
             continue

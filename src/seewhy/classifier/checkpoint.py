@@ -8,9 +8,10 @@ import pickle
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from pickletools import genops
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from seewhy.classifier.foreign_files import what_is_foreign
 from seewhy.classifier.hub_names import from_hub, hub_tensors
 from seewhy.errors import SeewhyError, cause
+from seewhy.files import did_you_mean_file
 from seewhy.process import without_warnings
 
 DEEPEST = 50
@@ -166,6 +169,37 @@ def put_weights(module: nn.Module, found: Found) -> None:
     module.load_state_dict(from_hub(module, weights) if found.from_hub else weights, strict=False)
 
 
+def fitting(path: Path, networks: Iterable[tuple[str, nn.Module]]) -> Iterator[str]:
+    """The names of those networks of which the file holds all weights and no others, but for the number of classes."""
+    tables = _read(path)
+    for name, module in networks:
+        own = [key for key in tensors_of(module) if not key.endswith(COUNTS)]
+        for table, prefix in _whole(tables, own):
+            mine = {key.removeprefix(prefix): t for key, t in table.tensors.items() if key.startswith(prefix)}
+            same = all(mine[key].shape == t.shape for key, t in tensors_of(module).items() if key in own)
+            complete = len(own) == sum(not key.endswith(COUNTS) for key in mine)
+            if complete and (same or classes_of_head(module, Found(path, mine, "")) is not None):
+                yield name
+                break
+
+
+def names_in(path: Path) -> list[str]:
+    """The names of all tensors in a file; SeewhyError where it holds none."""
+    return [name for table in _read(path) for name in table.tensors]
+
+
+def module_class_in(path: Path) -> str | None:
+    """The class of a network that was pickled as a whole; None for other files. Nothing in the file is executed."""
+    if path.suffix == ".safetensors" or not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        named = [] if len(pickles) != 1 else list(genops(archive.read(pickles[0])))
+    classes = [str(argument).replace(" ", ".") for opcode, argument, _ in named if opcode.name == "GLOBAL"]
+    has_layers = any(name.startswith("torch.nn.modules.") for name in classes)
+    return next((name for name in classes if not name.startswith(("torch._", "collections."))), None) if has_layers else None
+
+
 def must_be_sound(module: nn.Module, name: str) -> None:
     """SeewhyError for a network without weights (on the meta device), or whose weights are NaN or of a wrong type."""
     tensors = tensors_of(module)
@@ -275,8 +309,10 @@ def _read(path: Path, mapped: bool = False) -> list[TensorTable]:
     With ``mapped`` the numbers of the tensors are read only if they are looked at.
     """
     if not path.is_file():
-        what = "is a folder; name the file in it" if path.is_dir() else "does not exist"
+        what = "is a folder; name the file in it" if path.is_dir() else f"does not exist{did_you_mean_file(path)}"
         raise SeewhyError(f"weights file {path} {what}")
+    if foreign := what_is_foreign(path):
+        raise SeewhyError(f"{path} is no weights file, it is {foreign}")
     unknown: list[str] = []
     try:
         if path.suffix == ".safetensors":
@@ -321,7 +357,8 @@ def _more_than_tensors(path: Path, unknown: list[str]) -> str:
     objects = f" (objects of {_listed(unknown)})" if unknown else ""
     return (
         f"{path} holds more than tensors{objects} and was not opened, since a pickle can run code: save the state_dict "
-        "alone, best as safetensors"
+        f"alone, best as safetensors. If you trust the file, Python does it: "
+        f"torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), 'weights.pt')"
     )
 
 

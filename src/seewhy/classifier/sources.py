@@ -71,7 +71,7 @@ def _timm(request: Request) -> Classifier:
             if "Unknown model" not in str(error):
                 raise
             hint = did_you_mean(request.name.partition(".")[0], ["shapes", *timm.list_models()])
-            raise SeewhyError(f"timm has no model {request.name!r}.{hint} 'seewhy list models' lists them") from None
+            raise SeewhyError(f"timm has no model {request.name!r}.{hint} 'seewhy list models WORD' finds names") from None
     given = getattr(module, "pretrained_cfg", None) or {}
     if request.pretrained:
         _must_keep_its_head(request.name, getattr(module, "num_classes", 0), given.get("num_classes"))
@@ -202,6 +202,9 @@ def _factory(request: Request) -> Classifier:
 def _find_factory(name: str) -> Callable[..., object]:
     """The function that "package.module:function" names."""
     module_name, _, function_name = name.partition(":")
+    if "/" in module_name or module_name.endswith(".py"):
+        meant = f"{'.'.join(Path(module_name).with_suffix('').parts)}:{function_name}"
+        raise SeewhyError(f"model {name!r}: write the module as Python imports it, --model {meant}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

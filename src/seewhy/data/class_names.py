@@ -2,13 +2,15 @@
 
 import csv
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-from seewhy.errors import SeewhyError
+from seewhy.errors import SeewhyError, SeewhyWarning
+from seewhy.files import did_you_mean_file
 from seewhy.registry import did_you_mean
 
 MAX_LISTED_NAMES = 20
@@ -31,7 +33,8 @@ def read_class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
         return tuple(str(c) for c in classes)
     path = Path(classes)
     if not path.is_file():
-        raise SeewhyError(f"class names {str(classes)!r}: no such file; give a text or csv file, or 'imagenet'")
+        hint = did_you_mean(str(classes), ["imagenet"]) or did_you_mean_file(path).removeprefix(".")
+        raise SeewhyError(f"class names {str(classes)!r}: no such file; give a text or csv file, or 'imagenet'.{hint}")
     if path.suffix.lower() != ".csv":
         return tuple(read_lines(path, "class names"))
     names = [n.strip() for n in _read_csv(_read_text(path, "class names"), path) if n.strip()]
@@ -89,10 +92,11 @@ def is_number(text: str) -> bool:
 def meant(text: str, classes: Sequence[str], n_classes: int | None = None) -> list[int]:
     """The classes that ``text`` may mean: one, several that are called so, or none. The one rule of the whole package.
 
-    A text that is the name of a class is this name. If there is no such name, case and underscores do not count. If there
-    is still none, the first of several names counts: "tench, Tinca tinca" is also called tench. Digits that are no name are
-    an index, unless all classes are called by numbers: "3" is then a name that does not exist. Last comes an ImageNet
-    number such as n01440764, for 1000 classes.
+    A text that is the name of a class is this name. If there is no such name, the first of several names counts, as captions
+    show it: "tench, Tinca tinca" is also called tench. If there is still none, case and underscores do not count, in a name
+    and then in the first of several. Then each of several names counts: it is also called Tinca tinca. Digits that are no
+    name are an index, unless all classes are called by numbers: "3" is then a name that does not exist. Last comes an
+    ImageNet number such as n01440764, for 1000 classes.
 
     Args:
         text: as a person or a file writes it.
@@ -116,17 +120,22 @@ def meant(text: str, classes: Sequence[str], n_classes: int | None = None) -> li
 
 def _named(text: str, classes: Sequence[str]) -> list[int]:
     """The classes that are called ``text``."""
-    by_name, by_folded, by_first = _lookup(tuple(classes))
-    return by_name.get(text) or by_folded.get(fold(text)) or by_first.get(fold(text)) or []
+    by_name, by_caption, by_folded, by_first, by_any = _lookup(tuple(classes))
+    exactly, folded = by_name.get(text) or by_caption.get(text), fold(text)
+    return exactly or by_folded.get(folded) or by_first.get(folded) or by_any.get(folded) or []
 
 
 @lru_cache(maxsize=8)
 def _lookup(classes: tuple[str, ...]) -> tuple[dict[str, list[int]], ...]:
-    """The indices of the classes by their names, by their names as they are compared, and by their first names."""
-    found: tuple[dict[str, list[int]], ...] = ({}, {}, {})
+    """The indices of the classes by name and by the first of several names; both as they are compared; and by each name."""
+    found: tuple[dict[str, list[int]], ...] = ({}, {}, {}, {}, {})
     for index, name in enumerate(classes):
-        for key, of in zip((name.strip(), fold(name), fold(name.partition(",")[0])), found, strict=True):
-            of.setdefault(key, []).append(index)
+        each = list(dict.fromkeys(fold(part) for part in name.split(",")))
+        first = name.partition(",")[0].strip()
+        keys = [name.strip()], [first], [fold(name)], each[:1], [part for part in each if part]
+        for several, of in zip(keys, found, strict=True):
+            for key in several:
+                of.setdefault(key, []).append(index)
     return found
 
 
@@ -146,9 +155,13 @@ def find_class(given: int | str, classes: Sequence[str], n_classes: int) -> int:
         return given
     text, found = given.strip(), meant(given, classes, n_classes)
     if len(found) == 1:
+        if other := [index for index in _lookup(tuple(classes))[1].get(text, []) if index != found[0]]:
+            name = f"{text!r} is class {found[0]}; captions call class {other[0]} so too"
+            warnings.warn(f"{name}: for that give {classes[other[0]]!r}", SeewhyWarning, stacklevel=3)
         return found[0]
     if found:  # ImageNet has two cranes
-        raise SeewhyError(f"{len(found)} classes are called {text!r}; give the index: {', '.join(map(str, found))}")
+        each = ", ".join(f"{index} {classes[index]!r}" for index in found[:MAX_LISTED_NAMES])
+        raise SeewhyError(f"{len(found)} classes are called {text!r}; give the index: {each}")
     if called_by_numbers(classes):
         hint = " Every class is called by a number, so a text is a name, and only an integer in Python is an index."
     elif re.fullmatch(r"-?[0-9]+", text):
@@ -156,14 +169,17 @@ def find_class(given: int | str, classes: Sequence[str], n_classes: int) -> int:
     elif not classes:
         raise SeewhyError(f"class {text!r} does not exist: this classifier has no class names, give an index")
     else:
-        hint = did_you_mean(fold(text), [fold(c) for c in classes])
+        hint = near_class(text, classes)
     more = f", ... ({len(classes)} in all)" if len(classes) > MAX_LISTED_NAMES else ""
     known = ", ".join(classes[:MAX_LISTED_NAMES]) + more
     raise SeewhyError(f"class {text!r} does not exist.{hint} Known: {known}")
 
 
 def find_classes(text: str, classes: Sequence[str], n_classes: int) -> list[int]:
-    """The classes that a text with commas names, each once. The longest part that names a class is one name."""
+    """The classes that a text with commas names, each once. The longest part that names a class is one name.
+
+    SeewhyError if a part names no class, or several.
+    """
     parts, found = text.split(","), list[int]()
     longest = 1 + max((name.count(",") for name in classes), default=0)
     while parts:
@@ -203,8 +219,16 @@ def class_index(
         raise SeewhyError(f"{place} {text} is no class: the classifier has classes 0 to {len(classes) - 1}")
     if not classes:
         raise SeewhyError(f"{place} {text!r} is no class: there are no class names, write indices or give the names")
-    hint = did_you_mean(fold(text), [fold(name) for name in classes])
-    raise SeewhyError(f"{place} {text!r} is no class of the classifier.{hint}")
+    raise SeewhyError(f"{place} {text!r} is no class of the classifier.{near_class(text, classes)}")
+
+
+def near_class(text: str, classes: Sequence[str]) -> str:
+    """``" Did you mean 'pug'?"`` for the class that is most like ``text``, by any of its names; captions show the first."""
+    firsts = {fold(name.partition(",")[0]): name.partition(",")[0].strip() for name in classes}
+    if hint := did_you_mean(text.replace("_", " ").strip(), [*firsts.values()]):
+        return hint
+    others = [part.strip() for name in classes for part in name.split(",")[1:]]
+    return did_you_mean(fold(text), [fold(name) for name in others])
 
 
 def must_be_one_way(texts: Iterable[str], classes: Sequence[str], place: str) -> None:

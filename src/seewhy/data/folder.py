@@ -10,6 +10,7 @@ from seewhy.data.file_dataset import Entry, FileDataset, PictureList
 from seewhy.data.labels_csv import find_boxes_column, read_labels_csv
 from seewhy.data.pictures import SUFFIXES, pictures_in
 from seewhy.errors import SeewhyError, SeewhyWarning
+from seewhy.files import did_you_mean_file
 
 
 @DATASETS.register("folder")
@@ -42,7 +43,7 @@ class Folder(FileDataset):
         """The csv file if there is one, else the folders of classes, else the pictures of the folder."""
         folder = Path(self.path)
         if not folder.exists():
-            raise SeewhyError(f"folder {folder} does not exist")
+            raise SeewhyError(f"folder {folder} does not exist{did_you_mean_file(folder)}")
         if folder.is_file() and folder.suffix.lower() != ".csv":
             raise SeewhyError(f"{folder} is neither a folder nor a csv file")
         table = folder if folder.is_file() else folder / "labels.csv"

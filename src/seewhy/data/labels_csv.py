@@ -10,21 +10,28 @@ from typing import Literal
 
 from seewhy.data.class_names import class_index, must_be_one_way
 from seewhy.data.file_dataset import Entry
+from seewhy.data.pictures import is_of_system
 from seewhy.data.regions import Box
 from seewhy.errors import SeewhyError
+from seewhy.files import did_you_mean_file
 from seewhy.registry import did_you_mean
 
 LABEL_COLUMNS = ("index", "label", "class", "name", "wnid")
 """Columns that say the class; the first of them that the file has."""
+FILE_COLUMNS = ("file", "filename", "path", "filepath", "image", "imagepath", "picture", "img", "imageid")
+"""What tables of others call the column of the picture, in small letters and without underscores."""
 
 
 def read_labels_csv(table: Path, classes: tuple[str, ...], boxes_column: str | None) -> list[Entry]:
     """The pictures of a csv file, named by their paths from its folder."""
     columns, rows = _read_rows(table)
     if "file" not in columns:
-        raise SeewhyError(f"{table}: no column 'file' in its first line; it has {', '.join(columns) or 'none'}")
+        other = next((name for name in columns if name.lower().replace("_", "") in FILE_COLUMNS), None)
+        hint = f": call the column {other!r} 'file'" if other else did_you_mean("file", columns)
+        raise SeewhyError(f"{table}: no column 'file' in its first line; it has {', '.join(columns) or 'none'}{hint}")
     if not rows:
         raise SeewhyError(f"{table} lists no picture")
+    rows = [(line, row) for line, row in rows if not is_of_system(Path(row["file"]))]
     label, boxes = next((c for c in LABEL_COLUMNS if c in columns), None), find_boxes_column(columns, boxes_column, table)
     only: Literal["index"] | None = "index" if label == "index" else None
     if label is not None and only is None:
@@ -99,4 +106,6 @@ def _find_file(table: Path, name: str, what: str) -> Path:
         with suppress(OSError):  # a name that is too long
             if name and file.is_file():
                 return file
-    raise SeewhyError(f"{what} {name!r} is neither in {table.parent} nor in its folder images")
+    folder = table.parent / "images" if (table.parent / "images").is_dir() else table.parent
+    hint = did_you_mean_file(folder / name) if name else ""
+    raise SeewhyError(f"{what} {name!r} is neither in {table.parent} nor in its folder images{hint}")

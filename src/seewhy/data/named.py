@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from seewhy.data import DATASETS, Dataset
 from seewhy.data.pictures import View
 from seewhy.errors import SeewhyError
+from seewhy.files import did_you_mean_file
 from seewhy.options import checked, from_text
 from seewhy.registry import did_you_mean
 
@@ -55,9 +56,9 @@ def dataset(
     if kind_name not in DATASETS and Path(name).exists():
         kind_name, path = "voc" if (Path(name) / "Annotations").is_dir() else "folder", name
     if kind_name not in DATASETS:
+        hint = did_you_mean(kind_name, DATASETS) or did_you_mean_file(name).removeprefix(".")
         raise SeewhyError(
-            f"unknown dataset {kind_name!r}, and no such folder or csv file.{did_you_mean(kind_name, DATASETS)} "
-            f"Known: {', '.join(DATASETS)}"
+            f"unknown dataset {kind_name!r}, and no such folder or csv file.{hint} Known: {', '.join(DATASETS)}"
         )
     kind = cast(Any, DATASETS[kind_name])
     if "path" in kind.takes and not path:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seewhy.data import depth
 from seewhy.errors import SeewhyError
+from seewhy.files import did_you_mean_file
 from seewhy.process import without_warnings
 
 MAX_PIXELS = 100_000_000
@@ -21,6 +22,8 @@ EPSILON = 1e-6
 """Undoes rounding: 224 / 0.875 is 256, not 255.99."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 """The formats that Pillow may open, by a file's content. With others a picture can start a program, as PostScript does."""
+OF_SYSTEMS = (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "dicomdir")
+"""Files that systems, file managers and disks of DICOM put beside pictures, in small letters."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".dcm")
 
 
@@ -95,7 +98,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         if path.is_dir():
             raise SeewhyError(f"{path} is a folder, not a picture")
         if not path.is_file():
-            raise SeewhyError(f"picture {path} does not exist")
+            raise SeewhyError(f"picture {path} does not exist{did_you_mean_file(path)}")
         if path.stat().st_size == 0:
             raise SeewhyError(f"picture {path} is empty (0 bytes)")
         with _open(path) as picture:
@@ -242,9 +245,14 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.name[0] != "." and is_picture(p))
 
 
+def is_of_system(file: Path) -> bool:
+    """Is it a file that a system puts beside pictures, such as ``._dog.jpg`` of macOS, which is no picture of its own?"""
+    return file.name.startswith("._") or file.name.lower() in OF_SYSTEMS
+
+
 def is_picture(file: Path) -> bool:
     """Has the file a suffix of pictures? DICOM has none, or a number; its first bytes say what it is."""
-    if not file.is_file() or file.name == "DICOMDIR":  # the index of a disk
+    if not file.is_file() or is_of_system(file):
         return False
     suffix = file.suffix.lower()
     return suffix in SUFFIXES or ((not suffix or suffix[1:].isdecimal()) and is_dicom(file))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from seewhy.data.class_names import fold, read_class_names, read_lines
 from seewhy.errors import SeewhyError
+from seewhy.files import did_you_mean_file
 
 BLANK = "{}"
 """The place of the text in a template."""
@@ -67,5 +68,5 @@ def is_file_name(given: str | Path) -> bool:
     except (OSError, ValueError):  # a text that no file system takes for a name
         return False
     if not found and (isinstance(given, Path) or Path(given).suffix.lower() in (".txt", ".csv")):
-        raise SeewhyError(f"texts {str(given)!r}: no such file")
+        raise SeewhyError(f"texts {str(given)!r}: no such file{did_you_mean_file(given)}")
     return found

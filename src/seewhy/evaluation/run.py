@@ -15,7 +15,7 @@ from seewhy.evaluation.columns import CURVES_TABLE, IMAGES_TABLE, SCORES_TABLE, 
 from seewhy.evaluation.manifest import MANIFEST, Manifest, read_manifest
 from seewhy.evaluation.schema import checked_table
 from seewhy.explanation.map_store import read_maps_by_row
-from seewhy.files import write_atomically
+from seewhy.files import did_you_mean_file, write_atomically
 
 SCORES, CURVES, IMAGES = "scores.parquet", "curves.parquet", "images.parquet"
 REMEDY = "give its seewhy evaluate command again, it is made anew"
@@ -87,7 +87,8 @@ def open_run(folder: str | Path) -> Run:
     manifest = read_manifest(folder)
     if manifest is None:
         what = f"{folder} is no run folder, it has no {MANIFEST}" if folder.exists() else f"no run folder {folder}"
-        raise SeewhyError(f"{what}: seewhy evaluate --out writes one")
+        hint = did_you_mean_file(folder, folders=True)
+        raise SeewhyError(f"{what}: seewhy evaluate --out writes one{hint}")
     if not manifest.complete:
         raise SeewhyError(f"the run in {folder} is not finished: give its seewhy evaluate command again, it goes on there")
     return Run(folder, manifest)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.data.depth import say_note
-from seewhy.data.pictures import list_pictures, network_input, read_picture
+from seewhy.data.pictures import is_of_system, list_pictures, network_input, read_picture
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
 from seewhy.explanation.comparison import comparison
@@ -37,8 +37,12 @@ class ReadPicture(NamedTuple):
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """The files among ``paths``, and the pictures in the folders among them."""
-    found = [file for path in paths for file in (list_pictures(path) if path.is_dir() else [path])]
+    """The files among ``paths``, and the pictures in the folders among them.
+
+    Of several paths, as a shell makes of ``photos/*``, those that a system puts there, such as ``Thumbs.db``, are left out.
+    """
+    own = [path for path in paths if not is_of_system(path)]
+    found = [file for path in own or paths for file in (list_pictures(path) if path.is_dir() else [path])]
     for file in found:
         if not file.is_file():
             read_picture(file)  # raises: a misspelled name is an error before the network is loaded

@@ -1,5 +1,6 @@
 """The grammar of targets: which class of an image is explained, or scored."""
 
+import re
 import warnings
 
 import torch
@@ -14,6 +15,9 @@ from seewhy.types import Logits, Targets
 
 TARGETS = ("label", "predicted", "second", "least", "present")
 """Targets by name. Any other target is a class, by its name or index; a class that is called like a target, by its index."""
+
+WITHOUT_LABELS = ("predicted", "second", "least")
+"""Those that a network alone answers."""
 
 
 def class_of_target(
@@ -48,7 +52,7 @@ def class_of_target(
     try:
         return torch.full((len(logits),), classifier.class_index(target), device=logits.device)
     except SeewhyError as error:
-        hint = did_you_mean(target, list(TARGETS))
+        hint = did_you_mean(target, list(TARGETS)) or (" Give one class here." if "," in target else "")
         raise SeewhyError(f"target {target!r} is none of {', '.join(TARGETS)}, and no class.{hint} {error}") from None
 
 
@@ -70,7 +74,8 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor 
     """The classes of one image that the command line names.
 
     Args:
-        text: "predicted", "second", "least", "top:K", "all", or a class by name or index, or several with commas.
+        text: "predicted", "second", "least", "top:K", "all", or a class by name or index, or several with commas. "top3",
+            "top-3" and "top 3" are top:3, unless a class is called so.
         classifier: knows the names of the classes.
         probabilities: (k,) of the image; None where there is no network that could say them.
 
@@ -79,12 +84,14 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor 
     """
     if text == "label" and not meant(text, classifier.classes):
         raise SeewhyError("target 'label' is the true class, which a picture does not say: name the class")
+    if (top := re.fullmatch(r"top[ _-]?([0-9]+)", text.strip().lower())) and not meant(text, classifier.classes):
+        text = f"top:{top[1]}"
     if text == "all" or text.startswith("top:"):
         _say_what_is_meant(text, classifier)
     if text == "all":
         return list(range(classifier.n_classes))
     if probabilities is None:
-        if text.startswith("top:") or text in ("predicted", "second", "least"):
+        if text.startswith("top:") or text in WITHOUT_LABELS:
             raise SeewhyError(
                 f"target {text!r} is what a network says, and there is none: name a class, all, or give --model"
             )
@@ -94,6 +101,10 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor 
         if k is None or not 1 <= k <= len(probabilities):
             raise SeewhyError(f"target {text!r}: write top:K with K from 1 to {len(probabilities)}")
         return probabilities.topk(k).indices.tolist()
-    if text in ("predicted", "second", "least"):
+    if text in WITHOUT_LABELS:
         return class_of_target(text, probabilities[None], None, classifier).tolist()
-    return find_classes(text, classifier.classes, classifier.n_classes)
+    try:
+        return find_classes(text, classifier.classes, classifier.n_classes)
+    except SeewhyError as error:
+        hint = did_you_mean(text, [*WITHOUT_LABELS, "all", "top:K"])
+        raise SeewhyError(f"target {text!r} is no class.{hint} {error}" if hint else error) from None

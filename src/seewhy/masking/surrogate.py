@@ -23,7 +23,7 @@ from seewhy.classifier.identity import ExplainedNetwork, explained_network
 from seewhy.classifier.patch_embedding import patch_sides
 from seewhy.describe import as_json, state_digest
 from seewhy.errors import SeewhyError, UnsuitedError, cause
-from seewhy.files import is_directory, staged, write_atomically, write_json
+from seewhy.files import did_you_mean_file, is_directory, staged, write_atomically, write_json
 from seewhy.json_files import read_json, typed
 from seewhy.masking.baselines import Baseline, baseline_images
 from seewhy.masking.players import Players, divide
@@ -217,7 +217,7 @@ def load_surrogate(
     from seewhy.classifier.sources import MODELS
 
     if str(spec).partition("/")[0] not in MODELS:
-        raise SeewhyError(f"there is no folder {spec}: seewhy fit surrogate --out writes one")
+        raise SeewhyError(f"there is no folder {spec}: seewhy fit surrogate --out writes one{did_you_mean_file(spec)}")
     network = load(str(spec))
     if network.n_classes != classifier.n_classes or (network.classes and network.classes != classifier.classes):
         raise SeewhyError(f"{spec} has other classes than the network that is explained, so it is no surrogate of it")

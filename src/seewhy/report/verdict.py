@@ -256,7 +256,11 @@ def _advice(findings: Sequence[Finding], looking: list[str], missing: list[str])
 def _command(manifest: Manifest, missing: list[str]) -> str:
     """The command that measures the missing explainers into the same run; "" where it is not known."""
     given = manifest.details.get("command")
-    whole = isinstance(given, list) and all(isinstance(word, str) for word in given) and "--out" in given
-    if not missing or not whole:
+    if (
+        not missing
+        or not isinstance(given, list)
+        or "--out" not in given
+        or not all(isinstance(word, str) for word in given)
+    ):
         return ""
-    return shlex.join(["seewhy", *given, *(word for name in missing for word in ("--explainer", name))])
+    return shlex.join(["seewhy", *map(str, given), *(word for name in missing for word in ("--explainer", name))])

@@ -9,14 +9,16 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import is_dataclass, replace
+from inspect import isclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from seewhy.data import Batch, Dataset, HasParts
 from seewhy.describe import as_json
 from seewhy.errors import SeewhyError
-from seewhy.testing.explainers import expect
+from seewhy.testing.wanted import expect, must_have
 
 Check = Callable[[Dataset], None]
 MAX_IMAGES = 6
@@ -144,15 +146,54 @@ CHECKS: tuple[Check, ...] = (check_names, check_batch, check_any_order, check_sa
 def check_dataset(dataset: Dataset, spare: str | Path | None = None) -> None:
     """Run every check; the first promise that is broken raises AssertionError and says which.
 
+    What is no dataset at all, such as a dataset of torch, is answered with what it lacks and what to do.
+
     Args:
         dataset: at least two different images.
         spare: the file of one picture; it is overwritten for a moment, and then restored. Without it, or in a dataset
             without files, the check of a broken picture is left out.
     """
+    must_be_dataset(dataset)
     for check in CHECKS:
         check(dataset)
     if spare is not None:
         check_broken_picture(dataset, Path(spare))
+
+
+MEMBERS = {
+    "classes": "classes, a tuple of names",
+    "ids": "ids, a unique name of each image",
+    "__len__": "__len__(self)",
+    "batch": "batch(self, indices), which returns a data.Batch",
+    "digest": "digest(self, indices), a text that changes with the images",
+}
+"""The members of a dataset, as a class writes them."""
+
+
+def must_be_dataset(dataset: Any) -> None:
+    """AssertionError where ``dataset`` is no dataset, or hands out no ``Batch``: what is missing, what to do."""
+    name = getattr(dataset, "__name__", type(dataset).__name__)
+    expect(
+        not isinstance(dataset, str | Path),
+        f"{str(dataset)!r} is a name: give seewhy.dataset({str(dataset)!r}, classifier), or a dataset of your own",
+    )
+    expect(not isclass(dataset), f"{name} is a class: give a dataset that it makes")
+    must_have(dataset, MEMBERS, "dataset")
+    expect(len(dataset) >= 2, f"the dataset has {len(dataset)} images: give one with two different images or more")
+    batch = dataset.batch([0])
+    expect(
+        isinstance(batch, Batch),
+        f"batch returns a {type(batch).__name__}: return data.Batch(ids, images, labels), labels=None if they are unknown",
+    )
+    expect(
+        isinstance(batch.images, torch.Tensor),
+        f"the images of a batch are a {type(batch.images).__name__}: give a tensor (n, c, h, w) of floats in [0, 1]",
+    )
+    labels = batch.labels
+    expect(
+        labels is None or isinstance(labels, torch.Tensor),
+        f"the labels of a batch are a {type(labels).__name__}: give a tensor of class indices, or None",
+    )
 
 
 def _some(dataset: Dataset) -> list[int]:

@@ -24,7 +24,8 @@ from seewhy.errors import UntrainedError
 from seewhy.explainers.learned.folder import load_explainer, save_explainer
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Step
 from seewhy.files import scratch
-from seewhy.testing.explainers import close, disturbed, expect, expect_same, snapshot
+from seewhy.testing.explainers import close, disturbed, expect_same, snapshot
+from seewhy.testing.wanted import built_explainer, expect, must_be_images
 from seewhy.types import Images, Targets
 
 BuildLearned = Callable[[Classifier], LearnedExplainer]
@@ -200,7 +201,17 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check_learned(build: BuildLearned, classifier: Classifier, images: Images, targets: Targets) -> None:
-    """Run every check; the first promise that is broken raises AssertionError and says which."""
+    """Run every check; the first promise that is broken raises AssertionError and says which.
+
+    What is no learned explainer at all is answered with what it lacks and what to do.
+    """
+    made = built_explainer(build, classifier)
+    expect(
+        isinstance(made, LearnedExplainer),
+        f"{type(made).__name__} is no learned explainer: make it a subclass of LearnedExplainer, with new_network, loss and "
+        "masks; or, if it is trained elsewhere, check it with check_explainer",
+    )
+    must_be_images(images, targets)
     for check in CHECKS:
         check(build, classifier, images, targets)
 

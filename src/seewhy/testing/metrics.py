@@ -8,7 +8,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from inspect import isclass, isfunction
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from seewhy.classifier.borrow import logits_in
 from seewhy.describe import as_json
 from seewhy.metrics import Case, Metric
-from seewhy.testing.explainers import disturbed, expect, expect_same, snapshot
+from seewhy.metrics.base import NEEDS, Explained, Family
+from seewhy.testing.explainers import disturbed, expect_same, snapshot
+from seewhy.testing.wanted import expect, must_have
 
 Check = Callable[[Metric, Case], None]
 """A check asks with ``replace(case)``: in such a copy nothing is computed yet."""
@@ -25,8 +28,7 @@ Check = Callable[[Metric, Case], None]
 def check_values(metric: Metric, case: Case) -> None:
     """One number for each image or several, finite, without a graph, and in the range that is declared."""
     scores = metric.score(case)
-    expect(scores.shape[0] == len(case.images) and scores.ndim in (1, 2), f"scores have shape {tuple(scores.shape)}")
-    expect(not scores.requires_grad, "scores carry a graph")
+    must_be_scores(scores, case)
     _bounded(metric, scores, "the maps")
 
 
@@ -107,9 +109,58 @@ CHECKS: list[Check] = [
 
 
 def check_metric(metric: Metric, case: Case) -> None:
-    """Run every check; the first promise that is broken raises AssertionError and says which."""
+    """Run every check; the first promise that is broken raises AssertionError and says which.
+
+    What is no metric at all, and a case that lacks what the metric needs, is answered with what is missing and what to do.
+    """
+    must_be_metric(metric, case)
     for check in CHECKS:
         check(metric, case)
+
+
+MEMBERS = {
+    "score": "score(self, case)",
+    "family": f"family, one of {', '.join(get_args(Family))}",
+    "higher_is_better": "higher_is_better, True, False or None",
+    "range": "range, such as (0, 1)",
+    "needs": 'needs, a tuple such as ("regions",) or ()',
+    "target": f"target, one of {', '.join(get_args(Explained))}",
+    "paper": 'paper, a key of the bibliography or ""',
+    "reads": "reads, how it reads a map: raw, positive, absolute, min_max, clipped, order or none",
+}
+"""The members of a metric, as a class writes them."""
+
+
+def must_be_metric(metric: Any, case: Any) -> None:
+    """AssertionError where ``metric`` is no metric, or the case cannot be scored by it: what is missing, what to do."""
+    name = getattr(metric, "__name__", type(metric).__name__)
+    expect(not isinstance(metric, str), f"{metric!r} is a text: give seewhy.metric({metric!r}), or a metric of your own")
+    expect(not isclass(metric), f"{name} is a class: give one of it, {name}()")
+    expect(
+        not isfunction(metric),
+        f"{name} is a function, and no metric: write a class whose score(self, case) does what the function does with "
+        f"case.images and case.attributions, and that has {'; '.join(list(MEMBERS.values())[1:])}",
+    )
+    must_have(metric, MEMBERS, "metric")
+    expect(metric.family in get_args(Family), f"{name}.family is {metric.family!r}: give {MEMBERS['family'][8:]}")
+    low_high = metric.range
+    ordered = isinstance(low_high, tuple) and len(low_high) == 2 and low_high[0] < low_high[1]
+    expect(ordered, f"{name}.range is {low_high!r}: give the lowest and the highest score, such as (0, 1)")
+    unknown = [need for need in metric.needs if need not in NEEDS]
+    expect(not unknown, f"{name} needs {unknown}: give some of {', '.join(NEEDS)}")
+    expect(isinstance(case, Case), f"{type(case).__name__} is no case: give seewhy.metrics.Case(classifier, images, ...)")
+    expect(len(case.images) >= 2, "one image cannot show whether a score depends on its image alone: give two or more")
+
+
+def must_be_scores(scores: Any, case: Case) -> None:
+    """AssertionError where ``scores`` are not (n,) or (n, m), on a device, without a graph: what to do."""
+    n, name = len(case.images), type(scores).__name__
+    expect(isinstance(scores, Tensor), f"score returns a {name}: return a tensor (n,), a number for each image")
+    shape = tuple(scores.shape)
+    hint = ": give a number for each image, and no mean over the images" if shape in ((), (1,)) else ""
+    expect(len(shape) in (1, 2) and shape[0] == n, f"scores have shape {shape}, for {n} images: return (n,) or (n, m){hint}")
+    expect(scores.is_floating_point(), f"scores are {scores.dtype}: return floating-point numbers, scores.float()")
+    expect(not scores.requires_grad, "scores carry a graph: return scores.detach()")
 
 
 class _Louder(nn.Module):

@@ -10,6 +10,7 @@ from seewhy.classifier.identity import ExplainedNetwork, explained_network
 from seewhy.errors import SeewhyError, cause
 from seewhy.explainers.base import EXPLAINERS
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer
+from seewhy.files import did_you_mean_file
 from seewhy.json_files import read_json, typed
 from seewhy.options import AtLeast
 from seewhy.registry import did_you_mean
@@ -53,7 +54,7 @@ def read_explainer_config(folder: str | Path) -> ExplainerConfig:
         found = read_json(file)
     except (FileNotFoundError, NotADirectoryError):
         what = f"{folder} holds no explainer, it has no {CONFIG}" if folder.is_dir() else f"there is no folder {folder}"
-        raise SeewhyError(f"{what}: seewhy fit --out writes one") from None
+        raise SeewhyError(f"{what}: seewhy fit --out writes one{did_you_mean_file(folder)}") from None
     except (OSError, ValueError) as error:
         raise SeewhyError(f"{file} cannot be read ({cause(error)}): give another folder") from None
     schema = found.get("schema") if isinstance(found, dict) else None
