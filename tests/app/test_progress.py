@@ -95,3 +95,21 @@ def test_passes_through_networks_are_counted() -> None:
     images = network.to_device(torch.rand(3, 3, 16, 16))
     network.logits(images)
     assert PASSES.images >= before + 3
+
+
+def test_an_evaluation_of_days_is_told_how_many_images_take_minutes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    shown = EvaluationBar(Progress(disable=True), quiet=False)
+    for now[0], done in ((0.0, 100.0), (5.0, 100.5), (20.0, 101.0), (40.0, 102.0)):
+        shown(done, 50_100, 0)
+    assert spoken(capsys) == [
+        "50100 images take about 11.6 days; --limit 30 takes about 10 min, spread evenly over them, and a larger limit goes on "
+        "from there"
+    ]
+    short = EvaluationBar(Progress(disable=True), quiet=False)
+    for now[0], done in ((0.0, 0.0), (20.0, 10.0)):
+        short(done, 100, 0)
+    assert spoken(capsys) == []

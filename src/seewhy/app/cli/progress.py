@@ -26,6 +26,9 @@ FIRST_SECONDS = 10
 MORE_SECONDS = 60
 """Between two plain lines."""
 
+LONG_SECONDS, SHORT_SECONDS = 3600, 600
+"""An evaluation that takes longer than the one is told how many images take about the other."""
+
 
 def print_table(table: "Table") -> None:
     """Print a table as wide as the terminal; in a file or a pipe every column has its place."""
@@ -43,7 +46,7 @@ class Bar(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def track(self, sequence: Iterable[T], *, description: str) -> Iterable[T]: ...
-    def add_task(self, description: str, *, total: Number | None = None, completed: Number = 0) -> "TaskID": ...
+    def add_task(self, description: str, *, total: Number | None = None, completed: int = 0) -> "TaskID": ...
     def update(
         self,
         task_id: "TaskID",
@@ -57,15 +60,27 @@ class Bar(Protocol):
 
 
 class EvaluationBar:
-    """Shows the progress of an evaluation. The time left is estimated from the work of this call alone."""
+    """Shows the progress of an evaluation. The time left is estimated from the work of this call alone.
 
-    def __init__(self, bar: Bar) -> None:
-        self.bar = bar
+    Where the rest takes longer than an hour, a line says so once, and how many images take some minutes.
+    """
+
+    def __init__(self, bar: Bar, quiet: bool = True) -> None:
+        self.bar, self.quiet = bar, quiet
         self.task: TaskID | None = None
+        self.before, self.start = 0.0, monotonic()
 
     def __call__(self, done: float, total: int, failed: int) -> None:
         if self.task is None:
             self.task = self.bar.add_task("evaluating", total=total, completed=int(done))
+            self.before, self.start = done, monotonic()
+        spent, by_now = monotonic() - self.start, done - self.before
+        if not self.quiet and by_now > 0 and spent > FIRST_SECONDS:
+            self.quiet = True
+            if (left := (total - done) * spent / by_now) > LONG_SECONDS:
+                few = max(4, int(SHORT_SECONDS * by_now / spent))
+                said = f"{total} images take about {_in_words(left)}; --limit {few} takes about {_in_words(few * spent / by_now)}"
+                say(f"{said}, spread evenly over them, and a larger limit goes on from there", err=True)
         self.bar.update(self.task, completed=done, description=f"evaluating ({failed} failed)" if failed else "evaluating")
 
 
@@ -172,7 +187,7 @@ class Lines:
             yield item
             self.advance(task)
 
-    def add_task(self, description: str, *, total: Number | None = None, completed: Number = 0) -> "TaskID":
+    def add_task(self, description: str, *, total: Number | None = None, completed: int = 0) -> "TaskID":
         from rich.progress import TaskID
 
         task = TaskID(len(self._stages))
