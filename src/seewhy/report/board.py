@@ -15,7 +15,7 @@ Titled = tuple[str, Sequence[Ranking]]
 """The title of a run, and the rankings by its metrics."""
 
 
-class Row(NamedTuple):
+class BoardRow(NamedTuple):
     """An explainer of a run; ``run``: the place of the run among all."""
 
     run: int
@@ -42,11 +42,11 @@ class Column(NamedTuple):
     high: float
     rankings: Mapping[int, Ranking]
 
-    def entry(self, row: Row) -> RankingEntry | None:
+    def entry(self, row: BoardRow) -> RankingEntry | None:
         """The figure of an explainer; None where there is none."""
         return self.rankings[row.run].entries.get(row.name) if row.run in self.rankings else None
 
-    def mark(self, row: Row) -> Standing:
+    def mark(self, row: BoardRow) -> Standing:
         """The mark of an explainer among those of its run, where it says something."""
         return self.rankings[row.run].mark(row.name) if self.entry(row) else ""
 
@@ -54,7 +54,7 @@ class Column(NamedTuple):
 class Board(NamedTuple):
     """A leaderboard of one run or of several."""
 
-    rows: list[Row]
+    rows: list[BoardRow]
     columns: list[Column]
 
     @property
@@ -87,7 +87,7 @@ def board(runs: Sequence[Titled]) -> Board:
     rows = []
     for place, (title, rankings) in enumerate(runs):
         names = [name for ranking in recommended_first(rankings) for name in ranking.order]
-        rows += [Row(place, title, name) for name in dict.fromkeys(names)]
+        rows += [BoardRow(place, title, name) for name in dict.fromkeys(names)]
     order = recommended_first([next(iter(found.values())) for found in by_name.values()])
     return Board(rows, [_column(by_name[ranking.metric.name]) for ranking in order])
 

@@ -47,7 +47,7 @@ class RankingEntry(NamedTuple):
     rank: Rank | None
 
 
-class Contrast(NamedTuple):
+class Advantage(NamedTuple):
     """How much better one explainer is than another one on the same images.
 
     difference  of their figures and its 95 % interval, which is that of one comparison; positive where the first is better
@@ -119,7 +119,7 @@ class Ranking(NamedTuple):
         sign = 1 if self.metric.higher_is_better is False else -1
         return sorted(self.entries, key=lambda name: sign * self.entries[name].figure.value)
 
-    def contrast(self, first: str, second: str, seed: int = 0) -> Contrast | None:
+    def contrast(self, first: str, second: str, seed: int = 0) -> Advantage | None:
         """The first explainer against the second; None where no image is common to both."""
         keys = self.metric.common([first, second])
         if not keys:
@@ -139,7 +139,7 @@ class Ranking(NamedTuple):
             one, other = (self.metric.values[name].single_at(keys) for name in (first, second))
             ahead = other - one if self.metric.higher_is_better is False else one - other
             better_on = float(((ahead > 0) + 0.5 * (ahead == 0)).mean())
-        return Contrast(first, second, found, better_on, sure and not alike)
+        return Advantage(first, second, found, better_on, sure and not alike)
 
 
 def rank_explainers(metric: MetricOfRun, seed: int = 0) -> Ranking:

@@ -17,7 +17,7 @@ from seewhy.files import staged, write_text
 from seewhy.report import prose, tables
 from seewhy.report.digits import place, printed, seconds
 from seewhy.report.section import Section, section
-from seewhy.report.together import Together, check_same_images, together
+from seewhy.report.together import CommonBoard, check_same_images, together
 from seewhy.text import printable
 
 
@@ -70,7 +70,7 @@ def titled(runs: Sequence[Run]) -> list[tuple[str, Run]]:
     ]
 
 
-def conclusions(sections: Sequence[Section], common: Together | None) -> list[str]:
+def conclusions(sections: Sequence[Section], common: CommonBoard | None) -> list[str]:
     """What the runs say together, and what each of them says."""
     each = [
         " ".join([f"{s.title}:" if common else "", v.conclusion, f"How sure: {v.sure}.", *v.reasons, *v.advice]).strip()
@@ -79,7 +79,7 @@ def conclusions(sections: Sequence[Section], common: Together | None) -> list[st
     return [*([common.conclusion] if common else []), *each]
 
 
-def page(sections: Sequence[Section], common: Together | None, stem: str) -> str:
+def page(sections: Sequence[Section], common: CommonBoard | None, stem: str) -> str:
     """The page as text. Its words are in the templates, in ``prose`` and in ``verdict``."""
     environment = templates("seewhy.report")
     environment.filters.update(

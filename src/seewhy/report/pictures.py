@@ -19,7 +19,7 @@ TILE_SIDE = 160
 """Shorter side of a picture, in pixels."""
 QUALITY = 66
 """Of the WebP pictures, from 0 to 100."""
-MAX_IMAGES = 8
+SAMPLE_SIZE = 8
 """The sample shows so many images, where so many have a picture."""
 MAX_EXTREMES = 3
 """At most so many best rows, and so many worst rows."""
@@ -109,7 +109,7 @@ class Gallery:
 
 
 def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
-    """Images at random: one of each class, then a second one of each, until there are ``MAX_IMAGES``.
+    """Images at random: one of each class, then a second one of each, until there are ``SAMPLE_SIZE``.
 
     Those that are classified correctly come first. Others are drawn where there are too few of them.
     """
@@ -124,9 +124,9 @@ def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
         for row in known.filter(pl.col("correct").fill_null(False) == right).iter_rows(named=True):
             for label in row["labels"] or [row["predicted"]]:
                 by_class.setdefault(label, []).append(row)
-        while by_class and len(drawn) < MAX_IMAGES:
+        while by_class and len(drawn) < SAMPLE_SIZE:
             classes = sorted(by_class)
-            for label in random.permutation(classes)[: MAX_IMAGES - len(drawn)].tolist():
+            for label in random.permutation(classes)[: SAMPLE_SIZE - len(drawn)].tolist():
                 fresh = [row for row in by_class[label] if row["index"] not in drawn]
                 if not fresh:
                     del by_class[label]

@@ -10,7 +10,7 @@ import polars as pl
 
 from seewhy.evaluation.run import Run
 from seewhy.evaluation.statistics import Estimate
-from seewhy.report.board import Board, Column, Row, Titled, board
+from seewhy.report.board import Board, BoardRow, Column, Titled, board
 from seewhy.report.digits import number
 from seewhy.text import csv_of, defused, printable
 
@@ -30,7 +30,7 @@ LATEX = {
     "[": "{[}",  # after the end of a line, it would open an option
     "*": "{*}",
 } | {c: "\\" + c for c in "&%$#_{}"}
-MOST_COLUMNS = 5
+NARROW_COLUMNS = 5
 """A LaTeX table of more metrics is made as narrow as the text."""
 INTERVALS = r"Figure $\pm$ half of its 95\,\% interval over images."
 BETTER = {True: "higher", False: "lower", None: "neither"}
@@ -111,12 +111,12 @@ def _tabular(found: Board, columns: Sequence[Column]) -> list[str]:
         before = row.run
         lines.append(" & ".join([_latex(row.name), *(_latex_cell(column, row) for column in columns)]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    return [r"\resizebox{\textwidth}{!}{%", *lines, "}"] if len(columns) > MOST_COLUMNS else lines
+    return [r"\resizebox{\textwidth}{!}{%", *lines, "}"] if len(columns) > NARROW_COLUMNS else lines
 
 
-def _rows(found: Board, columns: Sequence[Column]) -> list[Row]:
+def _rows(found: Board, columns: Sequence[Column]) -> list[BoardRow]:
     """The rows that have a figure in these columns; those of a run in the order of the first column that it has."""
-    rows: list[Row] = []
+    rows: list[BoardRow] = []
     for run in dict.fromkeys(row.run for row in found.rows):
         names = dict.fromkeys(name for c in columns if run in c.rankings for name in c.rankings[run].order)
         of_run = {row.name: row for row in found.rows if row.run == run}
@@ -124,14 +124,14 @@ def _rows(found: Board, columns: Sequence[Column]) -> list[Row]:
     return rows
 
 
-def _markdown_cell(column: Column, row: Row) -> str:
+def _markdown_cell(column: Column, row: BoardRow) -> str:
     if (entry := column.entry(row)) is None:
         return ""
     text, mark = _with_half(entry.figure, column.digits, "±"), column.mark(row)
     return f"{f'**{text}**' if mark == 'best' else text} {MARKS[mark]}".strip()
 
 
-def _latex_cell(column: Column, row: Row) -> str:
+def _latex_cell(column: Column, row: BoardRow) -> str:
     if (entry := column.entry(row)) is None:
         return ""
     text = _with_half(entry.figure, column.digits, r"\pm")

@@ -16,7 +16,7 @@ from seewhy.report.section import Section
 from seewhy.report.verdict import many
 
 
-class Together(NamedTuple):
+class CommonBoard(NamedTuple):
     """What several runs say together.
 
     runs        what they are: "networks", or "runs" where two have the same weights
@@ -32,11 +32,11 @@ class Together(NamedTuple):
     order: dict[str, float]
 
 
-def together(sections: Sequence[Section]) -> Together:
+def together(sections: Sequence[Section]) -> CommonBoard:
     """The leaderboard of several runs, and their common conclusion."""
     weights = [s.run.manifest.asked.weights or s.title for s in sections]
     runs = "networks" if len(set(weights)) == len(weights) else "runs"
-    return Together(
+    return CommonBoard(
         sections=sections,
         board=board([(s.title, s.rankings) for s in sections]),
         runs=runs,

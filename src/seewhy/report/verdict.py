@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from seewhy.evaluation.manifest import Manifest
-from seewhy.report.leaderboard import Contrast, Ranking
+from seewhy.report.leaderboard import Advantage, Ranking
 from seewhy.report.prose import and_list
 
 RECOMMENDED = {
@@ -23,7 +23,7 @@ RECOMMENDED = {
 They are those of docs/explanation/metrics.md. A metric of complexity, of robustness or of randomization is not among them:
 a map that looks at no network is perfect by some of these.
 """
-FAMILIES = ("ordering", "masking", "localization", "specificity")
+VERDICT_FAMILIES = ("ordering", "masking", "localization", "specificity")
 """The families whose metrics say which explainer is better; of each, one metric is in the verdict."""
 
 
@@ -43,8 +43,8 @@ class Finding(NamedTuple):
     leader: str
     level: list[str]
     subject: str
-    rival: Contrast | None
-    references: list[Contrast]
+    rival: Advantage | None
+    references: list[Advantage]
 
     @property
     def name(self) -> str:
@@ -104,7 +104,7 @@ def verdict(rankings: Sequence[Ranking], manifest: Manifest, references: Sequenc
         references: the explainers that look at no network.
     """
     ordered = recommended_first(rankings)
-    chosen = {family: _first(ordered, family) for family in FAMILIES}
+    chosen = {family: _first(ordered, family) for family in VERDICT_FAMILIES}
     known = [ranking for ranking in chosen.values() if ranking is not None]
     asked = [ranking for ranking in known if recommended(ranking)] or known
     groups = {r.metric.name: group for r in asked if (group := _group(r, references))}
