@@ -25,8 +25,11 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.explainers import explainer as explainer
     from seewhy.explainers.learned.folder import load_explainer as load_explainer
     from seewhy.explainers.learned.folder import save_explainer as save_explainer
-    from seewhy.explanation.explain import Explanation as Explanation
+    from seewhy.explanation.expected import Contrast as Contrast
+    from seewhy.explanation.expected import Contrasts as Contrasts
     from seewhy.explanation.explain import explain as explain
+    from seewhy.explanation.explanation import Explanation as Explanation
+    from seewhy.explanation.explanation import Explanations as Explanations
     from seewhy.explanation.export import export as export
     from seewhy.explanation.similar import similar_to as similar_to
     from seewhy.explanation.watch import watch as watch
@@ -53,7 +56,9 @@ _NAMES = {
     "evaluation.run": ["Run", "open_run"],
     "explainers": ["EXPLAINERS", "Explainer", "explainer"],
     "explainers.learned.folder": ["load_explainer", "save_explainer"],
-    "explanation.explain": ["Explanation", "explain"],
+    "explanation.expected": ["Contrast", "Contrasts"],
+    "explanation.explain": ["explain"],
+    "explanation.explanation": ["Explanation", "Explanations"],
     "explanation.export": ["export"],
     "explanation.similar": ["similar_to"],
     "explanation.watch": ["watch"],

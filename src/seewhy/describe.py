@@ -63,13 +63,13 @@ def as_json(value: object) -> object:
     return type(value).__name__ if " at 0x" in text else text  # an address differs from run to run
 
 
-def difference(name: str, before: Any, now: Any) -> str:
-    """What differs; of two mappings the first entry that does."""
+def difference(name: str, before: Any, now: Any, where: tuple[str, str] = ("there", "now")) -> str:
+    """What differs; of two mappings the first entry that does. ``where``: the words for the places of the two."""
     if isinstance(before, dict) and isinstance(now, dict):
         nothing = "nothing"  # an entry that is missing differs from one that is null
         part = next(key for key in {**before, **now} if before.get(key, nothing) != now.get(key, nothing))
-        return difference(f"{name}'s {part}" if name else part, before.get(part, nothing), now.get(part, nothing))
-    return f"{name} is " + (f"{before} there and {now} now" if len(f"{before}{now}") < 80 else "not the same")
+        return difference(f"{name}'s {part}" if name else part, before.get(part, nothing), now.get(part, nothing), where)
+    return f"{name} is " + (f"{before} {where[0]} and {now} {where[1]}" if len(f"{before}{now}") < 80 else "not the same")
 
 
 def first_sentence(item: object) -> str:

@@ -16,7 +16,8 @@ import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
 from seewhy.explainers import GradCAM, explainer
-from seewhy.explanation.explain import Explanation, explain_targets, percent, predict
+from seewhy.explanation.explain import explain_targets, predict
+from seewhy.explanation.explanation import Explanation, Explanations, percent
 from seewhy.explanation.prepare import prepare
 from seewhy.explanation.targets import class_of_target, classes_of_targets
 
@@ -151,7 +152,10 @@ def test_a_class_that_is_called_like_a_target(small: Classifier) -> None:
         assert classes_of_targets(str(i), words, probabilities) == [i]
     with pytest.warns(UserWarning, match="give the index 0 for the class"):
         assert class_of_target("predicted", probabilities[None], None, words).tolist() == [1]
-    assert seewhy.explain(torch.rand(3, 16, 16), words, "saliency", "second").target == 2, "explain takes classes alone"
+    picture = torch.rand(3, 16, 16)
+    with pytest.warns(UserWarning, match="target 'second' is no class here"):
+        likely = seewhy.explain(picture, words, "saliency", "second")
+    assert likely.target == seewhy.explain(picture, words, "saliency", ["top:2"])[1].target
 
 
 def test_an_explanation_saves_itself(tmp_path: Path) -> None:
@@ -213,3 +217,122 @@ def test_a_probability_in_words(probability: float, text: str) -> None:
 
 def test_a_caption_names_class_and_probability() -> None:
     assert made(class_name="tench, Tinca tinca").caption == "tench  25.0 %"
+
+
+def test_several_pictures_classes_and_methods_are_those_of_single_calls(small: Classifier, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = [torch.rand(3, 16, 16, generator=generator) for _ in range(3)]
+    found = seewhy.explain(pictures, small, ["grad_cam", "random"], ["dog", 1, "top:2"])
+    assert isinstance(found, Explanations)
+    likely = [small.logits(p[None])[0].topk(2).indices.tolist() for p in pictures]
+    targets = [list(dict.fromkeys([3, 1, *of])) for of in likely]
+    names = [f"tensor {i + 1}" for i in range(3)]
+    expected = [(n, m, t) for n, of in zip(names, targets, strict=True) for m in ("grad_cam", "random") for t in of]
+    assert [(e.name, e.explainer, e.target) for e in found] == expected
+    for e in found:
+        single = seewhy.explain(pictures[names.index(e.name)], small, e.explainer, e.target)
+        torch.testing.assert_close(e.map, single.map)
+        assert (e.probability, e.class_specific) == (pytest.approx(single.probability), e.explainer == "grad_cam")
+    assert len(found.of(name="tensor 2")) == 2 * len(targets[1])
+    assert {e.explainer for e in found.of(explainer="random", target="dog")} == {"random"}
+    assert found[1:3].items == found.items[1:3]
+    for given in ([], {}):
+        with pytest.raises(SeewhyError, match="there is no explainer"):
+            seewhy.explain(pictures, small, given)
+    with pytest.raises(SeewhyError, match="there is no picture"):
+        seewhy.explain([], small)
+    with pytest.raises(SeewhyError, match="there is no target"):
+        seewhy.explain(pictures, small, target=[])
+
+
+@pytest.mark.parametrize(
+    ("target", "n"),
+    [(None, 0), (1, 0), ("predicted", 0), ("second", 0), ("dog", 0), ("dog,ant", 2), ("top:1", 1), ("top:3", 3), ("all", 5),
+     ([2], 1)],
+)  # fmt: skip
+def test_one_of_each_is_an_explanation_and_several_are_a_sheet(
+    small: Classifier, picture: Image.Image, target: object, n: int
+) -> None:
+    found = seewhy.explain(picture, small, "grad_cam", target)  # type: ignore[call-overload]
+    assert isinstance(found, Explanations if n else Explanation)
+    assert n == 0 or len(found) == n
+
+
+def test_a_folder_is_several_pictures_and_a_list_of_one_is_several(
+    small: Classifier, picture: Image.Image, tmp_path: Path
+) -> None:
+    for name in ("a.png", "b.png"):
+        picture.save(tmp_path / name)
+    assert [e.name for e in seewhy.explain(tmp_path, small)] == ["a.png", "b.png"]  # type: ignore[attr-defined]
+    assert len(seewhy.explain([tmp_path, picture], small)) == 3
+    assert len(seewhy.explain([picture], small)) == 1
+    assert len(seewhy.explain(picture, small, ["grad_cam"])) == 1
+
+
+def test_two_explainers_of_one_name_get_names_in_a_mapping(small: Classifier, picture: Image.Image) -> None:
+    several = [explainer("smooth_grad", small, samples=n) for n in (1, 2)]
+    with pytest.raises(SeewhyError, match="two explainers are called smooth_grad: give a mapping"):
+        seewhy.explain(picture, small, several)
+    named = seewhy.explain(picture, small, dict(zip("ab", several, strict=True)))
+    assert [e.explainer for e in named] == ["a", "b"]
+
+
+def test_a_map_that_is_the_same_for_every_class_is_made_once(small: Classifier, picture: Image.Image) -> None:
+    calls: list[int] = []
+
+    class Same:
+        family, class_specific, paper = "reference", False, ""
+
+        def explain(self, images: Tensor, targets: Tensor) -> Tensor:
+            calls.append(len(targets))
+            return images[:, 0] - 0.5
+
+    found = seewhy.explain(picture, small, {"same": Same()}, "all")  # type: ignore[dict-item]
+    assert calls == [1]
+    assert len(found) == 5
+    assert not any(e.class_specific or e.signed for e in found), "its sign speaks for no class"
+    assert found[0].scale.colormap == "inferno"
+
+
+def test_the_true_class_is_unknown(small: Classifier, picture: Image.Image) -> None:
+    with pytest.raises(SeewhyError, match="target 'label' is the true class, which a picture does not say"):
+        seewhy.explain(picture, small, target="label")
+
+
+def test_several_explanations_save_a_sheet_or_all_files(small: Classifier, picture: Image.Image, tmp_path: Path) -> None:
+    found = seewhy.explain(picture, small, ["grad_cam", "saliency"], "top:2")
+    found.save(tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").tobytes() == found.sheet().tobytes()
+    assert Image.open(BytesIO(found._repr_png_())).tobytes() == found.sheet().tobytes()
+    found.save(tmp_path / "all")
+    assert len(list((tmp_path / "all").glob("*.npy"))) == 4
+    assert (tmp_path / "all" / "manifest.json").is_file()
+    with pytest.raises(SeewhyError, match=r"name it .png for the sheet, or give a folder"):
+        found.save(tmp_path / "sheet.txt")
+
+
+def test_figures_of_matplotlib(small: Classifier, picture: Image.Image) -> None:
+    from matplotlib.figure import Figure
+
+    found = seewhy.explain(picture, small, ["grad_cam", "random", "saliency"], "top:2")
+    own = found[0].figure()
+    assert own.axes[0].get_title() == f"{found[0].caption}\ngrad_cam"
+    assert len(own.axes) == 2, "the map, and its scale"
+    figure = Figure()
+    axes = figure.subplots(1, 2)
+    assert found[0].figure(axes=axes[1]) is figure
+    assert (len(axes[0].images), len(axes[1].images)) == (0, 1)
+    low, high, _ = found[0].scale
+    assert figure.axes[2].get_ylim() == pytest.approx((low, high))
+    whole = found.figure()
+    assert sum(bool(one.images) for one in whole.axes if one.get_title()) == 1 + 5, (
+        "the photograph, and a map of no class once"
+    )
+    six = Figure().subplots(2, 3)
+    assert found.figure(axes=six) is six[0, 0].figure
+    assert all(one.images for one in six.flat)
+    for wrong in (six[0], "axes"):
+        with pytest.raises(SeewhyError, match="axes are those of matplotlib, one for each of 6 maps"):
+            found.figure(axes=wrong)  # type: ignore[arg-type]
+    with pytest.raises(SeewhyError, match="axes are those of matplotlib, one for each of 1 maps"):
+        found[0].figure(axes=six)

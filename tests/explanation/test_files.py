@@ -15,8 +15,8 @@ import seewhy
 from seewhy.errors import SeewhyError
 from seewhy.explainers import explainer
 from seewhy.explanation import files
-from seewhy.explanation.explain import Explanation
-from seewhy.explanation.files import comparison, explain_seen, find_pictures, read_pictures, slug, write
+from seewhy.explanation.explanation import Explanation
+from seewhy.explanation.files import explain_seen, find_pictures, read_pictures, slug, write
 
 
 def made(name: str = "dog.jpg", target: int = 3, class_name: str = "dog", method: str = "grad_cam") -> Explanation:
@@ -116,14 +116,6 @@ def test_an_interrupted_run_leaves_the_last_one(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, pictures(), {})
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-
-
-def test_the_sheet_has_a_row_for_each_class() -> None:
-    group = [made(target=t, class_name=c, method=m) for m in ("grad_cam", "saliency") for t, c in ((1, "bee"), (3, "dog"))]
-    sheet = comparison(group)
-    single = comparison(group[:1] + group[2:3])
-    assert sheet.width == single.width, "the picture and two methods"
-    assert sheet.height > single.height
 
 
 def test_every_picture_is_read_once_and_a_broken_one_before_the_first_is_explained(

@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from seewhy.explanation.overlay import captioned, data_uri, enlarge, fit_text, load_font, name_in_lines, normalized, overlay
+from seewhy.explanation.overlay import (
+    captioned,
+    data_uri,
+    enlarge,
+    fit_text,
+    load_font,
+    name_in_lines,
+    normalized,
+    overlay,
+    said_value,
+    scale_of,
+    words_in_lines,
+)
 
 GRAY = torch.full((3, 24, 32), 0.5)
 
@@ -210,3 +222,47 @@ def test_a_picture_in_a_data_uri_is_that_picture() -> None:
     shown = Image.open(BytesIO(b64decode(content)))
     assert shown.size == picture.size
     assert np.abs(pixels(shown.convert("RGB")) - pixels(picture)).max() < 10
+
+
+@pytest.mark.parametrize("kind", ["unsigned", "signed", "sparse", "sparse signed", "mask with a gap", "constant"])
+@pytest.mark.parametrize("signed", [None, False])
+def test_the_scale_is_what_is_drawn(kind: str, signed: bool | None) -> None:
+    """The value at each end of the scale has the extreme color, and what is between is linear."""
+    torch.manual_seed(0)
+    sparse = torch.zeros(100, 100)
+    sparse[:, ::50] = torch.rand(100, 2) + 0.1
+    values = {
+        "unsigned": torch.rand(100, 100) + 3,
+        "signed": torch.randn(100, 100),
+        "sparse": sparse,
+        "sparse signed": sparse * torch.randn(100, 100).sign(),
+        "mask with a gap": torch.where(torch.rand(100, 100) < 0.5, 0.9 + torch.rand(100, 100) / 100, torch.tensor(0.0)),
+        "constant": torch.full((100, 100), 0.5),
+    }[kind]
+    low, high, colormap = scale_of(values, signed)
+    shown, is_signed = normalized(values, signed)
+    assert is_signed == (colormap == "RdBu_r") == ("signed" in kind and "un" not in kind and signed is None)
+    if kind == "constant":
+        assert low == high == 0.5
+        return
+    expected = (values.double().numpy() - low) / (high - low)
+    expected = np.clip(2 * expected - 1 if is_signed else expected, -1 if is_signed else 0, 1)
+    if "sparse" in kind:
+        assert shown.max() == pytest.approx(expected.max(), abs=1e-5)
+    else:
+        np.testing.assert_allclose(shown, expected, atol=1e-5)
+
+
+def test_a_value_in_words() -> None:
+    assert [said_value(x) for x in (0.0, 0.0312, -4.0, 1.23e-5, 345.0)] == ["0", "0.031", "−4", "1.2e-05", "3.4e+02"]
+
+
+def test_words_in_lines_keep_the_number() -> None:
+    font = load_font(12)
+    for width in (80, 120, 200):
+        lines = words_in_lines("a class with a very long name that goes on and on  12.3 %", font, width)
+        assert len(lines) <= 3
+        assert lines[-1].endswith("12.3 %")
+        assert all(font.getlength(line) <= width for line in lines)
+    assert words_in_lines("dog  12.3 %", font, 200) == ["dog  12.3 %"]
+    assert words_in_lines("", font, 200) == [""]

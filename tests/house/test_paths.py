@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "seewhy"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SKILL.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = sorted(file for folder in ("src", "tools", "benchmarks", "tests") for file in (ROOT / folder).rglob("*.py"))
 DESIGN = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
 

@@ -45,7 +45,7 @@ def test_a_page_asks_for_nothing_but_itself(tmp_path):
     [
         ({"gain": {"a": [0.5]}}, True, "There is one explainer, so nothing is compared"),
         ({"gain": {"a": [0.5], "b": [0.4]}}, True, "no interval"),
-        ({"gain": {"a": HIGH}}, None, "There are no ranks"),
+        ({"gain": {"a": HIGH}}, None, "No metric of this run says which explainer is better"),
         ({"gain": {"a": [np.nan] * 3}}, True, "it has no finite score"),
         ({"gain": {"a": [0.0] * 4, "b": [0.0] * 4}}, True, "Leaderboard"),
         ({"gain": {"a": [1e9, 2e9, 3e9], "b": [-1e-9, 0, 5]}}, False, "Leaderboard"),
@@ -57,13 +57,19 @@ def test_a_page_of_little_is_a_page(tmp_path, numbers, about, said):
     assert "nan" not in text.lower().replace("finance", "")
 
 
-def test_what_cannot_be_shown_says_so(tmp_path):
-    text = report(write_run(tmp_path / "run", {"gain": {"a": HIGH, "b": NEAR}})).text
-    assert text.count("No pictures are in this run folder") == 3
-    assert "None of these metrics has a curve" in text
-    assert "It takes two metrics" in text
-    bare = write_run(tmp_path / "bare", {"gain": {"a": HIGH}}, seconds={})
-    assert "It takes the times of the explainers" in report(bare).text
+def test_a_section_without_content_vanishes_and_one_line_says_what_it_takes(tmp_path):
+    page = report(write_run(tmp_path / "run", {"gain": {"a": HIGH, "b": NEAR}}))
+    ids = {attrs["id"] for _, attrs in page.tags if attrs.get("id")}
+    assert {"run1-verdict", "run1-leaderboard", "run1-ranks", "run1-cost"} <= ids
+    for absent in ("pictures", "cases", "disagreement", "curves", "agreement"):
+        assert f"run1-{absent}" not in ids
+        assert f"#run1-{absent}" not in {link["href"] for link in page.all("a")}
+    assert not page.all("img")
+    assert "Not on this page: curves (takes a metric that has a curve)" in page.text
+    bare = report(write_run(tmp_path / "bare", {"gain": {"a": HIGH}}, seconds={}))
+    assert "cost against quality (takes the times of the explainers" in bare.text
+    whole = report(write_run(tmp_path / "whole", SCORES, pictures=N))
+    assert "disagreement (takes" not in whole.text
 
 
 def test_a_manifest_of_the_least_is_enough(tmp_path):
@@ -80,6 +86,7 @@ def test_several_runs_share_a_page(tmp_path):
         assert link["href"][1:] in ids
     assert "run (1)" in page.text
     assert "run (2)" in page.text
+    assert {"all-verdict", "all-leaderboard", "run1-leaderboard", "run2-leaderboard"} <= set(ids)
 
 
 def test_all_files_or_none(tmp_path):

@@ -1,6 +1,7 @@
 """Which images are shown, and why these."""
 
 import numpy as np
+import pytest
 from support.report_pages import HIGH, SCORES, N, report
 from support.run_folders import write_run
 
@@ -17,7 +18,7 @@ def test_the_sample_is_of_correct_images_one_a_class_and_depends_on_the_seed(tmp
     keys = Gallery(run).keys
     samples = [draw_sample(run, keys, seed) for seed in (0, 0, 1)]
     assert samples[0] == samples[1] != samples[2]
-    assert (samples[0].correct, samples[0].classes, len(samples[0].images)) == (True, 12, 8)
+    assert (samples[0].correct, samples[0].classes, len(samples[0].images)) == (8, 12, 8)
     for shown in samples[0].images:
         assert correct[shown.key.image]
         assert labels[shown.key.image] == [shown.label]
@@ -29,7 +30,21 @@ def test_without_labels_the_sample_is_of_predicted_classes(tmp_path):
     run = open_run(write_run(tmp_path / "run", SCORES, labels=[[]] * N, correct=[None] * N, pictures=N))
     sample = draw_sample(run, Gallery(run).keys, 0)
     assert sample.correct is None
-    assert [shown.label for shown in sample.images] == [0, 1]
+    assert [shown.label for shown in sample.images] == [0] * 4 + [1] * 4
+    assert "the labels are not known" in report(tmp_path / "run").text
+
+
+@pytest.mark.parametrize("right", [0, 3, 10])
+def test_there_are_eight_images_also_of_one_class(tmp_path, right):
+    """Those that are classified correctly come first, and others fill up."""
+    correct = [i < right for i in range(N)]
+    run = open_run(write_run(tmp_path / "run", SCORES, labels=[[0]] * N, correct=correct, pictures=N))
+    sample = draw_sample(run, Gallery(run).keys, 0)
+    assert len({shown.key.image for shown in sample.images}) == 8
+    assert sample.correct == min(8, right)
+    assert set(range(right)) <= {shown.key.image for shown in sample.images} or right > 8
+    few = open_run(write_run(tmp_path / "few", SCORES, labels=[[0]] * N, pictures=3))
+    assert len(draw_sample(few, Gallery(few).keys, 0).images) == 3
 
 
 def test_best_and_worst_are_those_with_pictures_and_no_row_is_both():
@@ -47,4 +62,4 @@ def test_of_several_labels_the_likeliest_is_no_mistake(tmp_path):
     assert "cat 90" in " ".join(report(folder).text.split())
     text = report(write_run(tmp_path / "two", {"gain": {"a": HIGH[:1]}}, labels=[[1]], correct=[False], pictures=1)).text
     assert "dog, taken for cat" in text
-    assert "No image with a picture is classified correctly" in text
+    assert "1 image, drawn at random (seed 0), not for its looks: of 1 class; none is classified correctly" in text

@@ -13,6 +13,6 @@ def test_it_says_in_words_what_was_measured(tmp_path):
     for said in (
         *("Net, 2 classes, images of 24 × 24 pixels", "pets, split val", "the true class", "the class that is explained"),
         *("10; only those classified correctly", "12 s on the clock, 2 processes", "2 failures: what failed"),
-        *("gain of c, 2 images: oops", "Random seed 7", "a is ahead, but the lead over b may be chance"),
+        *("gain of c, 2 images: oops", "Random seed 7", "Of 3 explainers, a and b are ahead: by gain each is the best"),
     ):
         assert said in text, said

@@ -38,6 +38,8 @@ from seewhy.metrics.class_masks import class_mask_table
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("SEEWHY_REAL_DATA", ROOT.parent / "shared" / "real_data"))
 SIDE = 224
+AT_A_TIME = 4
+"""Pictures of table 1: each of its cells is hundreds of passes, and what is finished is kept."""
 LEAST_PIXELS = 0.005
 """Share of a picture below which a class of an index mask does not count as present."""
 LEARNED = ("nn_explainer", "rtis", "t_tame")
@@ -221,10 +223,18 @@ def measure(
     common: dict[str, Any] = {"limit": limit, "map_classes": data.classes}
     if merged:
         tables_2_and_4(name, classifier, methods, data, folder, limit)
-    each = {"own": metric("class_masks", scale="clipped"), "min_max": metric("class_masks")}
-    single = seewhy.evaluate(classifier, methods, each, data, target="label", out=folder / "table1", **common)
+    # masks that were trained are taken as they are; maps of another scale by min-max, as the paper takes them
+    kinds = {"own": (trained, "clipped"), "min_max": ({rival: methods[rival] for rival in rivals}, "min_max")}
+    runs = {
+        kind: seewhy.evaluate(
+            classifier, some, {kind: metric("class_masks", scale=scale)}, data, target="label", batch_size=AT_A_TIME,
+            out=folder / f"table1-{kind}", **common,
+        )
+        for kind, (some, scale) in kinds.items() if some
+    }  # fmt: skip
     for method in methods:
         kind = "own" if method in trained else "min_max"
+        single = runs[kind]
         of_kind = pl.col("metric").str.starts_with(f"{kind}[")  # own[0], own[1], ... in this order
         lines = single.frame.filter((pl.col("explainer") == method) & of_kind)
         rows = lines.group_by("image_id", "scored", maintain_order=True).agg("value")

@@ -23,7 +23,8 @@ import numpy as np
 
 import seewhy
 from seewhy.classifier.load import on_device
-from seewhy.options import pairs
+from seewhy.explainers import EXPLAINERS
+from seewhy.options import from_text, pairs
 
 METRICS = ("faithfulness_estimate", "relevance_mass", "relevance_rank", "complexity", "sparseness")
 DRAWS = 2000
@@ -98,7 +99,7 @@ def main() -> None:
     for setting in STUDIES[asked.study]:
         label = ", ".join([setting.method, *(f"{key}={value}" for key, value in setting.options.items())])
         folder = asked.out / label.replace(", ", "-").replace("=", "_")
-        options = {**pairs(asked.option), **setting.options}
+        options = {**from_text(EXPLAINERS[setting.method], pairs(asked.option)), **setting.options}
         learned = seewhy.fit(
             setting.method, classifier, training, folder, options=options, epochs=asked.epochs, precision=asked.precision
         )

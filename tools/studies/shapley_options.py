@@ -20,10 +20,11 @@ from torch import Tensor
 import seewhy
 from seewhy.classifier.load import load, on_device
 from seewhy.data.shapes.shapes import Shapes
+from seewhy.explainers import EXPLAINERS
 from seewhy.explainers.learned.config import read_explainer_config
 from seewhy.explainers.learned.learned_shapley import LearnedShapley
 from seewhy.maps import pearson
-from seewhy.options import pairs
+from seewhy.options import from_text, pairs
 from seewhy.training.monitor import Truth, sampled, symmetric_gain
 
 VARIANTS = (
@@ -39,7 +40,8 @@ AT_A_TIME = 10
 def trained(variant: str, asked: argparse.Namespace, classifier: seewhy.Classifier, seconds: float) -> LearnedShapley | None:
     """The variant, as far as it comes in so many seconds; None where it ends with an error, which is printed."""
     method, _, rest = variant.partition(":")
-    options = {"surrogate": asked.surrogate, "sets": asked.sets, "monitor": 0, **pairs(rest.split(",") if rest else [])}
+    own = from_text(EXPLAINERS[method], pairs(rest.split(",") if rest else []))
+    options = {"surrogate": asked.surrogate, "sets": asked.sets, "monitor": 0, **own}
     try:
         made = seewhy.fit(
             method, classifier, Shapes(asked.train, split="train"), asked.out / variant.replace(":", "-"), options=options,

@@ -35,11 +35,16 @@ class SeesPictures(Protocol):
 def dataset(
     name: str, classifier: SeesPictures, limit: int | None = None, options: Mapping[str, str] | None = None
 ) -> Dataset:
-    """The dataset ``name`` in the form that ``classifier`` takes.
+    """The dataset ``name`` in the form that ``classifier`` takes: for ``seewhy.evaluate``, ``seewhy.fit``, and batches.
+
+    ``len(found)`` is the number of its images, ``found.ids`` are their names, and ``found.batch([0, 1, 2])`` reads some of
+    them: a ``Batch`` of images (n, c, h, w) in [0, 1], and of the labels, regions and boxes that are known.
+
+        photos = seewhy.dataset("photos", classifier, limit=100)
 
     Args:
         name: "shapes"; "folder:PATH"; "voc:PATH"; or a path alone: of a csv file or a folder. A folder that holds
-            Annotations is read as VOC.
+            Annotations is read as VOC. A plug-in may have added other names ("seewhy list datasets" lists them).
         classifier: says the size of its input, how a picture is brought to that size, and the names of its classes.
         limit: about how many images; all by default (200 of ``shapes``).
         options: options of the dataset, as text: seed=1, shortcut=random, boxes_column=boxes_227_xyxy.

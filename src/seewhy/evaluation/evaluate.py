@@ -14,11 +14,12 @@ from seewhy.classifier.classifier import Classifier, must_be_classifier
 from seewhy.classifier.turns import on_cpu_by_default
 from seewhy.data import Dataset
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.companions import CANDIDATES
 from seewhy.evaluation.failures import Failure
 from seewhy.evaluation.job import Job
 from seewhy.evaluation.manifest import is_folder_name
 from seewhy.evaluation.measure import Progress
-from seewhy.evaluation.plan import Plan
+from seewhy.evaluation.plan import Plan, growing_order
 from seewhy.evaluation.question import Question
 from seewhy.explainers import Explainer
 from seewhy.explainers import explainer as build_explainer
@@ -102,6 +103,12 @@ class Evaluation:
         """All rows as csv, with a header; a text that a spreadsheet would compute begins with an apostrophe."""
         return csv_of(self.frame.select(Row._fields))
 
+    def _repr_html_(self) -> str:
+        """The table in a notebook: each figure with its 95 % interval, and what failed."""
+        from seewhy.evaluation.scoreboard import as_html  # it imports this module
+
+        return as_html(self)
+
 
 @on_cpu_by_default()
 def evaluate(
@@ -153,7 +160,9 @@ def evaluate(
         surrogate: the value function of every metric that removes players, in the place of the metric's own: the folder of
             ``seewhy fit surrogate``, what else ``seewhy.load_surrogate`` takes, or any value function. The metrics' options
             baseline and removal then have no effect. Players that are pixels become the players of the surrogate.
-        limit: so many images, spread evenly over the dataset.
+        limit: so many images, spread evenly over the dataset. The images of a smaller limit are among those of a larger
+            one: the same call with a larger limit and the same ``out`` adds images, and ends with the numbers of a fresh
+            run. A limit as large as the dataset takes all. A folder does not shrink.
         limits: for slow metrics or explainers, by name, or both, "rise/max_sensitivity": only so many of these images,
             spread evenly too. A smaller limit takes some of the images of a larger one.
         batch_size: images, and forward passes, at a time.
@@ -188,13 +197,14 @@ def evaluate(
     _check_shards(shard, join, out)
     wanted = [map_classes] if isinstance(map_classes, str) else map_classes
     compared = tuple(classifier.class_index(c) for c in wanted) or None
-    n = len(dataset)
-    images = [i * n // limit for i in range(limit)] if limit and limit < n else list(range(n))
+    ordered = limit is not None or getattr(dataset, "nested", False)
+    images = growing_order(dataset)[:limit] if ordered else list(range(len(dataset)))
     value = load_surrogate(surrogate, classifier) if isinstance(surrogate, str | Path) else surrogate
     if value is not None and not isinstance(value, Value):
         raise SeewhyError(f"surrogate takes a folder or a value function, not {type(value).__name__}")
-    question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed, value, tuple(images))
-    plan = Plan(dataset, images, batch_size, list(methods), list(measures), limits or {})
+    plan = Plan(dataset, images, batch_size, list(methods), list(measures), limits or {}, ordered)
+    candidates = tuple(sorted(i for i, rank in plan.ranks.items() if rank < CANDIDATES))
+    question = Question(classifier, dataset, methods, target, scored, only, compared, batch_size, seed, value, candidates)
     job = Job(question, measures, plan, pictures, keep_maps, threads, progress, fabric, shard)
     found = job.in_memory() if out is None else job.in_folder(Path(out), join, details or {})
     if not len(found.scores) and shard is None:

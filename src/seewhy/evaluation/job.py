@@ -12,11 +12,12 @@ from seewhy.classifier.identity import about_classifier
 from seewhy.describe import environment, fields_as_json
 from seewhy.devices import ShareError, exchange
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.companions import CANDIDATES
 from seewhy.evaluation.manifest import SCHEMA, AboutExplainer, AboutMetric, Manifest, read_manifest
 from seewhy.evaluation.measure import Measuring, Progress
 from seewhy.evaluation.pictures import Pictures
-from seewhy.evaluation.plan import Plan, PlannedBatch
-from seewhy.evaluation.question import Question
+from seewhy.evaluation.plan import Plan, PlannedBatch, growing_order
+from seewhy.evaluation.question import Question, names_digest
 from seewhy.evaluation.run import open_run
 from seewhy.evaluation.store import Store, UnitFiles, begin, finish, forget
 from seewhy.evaluation.tables import Tables
@@ -84,9 +85,18 @@ class Job:
             return found
         if self.rank == 0:
             now = replace(manifest, wall_seconds=time() - start)
-            found = finish(folder, now, lambda whole: self.plan.tables(store, whole.limits, self.plan.batches))
+            found = finish(folder, now, lambda whole: self._tables(store, whole), self._first)
         self._wait()
-        return found if self.rank == 0 else self.plan.tables(store, open_run(folder).manifest.limits, self.plan.batches)
+        return found if self.rank == 0 else self._tables(store, open_run(folder).manifest)
+
+    def _tables(self, store: Store, whole: Manifest) -> Tables:
+        """The tables of a folder with this manifest."""
+        return self.plan.tables(store, whole.limits, self.plan.batches, whole.grown)
+
+    def _first(self, n: int) -> str:
+        """What ``Identity.images`` is of the ``n`` images that a limit takes."""
+        images = self.plan.images if self.plan.ordered else growing_order(self.question.dataset)
+        return names_digest(self.question.dataset, images[:n])
 
     def _wait(self) -> None:
         """Until all processes are here."""
@@ -100,7 +110,7 @@ class Job:
         if self.rank == 0:
             try:
                 check_writable(folder)
-                manifest.joined(folder)
+                check_companions(folder, manifest.joined(folder, self._first))
                 remove_leftovers(folder, below=True)
             except SeewhyError as mistake:
                 error = str(mistake)
@@ -113,7 +123,7 @@ class Job:
 
     def _measure(self, folder: Path, manifest: Manifest) -> Store:
         """Measure the share of this process."""
-        store = Store(UnitFiles(folder), partial(begin, folder, manifest))
+        store = Store(UnitFiles(folder), partial(begin, folder, manifest, self._first))
         network = [manifest.asked.classifier, manifest.asked.weights]
         shown = {index for index, rank in self.plan.ranks.items() if rank < self.pictures}
         maps = None
@@ -157,6 +167,19 @@ class Job:
             details={"classifier": about_classifier(classifier, layer_of(classifier, methods)), **details},
             versions=cast(dict[str, str], around["versions"]),
             hardware=str(around["hardware"]),
+        )
+
+
+def check_companions(folder: Path, now: Manifest) -> None:
+    """SeewhyError where more images would change the companions, beside which images of the folder were already put."""
+    before = read_manifest(folder)
+    if before is None or len(now.grown) == len(before.grown) or now.grown[-1] >= CANDIDATES:
+        return
+    kinds = {name: METRICS[about.metric] for name, about in before.metrics.items() if about.metric in METRICS}
+    if need := [name for name, kind in kinds.items() if "companions" in kind.needs]:
+        raise SeewhyError(
+            f"{folder} has {now.grown[-1]} images, and {need[0]} puts images of a run beside each other: more images "
+            f"would change its numbers: give another folder, or begin with {CANDIDATES} images or more"
         )
 
 

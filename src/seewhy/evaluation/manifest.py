@@ -1,5 +1,6 @@
 """The manifest of a run folder, and what makes two evaluations comparable."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,6 +97,7 @@ class Manifest:
     """What a run folder says of itself: see docs/reference/run-folder.md.
 
     images   how many images were asked for
+    grown    how many were asked for before, each time that a larger limit was given
     limits   for each explainer and metric the number of images that were asked for
     shards   the number of shares into which the last command with ``shard`` has cut the work
     curves   for each metric with curves the places of their values
@@ -111,6 +113,7 @@ class Manifest:
     metrics: dict[str, AboutMetric] = field(default_factory=dict)
     limits: dict[str, dict[str, Count]] = field(default_factory=dict)
     images: Count | None = None
+    grown: list[Count] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     shards: Positive = 1
     rows: Count = 0
@@ -124,12 +127,33 @@ class Manifest:
     details: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def joined(self, folder: Path) -> "Manifest":
-        """This manifest, and what the folder has been asked before; SeewhyError where these do not go together."""
+    def joined(self, folder: Path, first: Callable[[int], str] | None = None) -> "Manifest":
+        """This manifest, and what the folder has been asked before; SeewhyError where these do not go together.
+
+        Args:
+            folder: the run folder.
+            first: what ``Identity.images`` is of so many images in the order in which limits take them. If the folder has
+                the first of the images that are asked for now, it grows.
+        """
         before = read_manifest(folder)
         if before is None:
             return self
-        if (change := before.asked.difference(self.asked)) is not None:
+        had, wanted = before.images or 0, self.images or 0
+        fewer = first is not None and 0 < had < wanted and first(had) == before.asked.images
+        grows = first is not None and fewer and first(wanted) == self.asked.images
+        counts = ("n",) if had != wanted else ()  # a dataset that is made to a size
+        asked = replace(
+            before.asked,
+            images=self.asked.images if grows else before.asked.images,
+            dataset=before.asked.dataset | {name: self.asked.dataset[name] for name in counts if name in self.asked.dataset},
+        )
+        if (change := asked.difference(self.asked)) is not None:
+            same = asked.difference(replace(self.asked, images=asked.images)) is None
+            if same and had > wanted > 0:
+                cure = f"give limit {had}, or another folder for {wanted}"
+                raise SeewhyError(f"{folder} has {had} images, and a run folder only grows: {cure}")
+            if same and fewer:
+                raise SeewhyError(f"{folder} has {had} of these {wanted} images: give limit {wanted} to add the others")
             raise SeewhyError(f"{folder} has a run of another question ({change}): give another folder")
         for there, now in ((before.explainers, self.explainers), (before.metrics, self.metrics)):
             for name in there.keys() & now.keys():
@@ -143,6 +167,7 @@ class Manifest:
             self,
             explainers=explainers,
             metrics={**before.metrics, **self.metrics},
+            grown=[*before.grown, *([had] if grows else [])],
             limits={e: before.limits.get(e, {}) | self.limits.get(e, {}) for e in explainers},
             history=before.history,
         )

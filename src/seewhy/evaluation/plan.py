@@ -32,6 +32,8 @@ class Plan:
     images      places in the dataset
     explainers, metrics  their names
     limits      images of an explainer, of a metric, or of "EXPLAINER/METRIC"
+    ordered     are the images in the order in which limits take them? Then the batches of fewer images are those of more
+                images, but for the last one
     """
 
     dataset: Any
@@ -40,17 +42,25 @@ class Plan:
     explainers: Sequence[str]
     metrics: Sequence[str]
     limits: Mapping[str, int]
+    ordered: bool = False
 
     @cached_property
     def ranks(self) -> dict[int, int]:
         """The rank of each image: a limit of n takes the images whose rank is below n."""
-        return dict(zip(self.images, spread_order(len(self.images)), strict=True))
+        ranks = range(len(self.images)) if self.ordered else spread_order(len(self.images))
+        return dict(zip(self.images, ranks, strict=True))
 
     @cached_property
     def batches(self) -> list[PlannedBatch]:
-        size = self.batch_size
-        cut = [self.images[start : start + size] for start in range(0, len(self.images), size)]
-        return [PlannedBatch(i, batch_key(self.dataset, images), images) for i, images in enumerate(cut)]
+        return [
+            self._batch(start // self.batch_size, len(self.images)) for start in range(0, len(self.images), self.batch_size)
+        ]
+
+    def _batch(self, number: int, n: int) -> PlannedBatch:
+        """The batch with this number of an evaluation of the first ``n`` images."""
+        start = number * self.batch_size
+        images = sorted(self.images[start : min(start + self.batch_size, n)])
+        return PlannedBatch(number, batch_key(self.dataset, images), images)
 
     def share(self, i: int, n: int) -> list[PlannedBatch]:
         """The batches of share i, from 0, of n: in one piece, so that limits are spread evenly."""
@@ -107,10 +117,27 @@ class Plan:
         """The number of units that are missing."""
         return sum(bool(of) for b in batches for of in self.missing(b, self.facts(b, store), store).values())
 
-    def tables(self, store: Store, limits: Mapping[str, Mapping[str, int]], batches: Sequence[PlannedBatch]) -> Tables:
-        """The tables of some batches, of the explainers and metrics that ``limits`` names."""
+    def tables(
+        self,
+        store: Store,
+        limits: Mapping[str, Mapping[str, int]],
+        batches: Sequence[PlannedBatch],
+        grown: Sequence[int] = (),
+    ) -> Tables:
+        """The tables of some batches, of the explainers and metrics that ``limits`` names.
+
+        ``grown`` are earlier numbers of images. The last batch of each had fewer images than it has now, and what was
+        measured of it counts where nothing was measured of the whole batch: of explainers that were not asked for again.
+        """
+        shorter: dict[int, list[PlannedBatch]] = {}
+        for n in grown:
+            if n % self.batch_size:
+                shorter.setdefault(n // self.batch_size, []).append(self._batch(n // self.batch_size, n))
         facts = [found for batch in batches if (found := self.facts(batch, store)) is not None]
-        units = [joined(store.units(batch.key, limits)) for batch in batches]
+        units = []
+        for batch in batches:
+            before = [unit for part in shorter.get(batch.number, ()) for unit in store.units(part.key, limits)]
+            units.append(joined([*before, *store.units(batch.key, limits)], len(before)))
         empty = pl.DataFrame(schema=FACTS_SCHEMA)  # a share may have no batch
         return tables(pl.concat([joined([]), *units]), pl.concat([empty, *facts]), limits, self.ranks)
 
@@ -120,6 +147,16 @@ def batch_key(dataset: Any, images: Sequence[int]) -> str:
     digest = getattr(dataset, "digest", None)
     content = digest(images) if callable(digest) else [dataset.ids[i] for i in images]
     return digest_of(json.dumps([list(images), content]).encode())
+
+
+def growing_order(dataset: Any) -> list[int]:
+    """Places in the dataset, in the order in which a limit takes them: a larger limit adds to a smaller one.
+
+    They are spread evenly. A dataset that says ``nested``, since a smaller one has the first images of a larger one, is
+    taken from its beginning.
+    """
+    n = len(dataset)
+    return list(range(n)) if getattr(dataset, "nested", False) else sorted(range(n), key=spread_order(n).__getitem__)
 
 
 def spread_order(n: int) -> list[int]:

@@ -48,8 +48,8 @@ class Question:
     batch_size: int
     seed: int
     surrogate: Value | None = None
-    images: tuple[int, ...] = ()
-    """Places of all images that are asked for."""
+    candidates: tuple[int, ...] = ()
+    """Places of the images among which companions are looked for."""
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     """What belongs to all batches, or to several explainers of one batch, and is made when a metric first needs it."""
     _timed: set[str] = field(default_factory=set, init=False, repr=False)
@@ -57,13 +57,12 @@ class Question:
 
     def identity(self, images: Sequence[int], threads: int) -> Identity:
         """What makes the numbers of two evaluations comparable. ``images`` are places in the dataset."""
-        ids = [self.dataset.ids[i] for i in images]
         dataset = fields_as_json(self.dataset, ("path", "classes", "view"))
         return Identity(
             classifier=classifier_identity(self.classifier),
             weights=weights_digest(self.classifier.module),
             dataset={"name": type(self.dataset).__name__.lower(), **dataset},
-            images=f"{len(ids)} with the names {digest_of(chr(10).join(ids).encode())}",
+            images=names_digest(self.dataset, images),
             device=str(next((p.device.type for p in self.classifier.module.parameters()), "cpu")),
             target=self.target,
             scored=self.scored,
@@ -166,7 +165,7 @@ class Question:
     def _companions(self) -> Companions:
         """Images of several classes, the same for every batch."""
         if "companions" not in self._kept:
-            self._kept["companions"] = find_companions(self.classifier, self.dataset, self.images, self.batch_size)
+            self._kept["companions"] = find_companions(self.classifier, self.dataset, self.candidates, self.batch_size)
         return cast(Companions, self._kept["companions"])
 
     @property
@@ -253,6 +252,12 @@ def offers(dataset: Dataset, classifier: Classifier, map_classes: bool = False, 
     if min(classifier.n_classes, len(dataset)) >= LEAST_COMPANION_CLASSES:
         found.add("companions")
     return found
+
+
+def names_digest(dataset: Dataset, images: Sequence[int]) -> str:
+    """How many images these are, and a digest of their names."""
+    ids, places = dataset.ids, images
+    return f"{len(places)} with the names {digest_of(chr(10).join(ids[i] for i in places).encode())}"
 
 
 def value_identity(value: Value | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""The table of an evaluation for a terminal, and the interval of each figure."""
+"""The table of an evaluation for a terminal or a notebook, and the interval of each figure."""
 
+from html import escape
 from math import isnan, nan
 
 from rich.table import Table
@@ -15,14 +16,14 @@ from seewhy.text import printable
 
 MAX_COLUMNS = 8
 """Up to this many metrics are columns of the table; more metrics are rows."""
+_ARROWS = {True: "↑", False: "↓", None: ""}
 
 
 def figures_table(evaluation: Evaluation) -> Table:
     """Figures by explainer and metric. An arrow says which way is better, and the best figure is bold."""
     metrics = evaluation.metrics
     figures = {e: {name: row.get(name, nan) for name in metrics} for e, row in evaluation.table().items()}
-    arrows = {True: "↑", False: "↓", None: ""}
-    headings = {name: f"{name} {arrows[m.higher_is_better]}".strip() for name, m in metrics.items()}
+    headings = {name: f"{name} {_ARROWS[m.higher_is_better]}".strip() for name, m in metrics.items()}
     best = {name: _best([row[name] for row in figures.values()], m) for name, m in metrics.items()}
 
     def cell(explainer: str, name: str) -> Text:
@@ -41,6 +42,32 @@ def figures_table(evaluation: Evaluation) -> Table:
     for name, row in zip(rows, cells, strict=True):
         shown.add_row(Text(printable(name)), *row)  # as Text, since "[1,2]" is no markup
     return shown
+
+
+def as_html(evaluation: Evaluation) -> str:
+    """The same table for a notebook, with the 95 % interval of each figure over the images, and what failed below it."""
+    metrics, table = evaluation.metrics, evaluation.table()
+    best = {name: _best([row.get(name, nan) for row in table.values()], m) for name, m in metrics.items()}
+
+    def cell(explainer: str, name: str) -> str:
+        value = table[explainer].get(name, nan)
+        if isnan(value):
+            return "<td>–</td>"
+        said = f"{value:.4g}"
+        if len(table) > 1 and value == best[name]:
+            said = f"<b>{said}</b>"
+        if (found := interval(evaluation, explainer, name)) is not None:
+            said += f"<br><small>{found.low:.3g} to {found.high:.3g}</small>"
+        return f'<td style="text-align: right">{said}</td>'
+
+    def heading(name: str) -> str:
+        return f"<th>{escape(printable(name))}</th>"
+
+    above = "".join(heading(f"{name} {_ARROWS[m.higher_is_better]}".strip()) for name, m in metrics.items())
+    rows = [f"<tr>{heading(e)}{''.join(cell(e, name) for name in metrics)}</tr>" for e in table]
+    below = [f"{len(evaluation.images)} images; below each figure its 95 % interval", *failed(evaluation)]
+    said = "<br>".join(escape(printable(line)) for line in below)
+    return f"<table><thead><tr><th>explainer</th>{above}</tr></thead><tbody>{''.join(rows)}</tbody></table><p>{said}</p>"
 
 
 def _best(values: list[float], metric: Metric) -> float | None:

@@ -105,22 +105,25 @@ class UnitFiles:
         return self.folder / "units" / f"{key}.parquet"
 
 
-def begin(folder: Path, manifest: Manifest) -> None:
-    """Say in the folder what is being asked: it is not complete from now on."""
+def begin(folder: Path, manifest: Manifest, first: Callable[[int], str] | None = None) -> None:
+    """Say in the folder what is being asked: it is not complete from now on. ``first``: see ``Manifest.joined``."""
     with _lock(folder):
-        manifest.joined(folder).write(folder)
+        manifest.joined(folder, first).write(folder)
 
 
-def finish(folder: Path, manifest: Manifest, tables: Callable[[Manifest], Tables]) -> Tables:
+def finish(
+    folder: Path, manifest: Manifest, tables: Callable[[Manifest], Tables], first: Callable[[int], str] | None = None
+) -> Tables:  # fmt: skip
     """Write the tables of the folder, and its manifest last: it is complete.
 
     Args:
         folder: the run folder.
         manifest: of this command.
         tables: makes the tables that belong to a manifest.
+        first: see ``Manifest.joined``.
     """
     with _lock(folder):
-        now = manifest.joined(folder)
+        now = manifest.joined(folder, first)
         found = tables(now)
         for name, frame in ((SCORES, found.scores), (CURVES, found.curves), (IMAGES, found.images)):
             write_parquet(folder / name, frame)

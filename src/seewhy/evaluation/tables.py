@@ -9,6 +9,9 @@ from seewhy.evaluation.columns import CURVES_SCHEMA, IMAGES_SCHEMA, SCORES_SCHEM
 from seewhy.evaluation.failures import Failure
 from seewhy.evaluation.manifest import WorkTime
 
+OUTWEIGHED = 2**40
+"""More than the weight of any unit."""
+
 
 class Tables(NamedTuple):
     """What the units say. ``places``: those of the curves, by metric."""
@@ -59,18 +62,20 @@ def tables(
     )  # fmt: skip
 
 
-def joined(units: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def joined(units: Sequence[pl.DataFrame], shorter: int = 0) -> pl.DataFrame:
     """The units of a batch as one frame.
 
     Where two units have a metric of the same image, that with the largest ``weight`` counts: it has this metric of more
-    images, so that an undisturbed evaluation would have measured it.
+    images, so that an undisturbed evaluation would have measured it. The first ``shorter`` units were measured when the
+    batch had fewer images, and count where no other unit does.
     """
     whole = pl.concat(
         [pl.DataFrame(schema={**UNIT_SCHEMA, "unit": pl.Int32}), *(u.with_columns(unit=i) for i, u in enumerate(units))]
     )
     explained = pl.col("index").filter(pl.col("explained").is_not_null())
     size = explained.n_unique().over("unit", "metric")
-    return whole.with_columns(weight=size * len(units) + pl.col("unit"))
+    weight = size.cast(pl.Int64) * len(units) + pl.col("unit")
+    return whole.with_columns(weight=pl.when(pl.col("unit") < shorter).then(weight - OUTWEIGHED).otherwise(weight))
 
 
 def failures_of(lines: pl.DataFrame) -> list[Failure]:

@@ -1,14 +1,11 @@
-"""One picture, explained: ``explain`` prepares it, runs the network, makes the maps, and returns explanations."""
+"""Pictures, explained: ``explain`` prepares them, runs the network, makes the maps, and returns explanations."""
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from io import BytesIO
 from pathlib import Path
+from typing import Any, overload
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from seewhy.classifier.absent import AbsentClassifier
@@ -16,116 +13,218 @@ from seewhy.classifier.checks import why_it_fails
 from seewhy.classifier.classifier import Classifier, frozen, must_be_classifier
 from seewhy.classifier.identity import compared_with
 from seewhy.classifier.turns import on_cpu_by_default
-from seewhy.errors import SeewhyError
+from seewhy.data.pictures import list_pictures
+from seewhy.errors import SeewhyError, SeewhyWarning
 from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
 from seewhy.explainers.base import maps_and_errors
-from seewhy.explanation import overlay
+from seewhy.explainers.learned.folder import folder_labels, is_folder
+from seewhy.explanation.expected import AsExpectedError, Contrast, Contrasts, answering, contrasts_of, expected_class
+from seewhy.explanation.explanation import Explanation, Explanations
 from seewhy.explanation.prepare import Picture, prepare
-from seewhy.files import safely, write_atomically
+from seewhy.explanation.targets import classes_of_targets
+
+Target = int | str
+OneMethod = str | Explainer
+SeveralMethods = Sequence[OneMethod] | Mapping[str, Explainer]
 
 
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Why a classifier gave a class its score: one map, with its class, method and picture.
-
-    map          (h, w) raw, on the part of the picture that the network saw; CPU, float
-    target       index of the explained class
-    class_name   name of the explained class
-    probability  of the explained class, in [0, 1]; None where the network returns values, which have no probability, and
-                 where the network is not there
-    explainer    name of the method
-    image        (c, h, w) in [0, 1], the network's input
-    name         name of the picture
-    value        the number explained, of a network that returns values of a regression or an embedding; else None
-    short_name   the class in captions and names of files: its first name, but the whole of a text
-    error        (h, w) the standard error of each pixel's value, of a method that samples and says how sure it is; else None
-    """
-
-    map: Tensor = field(repr=False)
-    target: int
-    class_name: str
-    probability: float | None
-    explainer: str
-    image: Tensor = field(repr=False)
-    name: str = "picture"
-    value: float | None = None
-    short_name: str = ""
-    error: Tensor | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if not self.short_name:
-            object.__setattr__(self, "short_name", self.class_name.partition(",")[0])
-
-    @property
-    def caption(self) -> str:
-        """The class and its probability; or the output and its value; the class alone where the network is not there."""
-        if self.probability is None and self.value is None:
-            return self.short_name
-        said = f"{self.value:.4g}" if self.probability is None else percent(self.probability)
-        return f"{self.short_name}  {said}"
-
-    def overlay(self, size: int = 448) -> Image.Image:
-        """The map over the picture, with class, probability and method in a caption; ``size`` pixels on the short side."""
-        drawn = overlay.overlay(self.image, self.map, size)
-        return overlay.captioned(
-            drawn, [self.caption, self.explainer + ("" if self.map.std() > 0 else " (the map is constant)")]
-        )
-
-    def save(self, path: str | Path) -> None:
-        """Write the overlay (.png, .jpg, …) or the raw map (.npy) to ``path``; whole or not at all."""
-        path = Path(path)
-        if not path.parent.is_dir():
-            raise SeewhyError(f"cannot write {path}: there is no folder {path.parent}")
-        kind = Image.registered_extensions().get(path.suffix.lower(), "")
-        if path.suffix != ".npy" and kind not in Image.SAVE:
-            raise SeewhyError(f"cannot write {path}: name it .png for the overlay or .npy for the raw map")
-        with safely(path):
-            if path.suffix == ".npy":
-                write_atomically(path, lambda content: np.save(content, self.map.numpy()))
-            else:
-                write_atomically(path, partial(self.overlay().save, format=kind))
-
-    def _repr_png_(self) -> bytes:
-        content = BytesIO()
-        self.overlay().save(content, "PNG")
-        return content.getvalue()
-
-
-@on_cpu_by_default()
+@overload
+def explain(  # type: ignore[overload-overlap]
+    picture: Picture,
+    classifier: Classifier,
+    explainer: OneMethod = "grad_cam",
+    target: int | None = None,
+    white: int | float | None = None,
+) -> Explanation: ...
+@overload
 def explain(
     picture: Picture,
     classifier: Classifier,
-    explainer: str | Explainer = "grad_cam",
-    target: int | str | None = None,
+    explainer: OneMethod = "grad_cam",
+    target: Target | Sequence[Target] | None = None,
     white: int | float | None = None,
-) -> Explanation:
-    """Explain one class of one picture.
+    *,
+    expected: Target | None = None,
+) -> Any: ...
+@overload
+def explain(
+    picture: Picture | Sequence[Picture],
+    classifier: Classifier,
+    explainer: OneMethod | SeveralMethods = "grad_cam",
+    target: Target | Sequence[Target] | None = None,
+    white: int | float | None = None,
+    *,
+    expected: None = None,
+) -> Explanations: ...
+@overload
+def explain(
+    picture: Picture | Sequence[Picture],
+    classifier: Classifier,
+    explainer: OneMethod | SeveralMethods = "grad_cam",
+    target: None = None,
+    white: int | float | None = None,
+    *,
+    expected: Target,
+) -> Contrasts: ...
+@on_cpu_by_default()
+def explain(
+    picture: Picture | Sequence[Picture],
+    classifier: Classifier,
+    explainer: OneMethod | SeveralMethods = "grad_cam",
+    target: Target | Sequence[Target] | None = None,
+    white: int | float | None = None,
+    *,
+    expected: Target | None = None,
+) -> Explanation | Explanations | Contrast | Contrasts:
+    """Explain one class of one picture; or several pictures, classes or methods at once.
+
+    One picture, one explainer and one class give an ``Explanation``. A list of any of them, a folder, "top:K" and "all" give
+    ``Explanations``: a sequence in the order picture, explainer, class, which is also a sheet. Every picture is explained
+    for every class by every explainer.
 
     Args:
         picture: a file, a Pillow image, an array (h, w, 3) of bytes, or a tensor (c, h, w) in [0, 1]. The network gets a
-            tensor unchanged.
+            tensor unchanged. A list of these are several pictures, and so is a folder.
         classifier: from ``seewhy.load``, or your own.
-        explainer: a name ("seewhy list explainers" lists them) or an explainer with your options.
-        target: a class by index or name; by default the predicted class.
+        explainer: a name ("seewhy list explainers" lists them), the folder of a learned explainer, or an explainer with your
+            options. Several: a list, or a mapping from the names that they get in captions.
+        target: a class by index or name; by default the predicted class. Or what the command line takes: "predicted",
+            "second", "least", "top:3", "all", or names with commas. A class that is called like one of these is named by its
+            index. Several: a list.
         white: the value that is white in a picture of more than 8 bits, such as 4095 of a 12-bit X-ray that is kept in 16
             bits; by default the largest of its type. DICOM says it itself.
+        expected: the class that you expected, by index or name: why does the network not say it? The result is a
+            ``Contrast`` of the predicted and the expected class, or ``Contrasts`` where there are several pictures or
+            explainers. Of several pictures, those whose predicted class is the expected one are left out with a warning, and
+            so are explainers whose map is the same for every class.
 
     Raises:
-        SeewhyError: the picture is broken, the explainer or the class is unknown, or the network returns NaN.
+        SeewhyError: a picture is broken, an explainer or a class is unknown, or the network returns NaN; the predicted class
+            is the expected one.
     """
     must_be_classifier(classifier)
-    image, name = prepare(picture, classifier, None if white is None else float(white))
-    scores = predict(image, classifier, name)
-    if target is not None:
-        wanted = classifier.class_index(target)
-    elif scores is not None:
-        wanted = int(scores.argmax())
-    else:
-        raise SeewhyError("the predicted class is what a network says, and there is none: give target")
-    method = build(explainer, classifier) if isinstance(explainer, str) else explainer
-    methods = {EXPLAINERS.name_of(type(method)): method}
-    return explain_targets(image, classifier, methods, [wanted], scores, name)[0]
+    if expected is not None and target is not None:
+        raise SeewhyError("expected is compared with the predicted class: leave target out")
+    methods, one_method = _methods(explainer, classifier)
+    prepared, one_picture = _prepared(picture, classifier, None if white is None else float(white))
+    if expected is not None:
+        contrasts = _contrasts(prepared, classifier, methods, expected)
+        return contrasts[0] if one_picture and one_method else Contrasts(tuple(contrasts))
+    found, one_class = list[Explanation](), _is_one(target)
+    for image, name in prepared:
+        scores = predict(image, classifier, name)
+        classes = _classes(target, classifier, scores)
+        one_class = one_class and len(classes) == 1
+        found += explain_targets(image, classifier, methods, classes, scores, name)
+    return found[0] if one_picture and one_method and one_class else Explanations(tuple(found))
+
+
+def _prepared(
+    picture: Picture | Sequence[Picture], classifier: Classifier, white: float | None
+) -> tuple[list[tuple[Tensor, str]], bool]:
+    """Every picture as the network sees it, with its name; and whether one picture was asked for.
+
+    All are prepared before the first is explained, so that none turns out to be broken after an hour of work.
+    """
+    several = isinstance(picture, list | tuple)
+    asked: list[Picture] = list(picture) if several else [picture]  # type: ignore[arg-type,list-item]
+    if not asked:
+        raise SeewhyError("there is no picture to explain: give one, or several")
+    pictures, one = list[Picture](), not several
+    for given in asked:
+        if isinstance(given, str | Path) and Path(given).is_dir():
+            pictures += list_pictures(Path(given))
+            one = False
+        else:
+            pictures.append(given)
+    found = [prepare(given, classifier, white) for given in pictures]
+    if one:
+        return found, True
+    files = [isinstance(given, str | Path) for given in pictures]
+    return [(image, name if files[i] else f"{name} {i + 1}") for i, (image, name) in enumerate(found)], False
+
+
+def _methods(explainer: OneMethod | SeveralMethods, classifier: Classifier) -> tuple[dict[str, Explainer], bool]:
+    """The explainers by the names of their explanations, and whether one was asked for."""
+    if isinstance(explainer, Mapping) and explainer:
+        return dict(explainer), False
+    several = isinstance(explainer, list | tuple | Mapping)
+    asked: list[OneMethod] = list(explainer) if several else [explainer]  # type: ignore[arg-type,list-item]
+    names = [given for given in asked if isinstance(given, str)]
+    folders = [name for name in names if is_folder(name)]
+    labels = folder_labels(folders, [name for name in names if name not in folders])
+    found: dict[str, Explainer] = {}
+    for given in asked:
+        method = build(given, classifier) if isinstance(given, str) else given
+        name = labels.get(given, given) if isinstance(given, str) else EXPLAINERS.name_of(type(method))
+        if name in found and several:
+            raise SeewhyError(f"two explainers are called {name}: give a mapping from names of your own to explainers")
+        found[name] = method
+    if not found:
+        raise SeewhyError("there is no explainer: give one, or several")
+    return found, not several
+
+
+def _is_one(target: Target | Sequence[Target] | None) -> bool:
+    """Does the target ask for a single class? A text may still name several, with commas."""
+    return target is None or isinstance(target, int) or (isinstance(target, str) and not _asks_for_several(target))
+
+
+def _asks_for_several(target: str) -> bool:
+    return target == "all" or target.startswith("top:")
+
+
+def _classes(target: Target | Sequence[Target] | None, classifier: Classifier, scores: Tensor | None) -> list[int]:
+    """The classes of one picture, each once. ``scores``: (k,) of ``predict``."""
+    if target is None:
+        if scores is None:
+            raise SeewhyError("the predicted class is what a network says, and there is none: give target")
+        return [int(scores.argmax())]
+    if isinstance(target, str):
+        return classes_of_targets(target, classifier, scores)
+    if isinstance(target, list | tuple):
+        classes = [c for one in target for c in _classes(one, classifier, scores)]
+        if not classes:
+            raise SeewhyError("there is no target: give a class, or several")
+        return list(dict.fromkeys(classes))
+    return [classifier.class_index(target)]  # type: ignore[arg-type]
+
+
+def _contrasts(
+    prepared: Sequence[tuple[Tensor, str]], classifier: Classifier, methods: Mapping[str, Explainer], expected: Target
+) -> list[Contrast]:
+    """A contrast for each picture and method, and a warning for what is left out; SeewhyError where all is left out."""
+    kept, said = answering(methods)
+    if said:
+        warnings.warn(said, SeewhyWarning, stacklevel=4)
+    found, reasons = list[Contrast](), list[AsExpectedError]()
+    for image, name in prepared:
+        try:
+            found += explain_expected(image, classifier, kept, expected, predict(image, classifier, name), name)
+        except AsExpectedError as reason:
+            reasons.append(reason)
+    if not found:
+        raise reasons[0]
+    for one in reasons:
+        warnings.warn(str(one), SeewhyWarning, stacklevel=4)
+    return found
+
+
+def explain_expected(
+    image: Tensor,
+    classifier: Classifier,
+    explainers: Mapping[str, Explainer],
+    expected: Target,
+    scores: Tensor | None,
+    name: str,
+) -> list[Contrast]:
+    """A contrast of the predicted and the expected class of one prepared image by each method.
+
+    ``AsExpectedError`` where the network says the class that was expected.
+    """
+    said, wanted = expected_class(expected, classifier, scores, name)
+    return contrasts_of(explain_targets(image, classifier, explainers, [said, wanted], scores, name), said, wanted)
 
 
 def explain_targets(
@@ -141,21 +240,24 @@ def explain_targets(
     ``scores`` (k,) are those of ``predict``; None where the network is not there.
     """
     explanations = []
+    seen, texts = image.cpu(), bool(compared_with(classifier))
     classes = torch.tensor(targets, device=image.device)
     for method, explainer in explainers.items():
-        maps, errors = maps_and_errors(explainer, image[None], classes)
+        asked = classes if explainer.class_specific else classes[:1]  # a map that is the same for every class is made once
+        maps, errors = maps_and_errors(explainer, image[None], asked)
         if not torch.isfinite(maps).all():
             raise SeewhyError(f"{method} gives NaN for {name}: look for overflow in the network, or choose another method")
         kept = torch.promote_types(maps.dtype, torch.float32)  # NumPy has no bfloat16
-        of_errors = [None] * len(targets) if errors is None else errors[0].cpu().to(kept)
-        for target, attribution, error in zip(targets, maps[0].cpu().to(kept), of_errors, strict=True):
+        of_maps = maps[0].cpu().to(kept).expand(len(targets), -1, -1)
+        of_errors = [None] * len(targets) if errors is None else errors[0].cpu().to(kept).expand(len(targets), -1, -1)
+        for target, attribution, error in zip(targets, of_maps, of_errors, strict=True):
             label, probability, value = classifier.class_name(target), None, None
             if scores is not None:
                 score = float(scores[target])
                 probability, value = (None, score) if classifier.returns_values else (score, None)
-            short = label if compared_with(classifier) else ""
+            short, specific = label if texts else "", explainer.class_specific
             explanations.append(
-                Explanation(attribution, target, label, probability, method, image.cpu(), name, value, short, error)
+                Explanation(attribution, target, label, probability, method, seen, name, value, short, error, specific)
             )
     return explanations
 
@@ -181,9 +283,3 @@ def predict(image: Tensor, classifier: Classifier, name: str) -> Tensor | None:
         if not finite:
             raise SeewhyError(f"{kind} returns NaN or infinite logits for {name}: check its weights and its preprocessing")
         return (logits if classifier.returns_values else classifier.to_probabilities(logits))[0].cpu()
-
-
-def percent(probability: float) -> str:
-    """The probability in percent; ">99.9 %" and "<0.1 %" near the ends, so that 99.98 % is not 100 %."""
-    text = f"{100 * probability:.1f}"
-    return f"{'>99.9' if text == '100.0' and probability < 1 else '<0.1' if text == '0.0' and probability > 0 else text} %"

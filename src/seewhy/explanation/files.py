@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.data.depth import say_note
-from seewhy.data.pictures import is_of_system, list_pictures, network_input, read_picture, to_picture
+from seewhy.data.pictures import is_of_system, list_pictures, network_input, read_picture
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
-from seewhy.explanation import overlay
-from seewhy.explanation.explain import Explanation, explain_targets, predict
+from seewhy.explanation.comparison import comparison
+from seewhy.explanation.expected import AsExpectedError, Contrast, Contrasts
+from seewhy.explanation.explain import explain_expected, explain_targets, predict
+from seewhy.explanation.explanation import Explanation
 from seewhy.explanation.prepare import prepare
-from seewhy.explanation.sheet import Panel, sheet
 from seewhy.explanation.targets import classes_of_targets
 from seewhy.files import staged, write_atomically, write_text
 
@@ -66,43 +66,90 @@ def read_pictures(files: Iterable[Path], classifier: Classifier, white: float | 
     return found
 
 
+def explain_pictures(
+    pictures: Iterable[ReadPicture],
+    classifier: Classifier,
+    explainers: Mapping[str, Explainer],
+    target: str,
+    expected: str | None,
+    left_out: Callable[[str], None],
+) -> Iterator[tuple[ReadPicture, list[Explanation] | list[Contrast]]]:
+    """``explain_seen`` of every picture. ``left_out`` is told of a picture whose predicted class is the expected one.
+
+    ``AsExpectedError`` where that is so of all pictures.
+    """
+    reasons, found = list[AsExpectedError](), 0
+    for seen in pictures:
+        try:
+            yield seen, explain_seen(seen, classifier, explainers, target, expected)
+            found += 1
+        except AsExpectedError as reason:
+            reasons.append(reason)
+    if reasons and not found:
+        raise reasons[0]
+    for one in reasons:
+        left_out(str(one))
+
+
 def explain_seen(
-    seen: ReadPicture, classifier: Classifier, explainers: Mapping[str, Explainer], target: str
-) -> list[Explanation]:  # fmt: skip
-    """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``."""
+    seen: ReadPicture, classifier: Classifier, explainers: Mapping[str, Explainer], target: str, expected: str | None = None
+) -> list[Explanation] | list[Contrast]:  # fmt: skip
+    """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``.
+
+    With a class that was ``expected``, the contrasts of the predicted class and that one; see ``explain_expected``.
+    """
     pixels = seen.pixels if seen.pixels.is_floating_point() else seen.pixels.float() / 255
     image, name = prepare(pixels, classifier)[0], seen.file.name
     scores = predict(image, classifier, name)
+    if expected is not None:
+        return explain_expected(image, classifier, explainers, expected, scores, name)
     targets = classes_of_targets(target, classifier, scores)
     return explain_targets(image, classifier, explainers, targets, scores, name)
 
 
-def write(folder: str | Path, pictures: Iterable[Sequence[Explanation]], details: Mapping[str, object]) -> list[Path]:
+def write(
+    folder: str | Path, pictures: Iterable[Sequence[Explanation] | Sequence[Contrast]], details: Mapping[str, object]
+) -> list[Path]:
     """Write the explanations into ``folder``, and return the files, the manifest last.
 
     Each explanation becomes ``NAME.EXPLAINER.CLASS.png`` and ``.npy``, each picture with several explanations also a sheet.
     Where the method says how sure it is, ``.error.npy`` has the standard error of each pixel's value.
-    ``manifest.json`` lists them, with versions, hardware and ``details``. All files are written beside the folder first and
-    moved at the end: if anything fails, nothing is left behind.
+    Of a contrast with an expected class, ``NAME.expected.png`` is the sheet of all methods, and
+    ``NAME.EXPLAINER.difference.npy`` the difference. ``manifest.json`` lists them, with versions, hardware and ``details``.
+    All files are written beside the folder first and moved at the end: if anything fails, nothing is left behind.
 
     Args:
         folder: made where it does not exist.
-        pictures: yields the explanations of one picture after another.
+        pictures: yields the explanations, or the contrasts, of one picture after another.
         details: for the manifest.
     """
     names: set[str] = set()
     with staged(folder) as staging:
-        entries = [entry for group in pictures for entry in _write_picture(staging, group, names)]
+        entries, contrasts = list[dict[str, object]](), list[dict[str, object]]()
+        for group in pictures:
+            explanations = [e for one in group for e in _maps_of(one)]
+            picture = _free(slug(Path(explanations[0].name).stem), names)
+            entries += _write_maps(staging, picture, explanations, names)
+            if mine := [one for one in group if isinstance(one, Contrast)]:
+                contrasts += _write_contrasts(staging, picture, mine, names)
+            elif len(explanations) > 1:
+                write_atomically(staging / f"{picture}.sheet.png", partial(comparison(explanations).save, format="PNG"))
         manifest = {**details, "schema": 1, **environment(), "explanations": entries}
+        manifest |= {"contrasts": contrasts} if contrasts else {}
         write_text(staging / "manifest.json", json.dumps(manifest, indent=2, allow_nan=False) + "\n")
         files = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == "manifest.json", name))
     return [Path(folder) / name for name in files]
 
 
-def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set[str]) -> list[dict[str, object]]:
-    """Write the files of one picture, and return their entries in the manifest; ``names`` are taken already."""
+def _maps_of(one: Explanation | Contrast) -> list[Explanation]:
+    return [one.predicted, one.expected] if isinstance(one, Contrast) else [one]
+
+
+def _write_maps(
+    folder: Path, picture: str, explanations: Sequence[Explanation], names: set[str]
+) -> list[dict[str, object]]:  # fmt: skip
+    """Write the maps of one picture, and return their entries in the manifest; ``names`` are taken already."""
     entries: list[dict[str, object]] = []
-    picture = _free(slug(Path(explanations[0].name).stem), names)
     for e in explanations:
         stem = _free(".".join((picture, slug(e.explainer), slug(e.short_name))), names)
         e.save(folder / f"{stem}.png")
@@ -117,8 +164,22 @@ def _write_picture(folder: Path, explanations: Sequence[Explanation], names: set
             write_atomically(folder / f"{stem}.error.npy", partial(np.save, arr=e.error.numpy()))
             entry["error"] = f"{stem}.error.npy"
         entries.append(entry)
-    if len(explanations) > 1:
-        write_atomically(folder / f"{picture}.sheet.png", partial(comparison(explanations).save, format="PNG"))
+    return entries
+
+
+def _write_contrasts(
+    folder: Path, picture: str, contrasts: Sequence[Contrast], names: set[str]
+) -> list[dict[str, object]]:  # fmt: skip
+    """Write the sheet and the differences of one picture, and return their entries in the manifest."""
+    sheet = _free(f"{picture}.expected", names) + ".png"
+    write_atomically(folder / sheet, partial(Contrasts(tuple(contrasts)).sheet().save, format="PNG"))
+    entries: list[dict[str, object]] = []
+    for c in contrasts:
+        file = _free(f"{picture}.{slug(c.explainer)}.difference", names) + ".npy"
+        c.save(folder / file)
+        entry = {"picture": c.name, "explainer": c.explainer, "predicted": c.predicted.target, "expected": c.expected.target}
+        where = {"place": c.parting.place, "predicted": c.parting.predicted, "expected": c.parting.expected}
+        entries.append({**entry, "elsewhere": c.elsewhere, "parting": where, "difference": file, "sheet": sheet})
     return entries
 
 
@@ -131,22 +192,6 @@ def _free(name: str, names: set[str]) -> str:
     free = next(n for n in numbered if n.lower() not in names)
     names.add(free.lower())
     return free
-
-
-def comparison(explanations: Sequence[Explanation]) -> Image.Image:
-    """The sheet of one picture: a row for each class, a column for each method."""
-    keys = {overlay.colormap_of(e.map) for e in explanations}
-    methods = list(dict.fromkeys(e.explainer for e in explanations))
-    rows = []
-    for target in dict.fromkeys(e.target for e in explanations):
-        row = {e.explainer: e for e in explanations if e.target == target}
-        first = next(iter(row.values()))
-        seen = Panel(overlay.enlarge(to_picture(first.image), 224), first.caption, bold=True)
-        rows.append([seen, *(Panel(overlay.overlay(e.image, e.map, 224), m) for m, e in row.items())])
-    if len(rows) == 1:
-        rows = [rows[0][i : i + 6] for i in range(0, len(rows[0]), 6)]
-        return sheet(rows, keys=keys)
-    return sheet(rows, columns=["", *methods], keys=keys)
 
 
 def slug(name: str) -> str:

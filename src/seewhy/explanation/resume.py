@@ -59,6 +59,9 @@ class _Kept:
     name: str
     maps: MapStore
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_specific", self.explainer.class_specific)
+
     def explain(self, images: Images, targets: Targets) -> Attribution:
         each = [["explain", c] for c in targets.tolist()]
         return self._once(images, each, (), lambda: self.explainer.explain(images, targets))

@@ -82,6 +82,8 @@ def classes_of_targets(text: str, classifier: Classifier, probabilities: Tensor 
     Raises:
         SeewhyError: there is no such target or class, or no network that could say which it is.
     """
+    if text == "label" and not meant(text, classifier.classes):
+        raise SeewhyError("target 'label' is the true class, which a picture does not say: name the class")
     if (top := re.fullmatch(r"top[ _-]?([0-9]+)", text.strip().lower())) and not meant(text, classifier.classes):
         text = f"top:{top[1]}"
     if text == "all" or text.startswith("top:"):

@@ -22,7 +22,7 @@ from seewhy.data.pictures import to_picture
 from seewhy.errors import SeewhyError, SeewhyWarning, cause
 from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
-from seewhy.explanation.explain import percent
+from seewhy.explanation.explanation import percent
 from seewhy.explanation.overlay import colormap_of, overlay
 from seewhy.explanation.prepare import Picture, prepare
 from seewhy.explanation.sheet import Panel, sheet

@@ -56,8 +56,6 @@ def guided_sets(scores: Float[Tensor, "n p"], m: int, generator: Generator, focu
     replacement, in proportion to their min-max scores. The sets of the first half are the drawn players; those of the second
     half are all others. The number of set i is also that of set i + (m + 1) // 2, so that their sizes add up to p.
 
-    By the Gumbel trick (Efraimidis and Spirakis, 2006): the players with the largest log w - log(-log u).
-
     Args:
         scores: of the players of each image, such as the attribution of its class. Where all are equal, sets are uniform.
         m: sets of each image.
@@ -73,11 +71,22 @@ def guided_sets(scores: Float[Tensor, "n p"], m: int, generator: Generator, focu
     half = (m + 1) // 2
     sizes = torch.randint(1, p + 1, (n, half), generator=generator)
     sizes = torch.cat([sizes, sizes], 1)[:, :m]
-    uniform = torch.rand(n, m, p, generator=generator, dtype=torch.float64).clamp_min(1e-300)
-    keys = focus * weights.log()[:, None] - (-uniform.log()).log()
+    keys = drawing_keys(focus * weights.log()[:, None].expand(-1, m, -1), generator)
     drawn = keys.argsort(2, descending=True).argsort(2) < sizes[..., None]
     hides = torch.arange(m)[:, None] >= half
     return (drawn ^ hides).to(scores.device)
+
+
+def drawing_keys(logs: Float[Tensor, "*batch p"], generator: Generator) -> Float[Tensor, "*batch p"]:
+    """Random keys, whose order from the largest on is players drawn one after another, in proportion to their weights.
+
+    By the Gumbel trick (Efraimidis and Spirakis, 2006): log w - log(-log u), with u uniform.
+
+    Args:
+        logs: the logarithms of the weights, in float64 on the CPU.
+    """
+    uniform = torch.rand(logs.shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
+    return logs - (-uniform.log()).log()
 
 
 def sets_of_sizes(sizes: Int[Tensor, "m"], p: int, generator: Generator) -> KeptPlayers:

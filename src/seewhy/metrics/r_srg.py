@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from seewhy.masking.coalitions import drawing_keys
 from seewhy.metrics.case import Case
 from seewhy.metrics.curves import EVEN, OverPlayers, by_player_count, divide_case, resampled, sizes_from_one, target_scores
 from seewhy.metrics.options import SizesOption
@@ -130,10 +131,8 @@ class RSRG(
 def draw_players(weights: Float[Tensor, "p"], size: int, n_draws: int, generator: torch.Generator) -> Bool[Tensor, "m p"]:
     """``n_draws`` sets of ``size`` players, drawn one after another without replacement in proportion to ``weights``.
 
-    By the Gumbel trick (Efraimidis and Spirakis, 2006): the largest of log w - log(-log u). Players of weight 0 come when
-    no others are left, in random order.
+    Players of weight 0 come when no others are left, in random order.
     """
-    uniform = torch.rand(n_draws, len(weights), generator=generator, dtype=torch.float64).clamp_min(1e-300)
     logs = weights.cpu().double().log().clamp_min(-1e6)  # far below any weight
-    chosen = (logs - (-uniform.log()).log()).topk(size, dim=1).indices
+    chosen = drawing_keys(logs.expand(n_draws, -1), generator).topk(size, dim=1).indices
     return torch.zeros(n_draws, len(weights), dtype=torch.bool).scatter_(1, chosen, True).to(weights.device)

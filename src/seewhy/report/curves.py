@@ -12,10 +12,11 @@ from seewhy.evaluation.statistics import Estimate, mean_intervals
 from seewhy.report.charts import Rectangle, Tick, axis, band, line, spread_labels
 from seewhy.report.run_numbers import finite_rows
 
-CHART_WIDTH = 600.0
+PLOT_RIGHT = 432.0
+"""Where the plot ends; beyond it stand the names of the lines."""
 LEFT_MARGIN, TOP_MARGIN, BOTTOM_MARGIN = 52.0, 14.0, 46.0
-LABEL_GAP, LABEL_LETTER_WIDTH = 13.5, 6.3
-"""The distance of two labels, and the width of a letter."""
+LABEL_GAP, LABEL_LETTER_WIDTH, MOST_LETTERS = 13.5, 7.2, 30
+"""The distance of two labels, the width of a letter, and the most letters of a label."""
 INDISTINCT_ENDS = 30.0
 """The ends of two lines that are nearer than this cannot be told apart."""
 MAX_POINTS = 64
@@ -37,7 +38,10 @@ class Series(NamedTuple):
 
 
 class CurveChart(NamedTuple):
-    """The curves of one metric; labels are on the right of the plot."""
+    """The curves of one metric; labels of at most ``letters`` letters are on the right of the plot.
+
+    The width is that of the page at normal size, whatever the width of the window.
+    """
 
     metric: str
     higher_is_better: bool | None
@@ -49,6 +53,7 @@ class CurveChart(NamedTuple):
     y_ticks: list[Tick]
     series: list[Series]
     images: int
+    letters: int
 
 
 def curve_charts(run: Run) -> list[CurveChart]:
@@ -87,8 +92,8 @@ def _chart(
 ) -> CurveChart:
     xs = [places[i] for i in drawn_places(len(places))]
     height = max(300.0, LABEL_GAP * len(found) + TOP_MARGIN + BOTTOM_MARGIN)
-    right = CHART_WIDTH - 18 - LABEL_LETTER_WIDTH * min(24, max(map(len, found)))
-    plot = Rectangle(LEFT_MARGIN, TOP_MARGIN, right, height - BOTTOM_MARGIN)
+    letters = min(MOST_LETTERS, max(map(len, found)))
+    plot = Rectangle(LEFT_MARGIN, TOP_MARGIN, PLOT_RIGHT, height - BOTTOM_MARGIN)
     x_axis = axis(xs, plot.left, plot.right, room=0.0)
     y_axis = axis([end for points in found.values() for p in points for end in p[:3]], plot.bottom, plot.top)
     at = [x_axis(x) for x in xs]
@@ -111,11 +116,12 @@ def _chart(
         metric=name,
         higher_is_better=about.higher_is_better,
         axes=(x_label, y_label),
-        width=CHART_WIDTH,
+        width=PLOT_RIGHT + 20 + LABEL_LETTER_WIDTH * letters,
         height=height,
         plot=plot,
         x_ticks=x_axis.ticks(),
         y_ticks=y_axis.ticks(),
         series=series,
         images=max(points[0].n for points in found.values()),
+        letters=letters,
     )

@@ -1,8 +1,8 @@
 """The page of a report, and the files beside it."""
 
 import json
-from collections.abc import Sequence
-from math import isfinite
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,11 +17,15 @@ from seewhy.files import staged, write_text
 from seewhy.report import prose, tables
 from seewhy.report.digits import place, printed, seconds
 from seewhy.report.section import Section, section
+from seewhy.report.together import Together, check_same_images, together
 from seewhy.text import printable
 
 
 def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> list[Path]:
     """One page of finished runs, and its tables as Markdown, LaTeX and csv beside it; all of them or none.
+
+    Several runs, such as those of two networks, share a leaderboard. They have to be of the same images, and of the same
+    class explained and scored.
 
     Args:
         runs: run folders, as ``seewhy evaluate --out`` writes them.
@@ -31,7 +35,8 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> l
         NAME.html, NAME.md, NAME.tex, NAME.csv (a line for each figure) and NAME.scores.csv (a line for each number).
 
     Raises:
-        SeewhyError: a folder is no finished run, or is damaged; ``out`` cannot be written, or does not end in .html.
+        SeewhyError: a folder is no finished run, or is damaged; two runs are not of the same images; ``out`` cannot be
+            written, or does not end in .html.
     """
     if not runs:
         raise SeewhyError("give at least one run folder: seewhy evaluate --out writes one")
@@ -39,11 +44,13 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> l
     out = Path(out) if out is not None else opened[0].folder / "report.html"
     if out.suffix not in (".html", ".htm"):
         raise SeewhyError(f"cannot write a page to {out}: give a name that ends in .html")
+    check_same_images(opened)
     sections = [section(run, title, number) for number, (title, run) in enumerate(titled(opened), start=1)]
+    common = together(sections) if len(sections) > 1 else None
     titles = [(s.title, s.rankings) for s in sections]
     texts = {
-        out.name: page(sections, out.stem),
-        f"{out.stem}.md": tables.as_markdown(titles),
+        out.name: page(sections, common, out.stem),
+        f"{out.stem}.md": tables.as_markdown(titles, conclusions(sections, common)),
         f"{out.stem}.tex": tables.as_latex(titles),
         f"{out.stem}.csv": tables.as_csv(titles),
         f"{out.stem}.scores.csv": tables.scores_csv([(s.title, s.run) for s in sections]),
@@ -63,8 +70,17 @@ def titled(runs: Sequence[Run]) -> list[tuple[str, Run]]:
     ]
 
 
-def page(sections: Sequence[Section], stem: str) -> str:
-    """The page as text. Its words are in the templates and in ``prose``."""
+def conclusions(sections: Sequence[Section], common: Together | None) -> list[str]:
+    """What the runs say together, and what each of them says."""
+    each = [
+        " ".join([f"{s.title}:" if common else "", v.conclusion, f"How sure: {v.sure}.", *v.reasons, *v.advice]).strip()
+        for s, v in ((s, s.verdict) for s in sections)
+    ]
+    return [*([common.conclusion] if common else []), *each]
+
+
+def page(sections: Sequence[Section], common: Together | None, stem: str) -> str:
+    """The page as text. Its words are in the templates, in ``prose`` and in ``verdict``."""
     environment = templates("seewhy.report")
     environment.filters.update(
         printed=printed,
@@ -72,12 +88,11 @@ def page(sections: Sequence[Section], stem: str) -> str:
         place=place,
         breakable=breakable,
         and_list=prose.and_list,
-        places=tables.places,
-        lowest=lambda e: e.low if isfinite(e.low) else e.value,
-        highest=lambda e: e.high if isfinite(e.high) else e.value,
+        named=named,
     )
     return environment.get_template("page.html.j2").render(
         sections=sections,
+        common=common,
         stem=stem,
         prose=prose,
         tables=tables,
@@ -101,8 +116,16 @@ def templates(package: str) -> Environment:
 
 
 def breakable(name: str) -> Markup:
-    """A name in which a line may break after an underscore."""
-    return Markup(str(escape(printable(name))).replace("_", "_<wbr>"))
+    """A name in which a line may break after an underscore, and between its options."""
+    return Markup("<wbr>".join(str(escape(part)) for part in re.split(r"(?<=[_:,=])", printable(name))))
+
+
+def named(text: str, names: Iterable[str]) -> Markup:
+    """A text in which these names are bold."""
+    shown = escape(printable(text))
+    found = sorted((str(escape(printable(name))) for name in names if name), key=len, reverse=True)
+    pattern = "|".join(re.escape(name) for name in found)
+    return Markup(re.sub(rf"(?<![\w&])(?:{pattern})(?!\w)", r"<b>\g<0></b>", str(shown))) if found else Markup(shown)
 
 
 def _printable(value: object) -> object:

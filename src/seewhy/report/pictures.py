@@ -19,8 +19,8 @@ TILE_SIDE = 160
 """Shorter side of a picture, in pixels."""
 QUALITY = 66
 """Of the WebP pictures, from 0 to 100."""
-MAX_CLASSES = 8
-"""The sample shows at most so many classes."""
+MAX_IMAGES = 8
+"""The sample shows so many images, where so many have a picture."""
 MAX_EXTREMES = 3
 """At most so many best rows, and so many worst rows."""
 
@@ -40,15 +40,20 @@ class SampleImage(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Images of different classes.
+    """Images of as many classes as there are.
 
-    correct  whether all images are classified correctly; None where labels are not known
+    correct  how many of the images are classified correctly; None where labels are not known
     classes  how many classes have a picture
     """
 
     images: list[SampleImage]
-    correct: bool | None
+    correct: int | None
     classes: int
+
+    @property
+    def shown_classes(self) -> int:
+        """Of how many classes images are shown."""
+        return len({image.label for image in self.images})
 
 
 class Extreme(NamedTuple):
@@ -63,6 +68,7 @@ class Gallery:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._made: dict[tuple[int, int, str], str] = {}
 
     @cached_property
     def maps(self) -> dict[str, Maps]:
@@ -81,41 +87,61 @@ class Gallery:
 
     def picture(self, index: int) -> str:
         """An image as the network saw it, as a data URI."""
-        return overlay.data_uri(overlay.enlarge(self.run.picture(index), TILE_SIDE), QUALITY)
+        if (index, 0, "") not in self._made:
+            shown = overlay.enlarge(self.run.picture(index), TILE_SIDE)
+            self._made[index, 0, ""] = overlay.data_uri(shown, QUALITY)
+        return self._made[index, 0, ""]
+
+    def row_of(self, key: Key, explainer: str) -> Key:
+        """The row of an image: the same one, or the first whose map was kept where another class was explained."""
+        found = (row for row in self.keys if row.image == key.image and row in self.maps[explainer])
+        return key if key in self.maps[explainer] else next(found, key)
 
     def overlay(self, key: Key, explainer: str) -> str | None:
         """An image with a map over it, as a data URI; None if the map was not kept."""
         values = self.maps[explainer].get(key)
         if values is None:
             return None
-        shown = overlay.overlay(to_tensor(self.run.picture(key.image)), torch.from_numpy(values), TILE_SIDE)
-        return overlay.data_uri(shown, QUALITY)
+        if (*key, explainer) not in self._made:
+            shown = overlay.overlay(to_tensor(self.run.picture(key.image)), torch.from_numpy(values), TILE_SIDE)
+            self._made[*key, explainer] = overlay.data_uri(shown, QUALITY)
+        return self._made[*key, explainer]
 
 
 def draw_sample(run: Run, keys: Sequence[Key], seed: int) -> Sample:
-    """One image for each class at random: a correctly classified one, or any image if none is classified correctly."""
+    """Images at random: one of each class, then a second one of each, until there are ``MAX_IMAGES``.
+
+    Those that are classified correctly come first. Others are drawn where there are too few of them.
+    """
     explained: dict[int, list[int]] = {}
     for key in keys:
         explained.setdefault(key.image, []).append(key.explained)
-    known = run.images.filter(pl.col("index").is_in(list(explained)))
-    right = known.filter(pl.col("correct").fill_null(False))
-    labeled = bool(known["correct"].is_not_null().any())
-    by_class: dict[int, list[dict[str, Any]]] = {}
-    for row in (right if len(right) else known).sort("index").iter_rows(named=True):
-        for label in row["labels"] or [row["predicted"]]:
-            by_class.setdefault(label, []).append(row)
+    known = run.images.filter(pl.col("index").is_in(list(explained))).sort("index")
     random = np.random.default_rng(seed)
-    classes = sorted(by_class)
-    chosen = sorted(random.choice(classes, MAX_CLASSES, replace=False).tolist()) if len(classes) > MAX_CLASSES else classes
-    images: list[SampleImage] = []
-    for label in chosen:
-        fresh = [row for row in by_class[label] if row["index"] not in {image.key.image for image in images}]
-        if fresh:
-            row = fresh[int(random.integers(len(fresh)))]
-            classes_of = explained[row["index"]]
-            key = Key(row["index"], label if label in classes_of else classes_of[0])
-            images.append(SampleImage(key, row["image_id"], label, row["labels"], row["predicted"], row["probability"]))
-    return Sample(images, bool(len(right)) if labeled else None, len(classes))
+    drawn: dict[int, SampleImage] = {}
+    for right in (True, False):
+        by_class: dict[int, list[dict[str, Any]]] = {}
+        for row in known.filter(pl.col("correct").fill_null(False) == right).iter_rows(named=True):
+            for label in row["labels"] or [row["predicted"]]:
+                by_class.setdefault(label, []).append(row)
+        while by_class and len(drawn) < MAX_IMAGES:
+            classes = sorted(by_class)
+            for label in random.permutation(classes)[: MAX_IMAGES - len(drawn)].tolist():
+                fresh = [row for row in by_class[label] if row["index"] not in drawn]
+                if not fresh:
+                    del by_class[label]
+                    continue
+                row = fresh[int(random.integers(len(fresh)))]
+                of = explained[row["index"]]
+                key = Key(row["index"], label if label in of else of[0])
+                drawn[row["index"]] = SampleImage(
+                    key, row["image_id"], label, row["labels"], row["predicted"], row["probability"]
+                )
+    images = sorted(drawn.values(), key=lambda image: (image.label, image.key))
+    seen = known.filter(pl.col("index").is_in(list(drawn)))["correct"]
+    correct = int(seen.fill_null(False).sum()) if seen.is_not_null().any() else None
+    labels = {label for row in known.iter_rows(named=True) for label in row["labels"] or [row["predicted"]]}
+    return Sample(images, correct, len(labels))
 
 
 def extremes(values: MetricValues, keys: Sequence[Key], higher_is_better: bool) -> tuple[list[Extreme], list[Extreme]]:

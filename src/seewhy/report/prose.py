@@ -12,6 +12,7 @@ from seewhy.explainers import EXPLAINERS
 from seewhy.metrics import METRICS
 from seewhy.registry import PlugInError, Registry
 from seewhy.report.digits import seconds
+from seewhy.report.pictures import Sample
 
 EXPLAINED = {
     "label": "the true class; each, where an image has several",
@@ -62,6 +63,42 @@ def facts(run: Run) -> dict[str, str]:
         "Software": ", ".join(f"{package} {version}" for package, version in m.versions.items()),
     }
     return {what: value for what, value in found.items() if value}
+
+
+def in_one_line(run: Run, network: bool = True) -> str:
+    """The images, the network and the class explained, and how much was measured."""
+    m, n = run.manifest, run.scores["index"].n_unique()
+    name, model = (
+        m.asked.dataset.get("name") or m.details.get("data"),
+        m.details.get("model") or m.asked.classifier.get("module"),
+    )
+    said = [f"{n:,} {'image' if n == 1 else 'images'}{f' of {name}' if name else ''}"]
+    said += [f"network {model}"] if network and model else []
+    said += [f"class explained: {_class(m.asked.target, EXPLAINED).partition(';')[0]}"] if m.asked.target else []
+    if network:
+        said.append(f"{_count(len(m.explainers), 'explainer')}, {_count(len(m.metrics), 'metric')}")
+    return " · ".join(said)
+
+
+def sample(found: Sample, seed: int) -> str:
+    """Which images are shown, and how they were chosen."""
+    n, k = len(found.images), found.shown_classes
+    of = f"{_count(n, 'image')}, drawn at random (seed {seed}), not for {'its' if n == 1 else 'their'} looks"
+    each = (
+        f"one of each of {k} {'classes' if k > 1 else 'class'}"
+        if n == k and k > 1
+        else f"of {k} {'classes' if k > 1 else 'class'}"
+    )
+    each += f" ({found.classes} have a picture)" if found.classes > k else ""
+    if found.correct is None:
+        return f"{of}: {each.replace('class', 'predicted class', 1)}; the labels are not known."
+    if found.correct == n:
+        return f"{of}: {each}, {'which is' if n == 1 else 'all'} classified correctly."
+    return f"{of}: {each}; {found.correct or 'none'} {'is' if found.correct < 2 else 'are'} classified correctly."
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _value(surrogate: Mapping[str, Any]) -> str:

@@ -52,6 +52,10 @@ class MetricValues:
         place = {key: i for i, key in enumerate(self.keys)}
         return self.numbers[[place[key] for key in keys]]
 
+    def single_at(self, keys: list[Key]) -> Array:
+        """(len(keys),) the numbers of these rows, of a metric with one number a row."""
+        return self.at(keys)[:, 0]
+
 
 @dataclass(frozen=True, eq=False)
 class MetricOfRun:

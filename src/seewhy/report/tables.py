@@ -3,16 +3,15 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from math import isnan
 
 import polars as pl
 
 from seewhy.evaluation.run import Run
 from seewhy.evaluation.statistics import Estimate
-from seewhy.report.digits import decimals, number
-from seewhy.report.leaderboard import Ranking, RankingEntry
-from seewhy.report.run_numbers import COST
+from seewhy.report.board import Board, Column, Row, Titled, board
+from seewhy.report.digits import number
 from seewhy.text import csv_of, defused, printable
 
 ARROWS = {True: "↑", False: "↓", None: ""}
@@ -21,25 +20,20 @@ CSV_COLUMNS = [
     "run", "explainer", "metric", "family", "better", "figure", "low", "high", "images", "rows", "left out", "median",
     "median low", "median high", "standing", "rank", "rank mean", "rank low", "rank high", "first",
 ]  # fmt: skip
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {c: "\\" + c for c in "&%$#_{}"}
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a line, it would open an option
+    "*": "{*}",
+} | {c: "\\" + c for c in "&%$#_{}"}
+MOST_COLUMNS = 5
+"""A LaTeX table of more metrics is made as narrow as the text."""
+INTERVALS = r"Figure $\pm$ half of its 95\,\% interval over images."
 BETTER = {True: "higher", False: "lower", None: "neither"}
-Titled = tuple[str, Sequence[Ranking]]
-"""The title of a run, and the rankings by its metrics."""
-
-
-def by_family(rankings: Iterable[Ranking]) -> dict[str, list[Ranking]]:
-    """The rankings by family; families are in the order of their first metric."""
-    found: dict[str, list[Ranking]] = {}
-    for ranking in rankings:
-        found.setdefault(ranking.metric.family, []).append(ranking)
-    return found
-
-
-def places(ranking: Ranking) -> int | None:
-    """Digits after the point for the figures of a metric; None for costs, which span decades: three significant digits."""
-    if ranking.metric.family == COST:
-        return None
-    return decimals(entry.figure.value for entry in ranking.entries.values())
 
 
 def as_csv(runs: Iterable[Titled]) -> str:
@@ -67,54 +61,81 @@ def scores_csv(runs: Iterable[tuple[str, Run]]) -> str:
     return csv_of(pl.concat(frames))
 
 
-def as_markdown(runs: Iterable[Titled]) -> str:
-    """A table for each run and family of metrics: the figure ± half of its interval."""
-    lines = []
-    for title, rankings in runs:
-        lines += [f"# {_markdown(title)}", ""]
-        for family, group in by_family(rankings).items():
-            names = [f"{_markdown(c.metric.name)} {ARROWS[c.metric.higher_is_better]}".strip() for c in group]
-            lines += [f"## {_markdown(family)}", "", _line(["explainer", *names]), _line(["---", *["---:"] * len(group)])]
-            lines += [_line([_markdown(name), *cells]) for name, cells in _body(group, _markdown_entry)]
-            lines.append("")
-    note = "Figure ± half of its 95 % interval over images. ★ the best; ≈ its difference to the best may be chance."
-    return "\n".join([*lines, note, ""])
+def as_markdown(runs: Sequence[Titled], conclusions: Iterable[str] = ()) -> str:
+    """What is concluded, and a table for each family of metrics: the figure ± half of its interval.
+
+    A table of several runs has their names in a column of its own.
+    """
+    found = board(runs)
+    lines = [f"# {_markdown(title)}" for title, _ in runs[:1]] if len(runs) == 1 else ["# Leaderboard"]
+    lines += ["", *(f"{_markdown(text)}\n" for text in conclusions)]
+    several = ["run"] if len(runs) > 1 else []
+    for family, columns in found.families.items():
+        names = [f"{_markdown(c.name)} {ARROWS[c.higher_is_better]}".strip() for c in columns]
+        heads = [*several, "explainer", *names]
+        lines += [f"## {_markdown(family)}", "", _line(heads), _line(["---"] * (len(several) + 1) + ["---:"] * len(columns))]
+        for row in _rows(found, columns):
+            cells = [_markdown_cell(column, row) for column in columns]
+            lines.append(_line([*([_markdown(row.title)] if several else []), _markdown(row.name), *cells]))
+        lines.append("")
+    note = (
+        "Figure ± half of its 95 % interval over images. ★ the best of its run; ≈ its difference to the best may be chance."
+    )
+    return "\n".join([*lines, f"{note} Without a mark: told from the best, or nothing in the column of this run is.", ""])
 
 
-def as_latex(runs: Iterable[Titled]) -> str:
-    """The tables of ``as_markdown``, for LaTeX with the package booktabs."""
-    lines = [r"% needs \usepackage{booktabs}", "% bold: the best; a circle: its difference to the best may be chance"]
-    for title, rankings in runs:
-        for family, group in by_family(rankings).items():
-            arrows = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
-            headings = ["explainer", *(_latex(c.metric.name) + arrows[c.metric.higher_is_better] for c in group)]
-            caption = _latex(f"{title}: {family}. ") + r"Figure $\pm$ half of its 95\,\% interval over images."
-            lines += ["", r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
-            lines += [rf"\begin{{tabular}}{{l{'r' * len(group)}}}", r"\toprule", " & ".join(headings) + r" \\", r"\midrule"]
-            lines += [" & ".join([_latex(name), *cells]) + r" \\" for name, cells in _body(group, _latex_entry)]
-            lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+def as_latex(runs: Sequence[Titled]) -> str:
+    """The same for LaTeX with the package booktabs: a table for each family, or one table of several runs."""
+    found = board(runs)
+    lines = [r"% needs \usepackage{booktabs}; a wide table also \usepackage{graphicx}"]
+    lines += ["% bold: the best of its run; a circle: its difference to the best may be chance"]
+    parts = dict.fromkeys(["Explainers on the same images"], found.columns) if len(runs) > 1 else found.families
+    for family, columns in parts.items():
+        caption = family if len(runs) > 1 else f"{runs[0][0]}: {family}"
+        lines += ["", r"\begin{table}", r"\centering", rf"\caption{{{_latex(caption)}. {INTERVALS}}}"]
+        lines += [*_tabular(found, columns), r"\end{table}"]
     return "\n".join([*lines, ""])
 
 
-def _body(group: Sequence[Ranking], shown: Callable[[RankingEntry, int | None], str]) -> list[tuple[str, list[str]]]:
-    """The explainers that have a figure in this family, with their cells; the best by the first metric comes first."""
-    names = dict.fromkeys(name for ranking in group for name in ranking.order)
-    digits = [places(ranking) for ranking in group]
-    return [
-        (name, [shown(c.entries[name], d) if name in c.entries else "" for c, d in zip(group, digits, strict=True)])
-        for name in names
-    ]
+def _tabular(found: Board, columns: Sequence[Column]) -> list[str]:
+    """The lines of a LaTeX table. The rows of a run stand below its name, where there are several runs."""
+    arrows = {True: r" $\uparrow$", False: r" $\downarrow$", None: ""}
+    headings = ["explainer", *(_latex(c.name) + arrows[c.higher_is_better] for c in columns)]
+    lines = [rf"\begin{{tabular}}{{l{'r' * len(columns)}}}", r"\toprule", " & ".join(headings) + r" \\"]
+    before = None
+    for row in _rows(found, columns):
+        if row.run != before:
+            lines.append(r"\midrule")
+            if found.several:
+                lines.append(rf"\multicolumn{{{len(headings)}}}{{l}}{{\textit{{{_latex(row.title)}}}}} \\")
+        before = row.run
+        lines.append(" & ".join([_latex(row.name), *(_latex_cell(column, row) for column in columns)]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return [r"\resizebox{\textwidth}{!}{%", *lines, "}"] if len(columns) > MOST_COLUMNS else lines
 
 
-def _markdown_entry(entry: RankingEntry, digits: int | None) -> str:
-    text = _with_half(entry.figure, digits, "±")
-    return f"**{text}** {MARKS[entry.standing]}" if entry.standing else text
+def _rows(found: Board, columns: Sequence[Column]) -> list[Row]:
+    """The rows that have a figure in these columns; those of a run in the order of the first column that it has."""
+    rows: list[Row] = []
+    for run in dict.fromkeys(row.run for row in found.rows):
+        names = dict.fromkeys(name for c in columns if run in c.rankings for name in c.rankings[run].order)
+        of_run = {row.name: row for row in found.rows if row.run == run}
+        rows += [of_run[name] for name in names]
+    return rows
 
 
-def _latex_entry(entry: RankingEntry, digits: int | None) -> str:
-    text = _with_half(entry.figure, digits, r"\pm")
-    marked = {"best": rf"{{\boldmath${text}$}}", "level": rf"${text}^\circ$", "": f"${text}$"}
-    return marked[entry.standing]
+def _markdown_cell(column: Column, row: Row) -> str:
+    if (entry := column.entry(row)) is None:
+        return ""
+    text, mark = _with_half(entry.figure, column.digits, "±"), column.mark(row)
+    return f"{f'**{text}**' if mark == 'best' else text} {MARKS[mark]}".strip()
+
+
+def _latex_cell(column: Column, row: Row) -> str:
+    if (entry := column.entry(row)) is None:
+        return ""
+    text = _with_half(entry.figure, column.digits, r"\pm")
+    return {"best": rf"{{\boldmath${text}$}}", "level": rf"${text}^\circ$", "": f"${text}$"}[column.mark(row)]
 
 
 def _with_half(figure: Estimate, digits: int | None, sign: str) -> str:

@@ -39,8 +39,9 @@ def must_show_something(dull: int, step: int) -> None:
     """SeewhyError after a hundred steps of masks that are all 0, or all 1."""
     if abs(dull) < PATIENCE:
         return
-    value, weigh = (0, "less") if dull > 0 else (1, "more")
+    value, weigh, start = (0, "less", "larger") if dull > 0 else (1, "more", "smaller")
     raise SeewhyError(
-        f"every mask has been {value} everywhere for {PATIENCE} steps, up to step {step}: weigh the term that makes "
-        f"masks small {weigh} (--option), lower --learning-rate, or give another --seed, in another folder"
+        f"every mask has been {value} everywhere for {PATIENCE} steps, up to step {step}: let masks begin {start} (--option "
+        f"start=..., where the method has it), weigh the term that makes masks small {weigh}, lower --learning-rate, or "
+        "give another --seed, in another folder"
     )

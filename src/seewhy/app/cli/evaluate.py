@@ -112,15 +112,18 @@ def evaluate(
             texts = texts_of_dataset(data, pairs(data_option or []))
         place = str(fabric.device) if fabric else device
         classifier = load_network(model, weights, classes, model_option, place, texts=texts, template=template)
-        dataset = named_dataset(data, classifier, images, pairs(data_option or []))
+        dataset = named_dataset(data, classifier, None, pairs(data_option or []))
+        if getattr(dataset, "nested", False) and images is not None:
+            dataset = named_dataset(data, classifier, images, pairs(data_option or []))
+        count = min(len(dataset), images or len(dataset))
         methods, left_out = choose(explainer or ["grad_cam"], classifier, pairs(option or []))
         given = offers(dataset, classifier, bool(map_class), target)
         value = None if surrogate is None else load_surrogate(surrogate, classifier)
         metrics, more = choose_metrics(metric, with_removal(pairs(metric_option or []), removal), given, classifier, value)
         for reason in (*left_out, *more) if first else ():
             say(f"left out: {reason}", err=True)
-        if first and devices * nodes > -(-len(dataset) // batch_size):
-            say(f"{devices * nodes} processes, but {len(dataset)} images are few batches: lower --batch-size", err=True)
+        if first and devices * nodes > -(-count // batch_size):
+            say(f"{devices * nodes} processes, but {count} images are few batches: lower --batch-size", err=True)
         details = {
             **{"command": sys.argv[1:], "model": model, "weights file": str(weights) if weights else None, "data": data},
             **({} if surrogate is None else {"surrogate": surrogate}),

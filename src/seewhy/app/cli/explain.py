@@ -31,7 +31,8 @@ from seewhy.options import pairs
 
 if TYPE_CHECKING:
     from seewhy.explainers import Explainer
-    from seewhy.explanation.explain import Explanation
+    from seewhy.explanation.expected import Contrast
+    from seewhy.explanation.explanation import Explanation
 
 
 def explain(
@@ -65,6 +66,10 @@ def explain(
     target: Annotated[
         str, typer.Option(help="Class: index, name, several with commas, top:K, all, predicted.")
     ] = "predicted",
+    expected: Annotated[
+        str | None,
+        typer.Option(help="Class that you expected: compares its map with that of the predicted class."),
+    ] = None,
     white: Annotated[
         float | None, typer.Option(help="Value that is white in pictures of more than 8 bits, such as 4095; not of DICOM.")
     ] = None,
@@ -76,7 +81,8 @@ def explain(
     from seewhy.classifier.identity import about_classifier, in_lines
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.explainers.describe import about_explainers, layer_of
-    from seewhy.explanation.files import explain_seen, find_pictures, read_pictures, write
+    from seewhy.explanation.expected import comparable
+    from seewhy.explanation.files import explain_pictures, find_pictures, read_pictures, write
     from seewhy.explanation.resume import resumable
     from seewhy.masking.surrogate import load_surrogate
 
@@ -98,19 +104,24 @@ def explain(
     if model is not None:
         value = None if surrogate is None else load_surrogate(surrogate, classifier)
         methods, left_out = choose(explainer or ["grad_cam"], classifier, options, value)
+    shown = methods
+    if expected is not None:
+        shown, reason = comparable(methods, classifier, expected, target)
+        left_out += [reason] if reason else []
     for reason in left_out:
-        say(f"left out: {reason}", err=True)
+        not_shown(reason)
     details: dict[str, object] = {
         **{"command": sys.argv[1:], "model": model, "weights": str(weights) if weights else None, "target": target},
+        **({} if expected is None else {"expected": expected}),
         "white": white,
         "explainers": about_explainers(methods, classifier),
         "classifier": {},
     }
 
-    def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation]]":
+    def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation] | Sequence[Contrast]]":
         with progress_bar(quiet) as progress:
-            for seen in progress.track(pictures, description="explaining"):
-                done = explain_seen(seen, classifier, kept, target)
+            tracked = progress.track(pictures, description="explaining")
+            for seen, done in explain_pictures(tracked, classifier, kept, target, expected, not_shown):
                 if (
                     model is not None and not details["classifier"]
                 ):  # a network that fails has failed with its own message by now
@@ -120,11 +131,17 @@ def explain(
                         say(line)
                 if not quiet:
                     for e in done:
-                        say(f"{seen.file}: {e.caption}, {e.explainer}")
+                        said = (e.caption, e.explainer) if expected is None else (e.explainer, e.caption)
+                        say(f"{seen.file}: {', '.join(said)}")
                 yield done
 
-    kept_maps = resumable(out, classifier, methods) if model is not None else nullcontext(methods)
+    kept_maps = resumable(out, classifier, shown) if model is not None else nullcontext(shown)
     with going_on_in(out), kept_maps as kept:
         written = write(out, explained(kept), details)
     if not quiet:
         say(f"{len(written)} files in {out}")
+
+
+def not_shown(reason: str) -> None:
+    """Say why a picture or a method is left out."""
+    say(f"left out: {reason}", err=True)

@@ -39,7 +39,7 @@ from seewhy.evaluation.evaluate import evaluate
 from seewhy.explainers import EXPLAINERS, Family
 from seewhy.explainers.learned.folder import shipped
 from seewhy.explanation import overlay
-from seewhy.explanation.explain import percent
+from seewhy.explanation.explanation import percent
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.files import scratch, staged, write_atomically, write_text
 from seewhy.metrics import metric

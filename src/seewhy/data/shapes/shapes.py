@@ -61,6 +61,8 @@ class Shapes:
     """
 
     takes: ClassVar[tuple[str, ...]] = ("n", "size", "multilabel")
+    nested: ClassVar[bool] = True
+    """The first pictures of a larger ``n`` are those of a smaller one, so that an evaluation can grow."""
     classes: ClassVar[tuple[str, ...]] = tuple(OUTLINES)
 
     n: Annotated[int, AtLeast(1), AtMost(10_000_000)] = 200

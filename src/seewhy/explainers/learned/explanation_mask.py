@@ -47,7 +47,10 @@ FirstMask = Annotated[
     float,
     Above(0),
     Below(1),
-    Doc("The masks of an untrained decoder, about. 0.5 is the papers'; masks that grow from less find objects sooner."),
+    Doc(
+        "The masks of an untrained decoder, about. 0.5 is the papers'; masks that grow from less find objects sooner. A "
+        "network that hardly reacts to a small change, as many transformers do, needs more, such as 0.8: else masks vanish."
+    ),
 ]
 
 

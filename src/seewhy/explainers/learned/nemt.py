@@ -9,7 +9,7 @@ from torch.nn.functional import one_hot
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explainers.learned.explanation_mask import ExplanationMask
+from seewhy.explainers.learned.explanation_mask import ExplanationMask, FirstMask
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.settings import Settings
 from seewhy.explainers.learned.unet import decoder
@@ -50,6 +50,7 @@ class NEMt(ExplanationMask, name="nemt", family="learned", paper="moller2025nemt
 
     settings: ClassVar[Settings] = Settings(epochs=10, optimizer="adamw", learning_rate=5e-3, schedule="one_cycle")
 
+    start: FirstMask = 0.8  # a network that hardly reacts to a small change leaves masks that start small without a gradient
     target: Annotated[int | str, AtLeast(0)] = "predicted"
     selector: SelectedOutput = "probability"
     direction: WhichChange = "drop"

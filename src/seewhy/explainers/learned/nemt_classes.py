@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explainers.learned.explanation_mask import ExplanationMask
+from seewhy.explainers.learned.explanation_mask import ExplanationMask, FirstMask
 from seewhy.explainers.learned.learned_explainer import Seen, Step
 from seewhy.explainers.learned.nemt import MaskSparsity, SelectedOutput, WhichChange, change_of, of_labels
 from seewhy.explainers.learned.settings import Settings
@@ -68,6 +68,7 @@ class NEMtClasses(ExplanationMask, name="nemt_classes", family="learned", paper=
 
     settings: ClassVar[Settings] = Settings(epochs=20, optimizer="adamw", learning_rate=5e-3, schedule="one_cycle")
 
+    start: FirstMask = 0.8  # absent classes ask for less: masks that start small vanish before they know the class
     how: Literal["conditional", "heads"] = "conditional"
     present: Literal["predicted", "label"] = "predicted"
     selector: SelectedOutput = "probability"

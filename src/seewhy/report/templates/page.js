@@ -51,21 +51,40 @@
   // Leaderboard: mean or median, and which families are shown.
   for (const section of all("section")) {
     const table = section.querySelector("table.board");
+    const tables = all("table.board", section); // the first, and its parts on paper
     for (const radio of all(".controls input[type=radio]", section)) {
       radio.addEventListener("change", () => {
-        table.dataset.figure = radio.value;
+        for (const each of tables) each.dataset.figure = radio.value;
         const sorted = [...[...table.tHead.rows].at(-1).cells].findIndex((heading) => heading.hasAttribute("aria-sort"));
         if (sorted >= 0) sortBy(table, sorted, [...table.tHead.rows].at(-1).cells[sorted].getAttribute("aria-sort"));
       });
-      if (radio.checked) table.dataset.figure = radio.value; // a reload may restore the reader's choice
+      if (radio.checked) for (const each of tables) each.dataset.figure = radio.value; // a reload may restore the reader's choice
     }
     const show = (box) => {
-      for (const cell of all("[data-family]", table)) if (cell.dataset.family === box.dataset.family) cell.hidden = !box.checked;
+      for (const cell of tables.flatMap((each) => all("[data-family]", each))) if (cell.dataset.family === box.dataset.family) cell.hidden = !box.checked;
     };
     for (const box of all(".controls input[type=checkbox]", section)) {
       box.addEventListener("change", () => show(box));
       show(box);
     }
+  }
+
+  // A box that scrolls sideways says so, until its end is reached.
+  for (const box of all(".scroll")) {
+    const hint = document.createElement("span");
+    hint.className = "more";
+    hint.setAttribute("aria-hidden", "true");
+    hint.textContent = "more to the right: scroll →";
+    box.before(hint);
+    const look = () => {
+      const more = box.scrollLeft + box.clientWidth < box.scrollWidth - 4;
+      box.toggleAttribute("data-more", more);
+      hint.hidden = !more;
+    };
+    box.addEventListener("scroll", look, { passive: true });
+    new ResizeObserver(look).observe(box);
+    if (box.firstElementChild) new ResizeObserver(look).observe(box.firstElementChild);
+    look();
   }
 
   // One of several: the select shows its part and hides the others.
