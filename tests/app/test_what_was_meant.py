@@ -101,6 +101,25 @@ def test_a_mistyped_name_is_answered_with_the_right_one(command: str, says: str,
     assert said.count("\n") == 1
 
 
+def test_folders_of_a_folder_are_named(photos: Path, capfd: Capture) -> None:
+    said = refused(capfd, "explain", ".", "--model", "shapes")
+    assert "folder . holds no picture" in said
+    assert "; its folders do: give photos" in said
+
+
+def test_what_explain_wrote_is_no_run(photos: Path, capfd: Capture) -> None:
+    assert explained(capfd, "photos/cat.png")
+    assert "maps was written by seewhy explain: give a run folder" in refused(capfd, "report", "maps")
+
+
+def test_class_names_with_commas_and_none(photos: Path, capfd: Capture) -> None:
+    names = ("--classes", "one,two, three,four,five,six", "--target", "three")
+    assert explained(capfd, "photos/cat.png", *names) == ["photos/cat.png"]
+    assert "cannot use device 'gpu': give cpu, cuda, cuda:1 or mps" in refused(
+        capfd, "explain", "photos", "--model", "shapes", "--device", "gpu"
+    )
+
+
 @pytest.mark.parametrize("column", ["filename", "image", "Path"])
 def test_a_column_of_another_name(column: str, photos: Path, capfd: Capture) -> None:
     (photos / "labels.csv").write_text(f"{column},label\ncat.png,circle\n")

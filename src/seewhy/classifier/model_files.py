@@ -102,6 +102,12 @@ def _of_file(path: Path) -> str:
     return f"{path} holds the weights of {first}: give --model {first} --weights {path}{also}"
 
 
+def whose_weights(path: Path) -> str:
+    """``". They are the weights of resnet18: give --model resnet18"`` for a well-known architecture; empty for others."""
+    name = next(fitting(path, _candidates(path)), None)
+    return "" if name is None else f". They are the weights of {name}: give --model {name}"
+
+
 def whole_module(path: Path, kind: str) -> str:
     """What to do with a pickle of a whole network of the class ``kind``."""
     return (
