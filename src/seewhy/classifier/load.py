@@ -10,7 +10,7 @@ import torch
 
 from seewhy.classifier.checkpoint import classes_of_head, find_weights, must_be_sound, put_weights
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.model_files import must_be_no_file, whose_weights
+from seewhy.classifier.model_files import must_be_no_file, must_be_one_name, whose_weights
 from seewhy.classifier.similarity import embedding_of
 from seewhy.classifier.sources import MODELS, VIEW_FIELDS, Request, towers_of
 from seewhy.data.class_names import read_class_names
@@ -63,6 +63,7 @@ def load(
     names = None if classes is None else read_class_names(classes)
     source, short = _source(name)
     if source == "timm":
+        must_be_one_name(name)
         must_be_no_file(name)
     if texts is not None or template is not None:
         if texts is None or classes is not None or "outputs" in view:

@@ -48,6 +48,15 @@ FAMILIES = {
 """Well-known architectures by a weight that all of a family have."""
 
 
+def must_be_one_name(name: str) -> None:
+    """SeewhyError for several networks in one name."""
+    if "," in name:
+        several = ", ".join(part.strip() for part in name.split(","))
+        raise SeewhyError(
+            f"{name!r} is no network: give one of {several} in each command; seewhy report RUN RUN shows several runs"
+        )
+
+
 def must_be_no_file(name: str) -> None:
     """SeewhyError where ``name`` is a file or a folder, and no network of timm: it says what the person may have meant.
 

@@ -171,7 +171,7 @@ def find_class(given: int | str, classes: Sequence[str], n_classes: int) -> int:
         raise SeewhyError(f"class {text[:MAX_DIGITS]} does not exist: the classifier has classes 0 to {n_classes - 1}")
     elif not classes:
         raise SeewhyError(
-            f"class {text!r} does not exist: this classifier has no class names: give an index, or names with classes (--classes)"
+            f"class {text!r} does not exist: this classifier has no class names: give an index, or classes (--classes)"
         )
     else:
         hint = near_class(text, classes)
