@@ -106,8 +106,8 @@ def test_an_evaluation_of_days_is_told_how_many_images_take_minutes(
     for now[0], done in ((0.0, 100.0), (5.0, 100.5), (20.0, 101.0), (40.0, 102.0)):
         shown(done, 50_100, 0)
     assert spoken(capsys) == [
-        "50100 images take about 11.6 days; --limit 30 takes about 10 min, spread evenly over them, and a larger limit "
-        "goes on from there"
+        "50100 images take about 11.6 days; --limit 30 takes about 10 min, spread evenly over them, and a larger limit goes "
+        "on from there"
     ]
     short = EvaluationBar(Progress(disable=True), quiet=False)
     for now[0], done in ((0.0, 0.0), (20.0, 10.0)):

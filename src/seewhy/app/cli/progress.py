@@ -79,9 +79,8 @@ class EvaluationBar:
             self.quiet = True
             if (left := (total - done) * spent / by_now) > LONG_SECONDS:
                 few = max(4, int(SHORT_SECONDS * by_now / spent))
-                shorter = _in_words(few * spent / by_now)
-                said = f"{total} images take about {_in_words(left)}; --limit {few} takes about {shorter}"
-                say(f"{said}, spread evenly over them, and a larger limit goes on from there", err=True)
+                soon = f"--limit {few} takes about {_in_words(few * spent / by_now)}, spread evenly over them"
+                say(f"{total} images take about {_in_words(left)}; {soon}, and a larger limit goes on from there", err=True)
         self.bar.update(self.task, completed=done, description=f"evaluating ({failed} failed)" if failed else "evaluating")
 
 
