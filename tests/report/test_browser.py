@@ -155,13 +155,62 @@ def test_a_phone_never_scrolls_sideways(page):
     assert first.bounding_box()["x"] == pytest.approx(before, abs=1), "the name stays in view"
 
 
+def test_a_wide_table_says_that_it_scrolls_until_its_end_is_reached(page):
+    box = page.locator("#run1-leaderboard .scroll").first
+    hint = page.locator("#run1-leaderboard .more").first
+    page.set_viewport_size({"width": 360, "height": 780})
+    page.wait_for_selector("#run1-leaderboard .scroll[data-more]")
+    assert hint.is_visible()
+    assert "linear-gradient" in box.evaluate("box => getComputedStyle(box).maskImage")
+    box.evaluate("box => box.scrollLeft = box.scrollWidth")
+    page.wait_for_function("!document.querySelector('#run1-leaderboard .scroll').hasAttribute('data-more')")
+    assert not hint.is_visible()
+    page.set_viewport_size({"width": 1900, "height": 900})
+    assert not hint.is_visible(), "it fits"
+
+
+def test_one_curve_is_drawn_at_its_normal_size(page):
+    """A letter of the drawing is as large as it says, whatever the width of the window, and no name is cut."""
+    page.set_viewport_size({"width": 1900, "height": 900})
+    chart = page.locator("#run1-curves svg.chart")
+    box, inner = chart.bounding_box(), chart.evaluate("svg => svg.viewBox.baseVal.width")
+    assert box["width"] == pytest.approx(inner, rel=0.02)
+    ends = chart.locator("text").evaluate_all("all => all.map(t => t.getBoundingClientRect().right)")
+    assert max(ends) <= box["x"] + box["width"] + 1
+
+
+def test_the_first_screen_has_the_verdict_and_pictures(page):
+    for part in (".conclusion", ".sure", ".glance img"):
+        shown = page.locator(f"#run1-verdict {part}")
+        assert shown.first.is_visible()
+        box = shown.first.bounding_box()
+        assert box["y"] + box["height"] < 900
+    assert page.locator("#run1-verdict .glance figure").count() == N
+
+
+def test_a_wide_leaderboard_is_printed_in_parts_that_fit(browser, tmp_path):
+    random = np.random.default_rng(0)
+    names = ["deletion:baseline=black,players=patches,size=8", *(f"metric_{i}" for i in range(8))]
+    abouts = {name: metric_about(True, "ordering") for name in names}
+    numbers = {m: {e: random.random(4).tolist() for e in ("grad_cam", "a_method_with_quite_a_long_name")} for m in abouts}
+    page = browser.new_page(viewport={"width": 1032, "height": 700})  # 273 mm, as wide as the paper without its margins
+    page.goto(write_report([write_run(tmp_path / "run", numbers, abouts)])[0].as_uri())
+    assert page.locator("#run1-leaderboard table.board:visible").count() == 1
+    page.emulate_media(media="print")
+    printed = page.locator("#run1-leaderboard table.board:visible")
+    assert printed.count() == 2
+    assert sum(printed.nth(i).locator("thead tr:last-child th").count() - 1 for i in range(2)) == len(names)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1032
+    page.close()
+
+
 def test_print_shows_the_results_and_leaves_the_controls_out(page):
     page.emulate_media(media="print", color_scheme="dark")
     for hidden in (".bar", ".controls", ".legend"):
         assert not page.locator(hidden).first.is_visible()
     assert page.locator(BOARD).is_visible()
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
-    assert page.locator("#run1-leaderboard .scroll").evaluate("box => getComputedStyle(box).overflowX") == "visible"
+    assert page.locator("#run1-leaderboard .scroll").first.evaluate("box => getComputedStyle(box).overflowX") == "visible"
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 

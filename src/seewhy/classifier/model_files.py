@@ -106,8 +106,8 @@ def whole_module(path: Path, kind: str) -> str:
     """What to do with a pickle of a whole network of the class ``kind``."""
     return (
         f"{path} is a whole pickled network ({kind}), and was not opened, since a pickle can run code. If you trust it, "
-        f"write its weights in Python: torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), 'weights.pt')"
-        "; then give --model NAME --weights weights.pt"
+        f"write the weights in Python: torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), 'weights.pt');"
+        " then give --model NAME --weights weights.pt"
     )
 
 

@@ -147,9 +147,9 @@ def _prepared(
 
 def _methods(explainer: OneMethod | SeveralMethods, classifier: Classifier) -> tuple[dict[str, Explainer], bool]:
     """The explainers by the names of their explanations, and whether one was asked for."""
-    if isinstance(explainer, Mapping):
+    if isinstance(explainer, Mapping) and explainer:
         return dict(explainer), False
-    several = isinstance(explainer, list | tuple)
+    several = isinstance(explainer, list | tuple | Mapping)
     asked: list[OneMethod] = list(explainer) if several else [explainer]  # type: ignore[arg-type,list-item]
     names = [given for given in asked if isinstance(given, str)]
     folders = [name for name in names if is_folder(name)]

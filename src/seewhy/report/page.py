@@ -116,8 +116,8 @@ def templates(package: str) -> Environment:
 
 
 def breakable(name: str) -> Markup:
-    """A name in which a line may break after an underscore."""
-    return Markup(str(escape(printable(name))).replace("_", "_<wbr>"))
+    """A name in which a line may break after an underscore, and between its options."""
+    return Markup("<wbr>".join(str(escape(part)) for part in re.split(r"(?<=[_:,=])", printable(name))))
 
 
 def named(text: str, names: Iterable[str]) -> Markup:

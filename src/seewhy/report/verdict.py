@@ -178,7 +178,7 @@ def _conclusion(findings: Sequence[Finding], looking: list[str], ahead: list[str
     if len(ahead) == 1 and all(f.group == ahead for f in findings):
         return f"{ahead[0]} is the best of {k} explainers {by}."
     if many(ahead, k):
-        return f"{len(ahead)} of {k} explainers may be the best: {by} none of them is told from it."
+        return f"{len(ahead)} of {k} explainers may be the best: {by} none of them is told from the best."
     be, each = ("is", "it") if len(ahead) == 1 else ("are", "each")
     return f"Of {k} explainers, {and_list(ahead)} {be} ahead: {by} {each} is the best, or may be as good as the best."
 
