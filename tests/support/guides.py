@@ -96,6 +96,8 @@ def cheaper(words: list[str]) -> list[str]:
         words += ["--max-steps", "1", "--batch-size", "2"]
         if "--limit" in words:
             words[words.index("--limit") + 1] = "20"
+        if "salvage" in words:  # Shapley values of the held-out images, beside the loss
+            words += ["--option", "monitor=1"]
     if command == "explain":
         of = [words[i + 1] for i, word in enumerate(words) if word == "--explainer"]
         words += [word for name in of if name in SAMPLES for word in ("--option", SAMPLES[name])]

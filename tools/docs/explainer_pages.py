@@ -101,8 +101,7 @@ def page(name: str) -> str:
         "![The picture: a heart](../../images/explainers/picture.webp)",
     ]
     lines += [f"![The map of {name} over the picture](../../images/explainers/{name}.webp)", "</div>", ""]
-    options = f"with {row['options']}" if row["options"] else "with the default options"
-    options = "after a training of a minute" if name in TRAINED_HERE else options
+    options = "after a training of a minute" if name in TRAINED_HERE else "with the default options"
     lines += [f"*A built-in picture, and the map of the class {row['class']} of the network `{row['network']}`, {options}.*"]
     signs = "Red speaks for the class and blue against it, where the map has negative values. Else purple is weak and"
     signs += " yellow strong."

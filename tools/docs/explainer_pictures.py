@@ -32,12 +32,6 @@ PICTURE = 13
 SIDE = 240
 NETWORKS = ("shapes", "shapes/vit")
 NEED_TOKENS = ("transformer_input_sampling", "vit_cx")
-FEWER_STEPS: dict[str, dict[str, Any]] = {
-    "extremal_perturbation": {"steps": 50},
-    "smooth_pixel_mask": {"steps": 50},
-    "meaningful_perturbation": {"steps": 50},
-}
-"""Options of methods that take minutes with their own: the page of the method says them."""
 TRAINING: dict[str, dict[str, Any]] = {"rtis": {"architecture": "light"}, "t_tame": {}}
 """Options of the methods that no shipped explainer has."""
 
@@ -56,7 +50,7 @@ def explainer_for(name: str, folder: str) -> tuple[str, Any]:
         if name in TRAINING:
             return network, trained(name, classifier, folder)
         try:
-            method = seewhy.explainer(name, classifier, **FEWER_STEPS.get(name, {}))
+            method = seewhy.explainer(name, classifier)
             if EXPLAINERS[name].family not in ("optimized", "perturbation") or name in NEED_TOKENS:
                 method.explain(Shapes(n=1).batch([0]).images, torch.tensor([0]))  # raises where the method is not defined
         except SeewhyError:
@@ -75,9 +69,7 @@ def rows() -> dict[str, dict[str, str]]:
 
 def write(table: dict[str, dict[str, str]]) -> None:
     with TABLE.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.DictWriter(
-            opened, ["explainer", "network", "class", "options", "forward_equivalents"], lineterminator="\n"
-        )
+        writer = csv.DictWriter(opened, ["explainer", "network", "class", "forward_equivalents"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(table[name] for name in EXPLAINERS if name in table)
 
@@ -105,7 +97,6 @@ def draw(name: str, folder: str) -> dict[str, str]:
     overlay(sample.image, kept.maps[-1], SIDE).save(IMAGES / f"{name}.webp", quality=88)
     return {
         **{"explainer": name, "network": network, "class": Shapes.classes[int(sample.label)]},
-        "options": ", ".join(f"{key}={value}" for key, value in FEWER_STEPS.get(name, {}).items()),
         "forward_equivalents": f"{cost:.3g}" if cost < 100 else f"{cost:.0f}",
     }
 
