@@ -17,7 +17,7 @@ from seewhy.data.pictures import list_pictures
 from seewhy.errors import SeewhyError, SeewhyWarning
 from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
-from seewhy.explainers.base import maps_and_errors
+from seewhy.explainers.base import maps_and_errors, must_be_explainer
 from seewhy.explainers.learned.folder import folder_labels, is_folder
 from seewhy.explanation.expected import (
     AsExpectedError,
@@ -164,6 +164,7 @@ def _methods(explainer: OneMethod | SeveralMethods, classifier: Classifier) -> t
     found: dict[str, Explainer] = {}
     for given in asked:
         method = build(given, classifier) if isinstance(given, str) else given
+        must_be_explainer(method)
         name = labels.get(given, given) if isinstance(given, str) else EXPLAINERS.name_of(type(method))
         if name in found and several:
             raise SeewhyError(f"two explainers are called {name}: give a mapping from names of your own to explainers")
