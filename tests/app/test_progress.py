@@ -11,7 +11,7 @@ from rich.progress import Progress
 from support.tiny_models import TINY
 
 from seewhy.app.cli import progress
-from seewhy.app.cli.progress import Bar, EvaluationBar, Lines, Stage, TrainingBar, how_far
+from seewhy.app.cli.progress import Bar, EvaluationBar, Lines, LongWork, TrainingBar, how_far
 from seewhy.process import PASSES
 
 
@@ -65,14 +65,14 @@ def test_lines_after_an_error_end(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("stage", "now", "says"),
     [
-        (Stage("evaluating", 200, 20, 0, 0), 60, "evaluating: 20 of 200, 10 %, about 9 min left"),
-        (Stage("evaluating", 200, 110, 100, 0), 10, "evaluating: 110 of 200, 55 %, about 2 min left"),
-        (Stage("evaluating", 200, 100, 100, 0), 10, "evaluating: 100 of 200, 50 %, 10 s so far"),
-        (Stage("evaluating", 8, 0.125, 0, 0), 3600, "evaluating: 0.125 of 8, 2 %, about 2.6 days left"),
-        (Stage("making the page", None, 0, 0, 5), 65, "making the page: 60 s so far"),
+        (LongWork("evaluating", 200, 20, 0, 0), 60, "evaluating: 20 of 200, 10 %, about 9 min left"),
+        (LongWork("evaluating", 200, 110, 100, 0), 10, "evaluating: 110 of 200, 55 %, about 2 min left"),
+        (LongWork("evaluating", 200, 100, 100, 0), 10, "evaluating: 100 of 200, 50 %, 10 s so far"),
+        (LongWork("evaluating", 8, 0.125, 0, 0), 3600, "evaluating: 0.125 of 8, 2 %, about 2.6 days left"),
+        (LongWork("making the page", None, 0, 0, 5), 65, "making the page: 60 s so far"),
     ],
 )
-def test_what_a_line_says(stage: Stage, now: float, says: str) -> None:
+def test_what_a_line_says(stage: LongWork, now: float, says: str) -> None:
     assert how_far(stage, now) == says
 
 

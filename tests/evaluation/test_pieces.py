@@ -8,7 +8,7 @@ import torch
 from support.evaluations import CNN, N, Watched, bytes_of, measured
 from torch import Tensor
 
-from seewhy.evaluation.pieces import FOLDER, places_of_pieces
+from seewhy.evaluation.pieces import PIECES_FOLDER, places_of_pieces
 from seewhy.evaluation.run import open_run
 from seewhy.explainers import explainer
 
@@ -35,7 +35,7 @@ def killed_at(number: int) -> Slow:
 
 
 def pieces_in(folder: Path) -> int:
-    return len(list(folder.glob(f"units/*/{FOLDER}/*/*.parquet")))
+    return len(list(folder.glob(f"units/*/{PIECES_FOLDER}/*/*.parquet")))
 
 
 def test_rows_are_cut_by_the_family_alone() -> None:
@@ -57,7 +57,7 @@ def test_a_kill_within_a_batch_costs_one_image(keep_maps: bool, tmp_path: Path) 
     found = measured(out, methods={"slow": again}, **options)
     assert again.asked == [1] * (N - 5), "the five are not explained again"
     assert pieces_in(out) == 0
-    assert not list(out.glob(f"units/*/{FOLDER}"))
+    assert not list(out.glob(f"units/*/{PIECES_FOLDER}"))
     whole = measured(tmp_path / "whole", methods={"slow": Slow()}, **options)
     assert bytes_of(out) == bytes_of(tmp_path / "whole"), "bit for bit as if nobody had killed it"
     assert found.frame.equals(whole.frame)
@@ -91,7 +91,7 @@ def test_a_process_and_two_shares_write_the_same(tmp_path: Path) -> None:
 def test_a_damaged_piece_is_measured_again(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         measured(tmp_path / "run", methods={"slow": killed_at(4)}, batch_size=8)
-    for file in (tmp_path / "run").glob(f"units/*/{FOLDER}/*/0001.parquet"):
+    for file in (tmp_path / "run").glob(f"units/*/{PIECES_FOLDER}/*/0001.parquet"):
         file.write_bytes(b"cut off")
     again = Slow()
     measured(tmp_path / "run", methods={"slow": again}, batch_size=8)

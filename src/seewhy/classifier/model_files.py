@@ -14,7 +14,7 @@ from seewhy.classifier.foreign_files import what_is_foreign
 from seewhy.errors import SeewhyError
 from seewhy.files import did_you_mean_file, is_directory, is_file
 
-SUFFIXES = (
+NETWORK_SUFFIXES = (
     *(".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".pkl", ".tar", ".onnx", ".h5", ".hdf5", ".keras", ".tflite"),
     *(".pb", ".mlmodel", ".mlpackage", ".engine", ".trt", ".gguf", ".npz", ".py"),
 )
@@ -67,7 +67,7 @@ def must_be_no_file(name: str) -> None:
 
         if not timm.is_model(name):
             raise SeewhyError(_of_folder(Path(name)))
-    elif Path(name).suffix.lower() in SUFFIXES or is_file(name):
+    elif Path(name).suffix.lower() in NETWORK_SUFFIXES or is_file(name):
         raise SeewhyError(_of_file(Path(name)))
 
 
@@ -83,7 +83,7 @@ def _of_folder(folder: Path) -> str:
         return f"{folder} is a folder of Hugging Face: give --model hf/{folder}"
     if {"method", "schema"} & {*known}:
         return f"{folder} is the folder of an explainer: give the network as --model, and --explainer {folder}"
-    inside = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    inside = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in NETWORK_SUFFIXES)
     more = f" --weights {folder / inside[0]}" if inside else ""
     return f"{folder} is a folder without config.json: give the name of the architecture, --model NAME{more}"
 

@@ -17,7 +17,7 @@ from seewhy.evaluation.run import read_parquet, write_parquet
 from seewhy.explanation.map_store import read_maps, save_maps
 from seewhy.files import safely
 
-FOLDER = ".pieces"
+PIECES_FOLDER = ".pieces"
 """In the folder of a batch. It is there while a unit is being measured."""
 ROWS_AT_A_TIME = {"perturbation": 1, "optimized": 4}
 """Rows of a piece, by the family of the method, on a CPU. One image fills the passes of a method that removes parts, so
@@ -70,7 +70,7 @@ class PieceFiles:
 
     def forget(self) -> None:
         """Remove the pieces of the method in this batch: its unit is written whole by now."""
-        pieces = self.folder / "units" / self.batch / FOLDER
+        pieces = self.folder / "units" / self.batch / PIECES_FOLDER
         method = self.unit.rpartition(".")[0]
         for found in list(pieces.iterdir()) if pieces.is_dir() else []:
             if found.name.rpartition(".")[0] == method:
@@ -79,7 +79,7 @@ class PieceFiles:
             pieces.rmdir()
 
     def _file(self, place: int, kind: str = "parquet") -> Path:
-        return self.folder / "units" / self.batch / FOLDER / self.unit / f"{place:04d}.{kind}"
+        return self.folder / "units" / self.batch / PIECES_FOLDER / self.unit / f"{place:04d}.{kind}"
 
 
 def whole(pieces: Sequence[Piece]) -> Piece:

@@ -160,7 +160,7 @@ def check_dataset(dataset: Dataset, spare: str | Path | None = None) -> None:
         check_broken_picture(dataset, Path(spare))
 
 
-MEMBERS = {
+DATASET_MEMBERS = {
     "classes": "classes, a tuple of names",
     "ids": "ids, a unique name of each image",
     "__len__": "__len__(self)",
@@ -178,7 +178,7 @@ def must_be_dataset(dataset: Any) -> None:
         f"{str(dataset)!r} is a name: give seewhy.dataset({str(dataset)!r}, classifier), or a dataset of your own",
     )
     expect(not isclass(dataset), f"{name} is a class: give a dataset that it makes")
-    must_have(dataset, MEMBERS, "dataset")
+    must_have(dataset, DATASET_MEMBERS, "dataset")
     expect(len(dataset) >= 2, f"the dataset has {len(dataset)} images: give one with two different images or more")
     batch = dataset.batch([0])
     expect(

@@ -19,7 +19,7 @@ from seewhy.classifier.borrow import frozen
 from seewhy.classifier.classifier import Classifier
 from seewhy.describe import as_json
 from seewhy.explainers import Explainer, ExplainsClasses
-from seewhy.testing.wanted import built_explainer, expect, must_be_images, must_be_maps
+from seewhy.testing.wanted import built_explainer, expect, must_be_maps, must_tell_methods_apart
 from seewhy.types import Images, Targets
 
 Build = Callable[[Classifier], Explainer]
@@ -178,7 +178,7 @@ def check_explainer(build: Build, classifier: Classifier, images: Images, target
     What is no explainer at all, such as an attribution of another library, is answered with what it lacks and what to do.
     """
     built_explainer(build, classifier)
-    must_be_images(images, targets)
+    must_tell_methods_apart(images, targets)
     for check in CHECKS:
         check(build, classifier, images, targets)
 

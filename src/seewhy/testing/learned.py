@@ -25,7 +25,7 @@ from seewhy.explainers.learned.folder import load_explainer, save_explainer
 from seewhy.explainers.learned.learned_explainer import LearnedExplainer, Step
 from seewhy.files import scratch
 from seewhy.testing.explainers import close, disturbed, expect_same, snapshot
-from seewhy.testing.wanted import built_explainer, expect, must_be_images
+from seewhy.testing.wanted import built_explainer, expect, must_tell_methods_apart
 from seewhy.types import Images, Targets
 
 BuildLearned = Callable[[Classifier], LearnedExplainer]
@@ -211,7 +211,7 @@ def check_learned(build: BuildLearned, classifier: Classifier, images: Images, t
         f"{type(made).__name__} is no learned explainer: make it a subclass of LearnedExplainer, with new_network, loss and "
         "masks; or, if it is trained elsewhere, check it with check_explainer",
     )
-    must_be_images(images, targets)
+    must_tell_methods_apart(images, targets)
     for check in CHECKS:
         check(build, classifier, images, targets)
 

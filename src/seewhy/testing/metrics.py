@@ -118,7 +118,7 @@ def check_metric(metric: Metric, case: Case) -> None:
         check(metric, case)
 
 
-MEMBERS = {
+METRIC_MEMBERS = {
     "score": "score(self, case)",
     "family": f"family, one of {', '.join(get_args(Family))}",
     "higher_is_better": "higher_is_better, True, False or None",
@@ -139,10 +139,10 @@ def must_be_metric(metric: Any, case: Any) -> None:
     expect(
         not isfunction(metric),
         f"{name} is a function, and no metric: write a class whose score(self, case) does what the function does with "
-        f"case.images and case.attributions, and that has {'; '.join(list(MEMBERS.values())[1:])}",
+        f"case.images and case.attributions, and that has {'; '.join(list(METRIC_MEMBERS.values())[1:])}",
     )
-    must_have(metric, MEMBERS, "metric")
-    expect(metric.family in get_args(Family), f"{name}.family is {metric.family!r}: give {MEMBERS['family'][8:]}")
+    must_have(metric, METRIC_MEMBERS, "metric")
+    expect(metric.family in get_args(Family), f"{name}.family is {metric.family!r}: give {METRIC_MEMBERS['family'][8:]}")
     low_high = metric.range
     ordered = isinstance(low_high, tuple) and len(low_high) == 2 and low_high[0] < low_high[1]
     expect(ordered, f"{name}.range is {low_high!r}: give the lowest and the highest score, such as (0, 1)")

@@ -124,7 +124,7 @@ def must_be_maps(maps: Any, images: Images) -> None:
     expect(not maps.requires_grad and maps.grad_fn is None, "maps carry a graph: return maps.detach()")
 
 
-def must_be_images(images: Any, targets: Any) -> None:
+def must_tell_methods_apart(images: Any, targets: Any) -> None:
     """AssertionError for images and targets with which the checks could not tell a good method from a bad one."""
     expect(isinstance(images, Tensor) and images.ndim == 4, "give images as a tensor (n, c, h, w) in [0, 1]")
     expect(isinstance(targets, Tensor) and targets.shape == (len(images),), "give targets as a tensor (n,) of classes")

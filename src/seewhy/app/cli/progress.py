@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 T = TypeVar("T")
-Number = int | float
+Amount = int | float
 FIRST_SECONDS = 10
 """After so long the first plain line comes. Work that is done by then is silent."""
 MORE_SECONDS = 60
@@ -46,16 +46,16 @@ class Bar(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     def track(self, sequence: Iterable[T], *, description: str) -> Iterable[T]: ...
-    def add_task(self, description: str, *, total: Number | None = None, completed: int = 0) -> "TaskID": ...
+    def add_task(self, description: str, *, total: Amount | None = None, completed: int = 0) -> "TaskID": ...
     def update(
         self,
         task_id: "TaskID",
         *,
-        completed: Number | None = None,
-        total: Number | None = None,
+        completed: Amount | None = None,
+        total: Amount | None = None,
         description: str | None = None,
     ) -> None: ...
-    def advance(self, task_id: "TaskID", advance: Number = 1) -> None: ...
+    def advance(self, task_id: "TaskID", advance: Amount = 1) -> None: ...
     def remove_task(self, task_id: "TaskID") -> None: ...
 
 
@@ -150,22 +150,22 @@ def _passes(number: int) -> str:
 
 
 @dataclass
-class Stage:
+class LongWork:
     """What is being done: how much of it is done, of how much, and how much was done before this command."""
 
     description: str
-    total: Number | None
-    done: Number
-    before: Number
-    start: Number
+    total: Amount | None
+    done: Amount
+    before: Amount
+    start: Amount
 
 
 class Lines:
     """Plain lines on stderr, which a thread writes: they also come while one picture takes an hour."""
 
-    def __init__(self, first: Number = FIRST_SECONDS, more: Number = MORE_SECONDS) -> None:
+    def __init__(self, first: Amount = FIRST_SECONDS, more: Amount = MORE_SECONDS) -> None:
         self._first, self._more = first, more
-        self._stages: dict[int, Stage] = {}
+        self._stages: dict[int, LongWork] = {}
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._speak, daemon=True, name="progress lines")
         self._passes = PASSES.images
@@ -187,19 +187,19 @@ class Lines:
             yield item
             self.advance(task)
 
-    def add_task(self, description: str, *, total: Number | None = None, completed: int = 0) -> "TaskID":
+    def add_task(self, description: str, *, total: Amount | None = None, completed: int = 0) -> "TaskID":
         from rich.progress import TaskID
 
         task = TaskID(len(self._stages))
-        self._stages[task] = Stage(description, total, completed, completed, monotonic())
+        self._stages[task] = LongWork(description, total, completed, completed, monotonic())
         return task
 
     def update(
         self,
         task_id: "TaskID",
         *,
-        completed: Number | None = None,
-        total: Number | None = None,
+        completed: Amount | None = None,
+        total: Amount | None = None,
         description: str | None = None,
     ) -> None:
         stage = self._stages[task_id]
@@ -207,7 +207,7 @@ class Lines:
         stage.total = stage.total if total is None else total
         stage.description = description or stage.description
 
-    def advance(self, task_id: "TaskID", advance: Number = 1) -> None:
+    def advance(self, task_id: "TaskID", advance: Amount = 1) -> None:
         self._stages[task_id].done += advance
 
     def remove_task(self, task_id: "TaskID") -> None:
@@ -224,7 +224,7 @@ class Lines:
                 wait = self._more
 
 
-def how_far(stage: Stage, now: Number) -> str:
+def how_far(stage: LongWork, now: Amount) -> str:
     """As in "evaluating: 12 of 200, 6 %, about 3 min left". The time left is known when something is done."""
     if stage.total is None:
         return f"{stage.description}: {_in_words(now - stage.start)} so far"
@@ -234,7 +234,7 @@ def how_far(stage: Stage, now: Number) -> str:
     return f"{said}, about {_in_words((stage.total - stage.done) * (now - stage.start) / by_now)} left"
 
 
-def _in_words(seconds: Number) -> str:
+def _in_words(seconds: Amount) -> str:
     """A time as people say it: "40 s", "3 min", "2.5 h", "3 days"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
