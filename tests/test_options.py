@@ -15,7 +15,7 @@ from seewhy import options
 from seewhy.errors import SeewhyError
 from seewhy.explainers import EXPLAINERS, OptiCAM
 from seewhy.metrics import METRICS
-from seewhy.options import NETWORKS, from_text
+from seewhy.options import NETWORKS, described, from_text
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 TARGETS = torch.tensor([1, 3])
@@ -123,6 +123,11 @@ def test_every_option_changes_the_map(name: str, option: str, hint: Any) -> None
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     else:
         assert not torch.equal(found, expected)
+
+
+def test_the_name_of_a_network_is_an_option_and_a_network_is_none() -> None:
+    assert "network" in {option.name for option in described(METRICS["label_randomization"])}
+    assert not {"network", "classifier"} & {option.name for option in described(EXPLAINERS["nemt"])}
 
 
 def test_an_option_of_the_wrong_kind_is_refused() -> None:

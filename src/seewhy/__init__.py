@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # for type checkers and editors; _NAMES says the same while P
     from seewhy.explainers import explainer as explainer
     from seewhy.explainers.learned.folder import load_explainer as load_explainer
     from seewhy.explainers.learned.folder import save_explainer as save_explainer
-    from seewhy.explanation.expected import Contrast as Contrast
-    from seewhy.explanation.expected import Contrasts as Contrasts
+    from seewhy.explanation.expected import ClassContrast as ClassContrast
+    from seewhy.explanation.expected import ClassContrasts as ClassContrasts
     from seewhy.explanation.explain import explain as explain
     from seewhy.explanation.explanation import Explanation as Explanation
     from seewhy.explanation.explanation import Explanations as Explanations
@@ -56,7 +56,7 @@ _NAMES = {
     "evaluation.run": ["Run", "open_run"],
     "explainers": ["EXPLAINERS", "Explainer", "explainer"],
     "explainers.learned.folder": ["load_explainer", "save_explainer"],
-    "explanation.expected": ["Contrast", "Contrasts"],
+    "explanation.expected": ["ClassContrast", "ClassContrasts"],
     "explanation.explain": ["explain"],
     "explanation.explanation": ["Explanation", "Explanations"],
     "explanation.export": ["export"],

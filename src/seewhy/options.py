@@ -47,7 +47,7 @@ class Below(Bound):
 
 
 NETWORKS = ("classifier", "network")
-"""Fields that are no options: what is explained, and what a learned explainer has learned."""
+"""Fields that are no options: what is explained, and what a learned explainer has learned. The name of a network is one."""
 LARGEST = 2**63 - 1
 """The largest whole number that an option takes, up or down: tensors and seeds hold no larger ones."""
 BOUNDS: dict[type[Bound], tuple[str, Callable[[float, float], bool]]] = {
@@ -86,7 +86,8 @@ def described(kind: type[Any]) -> list[Option]:
     """The options of the dataclass ``kind``, in the order of its parameters. Networks are not options."""
     own, hints = _arguments(kind), get_type_hints(kind, include_extras=True)
     found = []
-    for f in sorted((f for f in fields(kind) if f.name not in NETWORKS), key=lambda f: f.kw_only is True):
+    options = [f for f in fields(kind) if f.name not in NETWORKS or _bare(hints[f.name])[0] is str]
+    for f in sorted(options, key=lambda f: f.kw_only is True):
         hint, extras = _bare(hints[f.name])
         text = own.get(f.name) or next((extra.text for extra in extras if isinstance(extra, Doc)), "")
         choices = get_args(hint) if get_origin(hint) is Literal else ()

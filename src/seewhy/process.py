@@ -3,8 +3,18 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import RLock
 
+
+@dataclass
+class Passes:
+    """How many images networks have seen in this process. It only grows; long work shows by it that it goes on."""
+
+    images: int = 0
+
+
+PASSES = Passes()
 PROCESS_STATE = RLock()
 """Held while a state of the process is changed for a moment. Never wait for a network or for the internet with it."""
 

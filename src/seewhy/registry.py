@@ -54,12 +54,15 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: prepare what it decorates, store the result under ``name`` and return it.
 
-        Raises ValueError where the name is taken.
+        Raises ValueError where the name is taken, and where a member is missing.
         """
 
         def add(entry: T) -> T:
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is already registered, by {self._entries[name]!r}")
+            if lacks := [member for member in self._members if not hasattr(entry, member)]:
+                what = getattr(entry, "__name__", type(entry).__name__)
+                raise ValueError(f"{self.kind} {name!r}: {what} has no {' and no '.join(lacks)}")
             self._entries[name] = self._prepare(name, entry)
             return self._entries[name]
 
@@ -160,5 +163,5 @@ def did_you_mean(name: str, known: "Registry[T] | list[str]") -> str:
 
 
 def _letters(name: str) -> str:
-    """A name as people hear it: without capitals and without signs between words."""
-    return re.sub(r"[\W_]", "", name).lower()
+    """A name as people hear it: without capitals and without signs between words; "++" is pp."""
+    return re.sub(r"[\W_]", "", name.replace("++", "pp")).lower()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from rich.progress import Progress
 from support.command import run
 from support.learned_methods import register_two
 from support.tiny_models import LEARNED, TINY, is_defined
@@ -16,7 +17,7 @@ from support.tiny_models import LEARNED, TINY, is_defined
 import seewhy
 from seewhy.app import catalog
 from seewhy.app.choose import UNTRAINED
-from seewhy.app.cli.progress import progress_bar
+from seewhy.app.cli.progress import Lines, progress_bar
 from seewhy.classifier.sources import MODELS
 from seewhy.data import DATASETS
 from seewhy.explainers import EXPLAINERS
@@ -132,12 +133,15 @@ def test_quiet(work: Path, capfd: Capture) -> None:
 
 
 def test_the_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On stderr, where a pipe from stdout does not meet it; silent where stderr is no terminal, or when told so."""
-    assert progress_bar(quiet=False).disable
+    """On stderr, where a pipe from stdout does not meet it; plain lines where stderr is no terminal; silent when told so."""
+    assert isinstance(progress_bar(quiet=False), Lines)
     monkeypatch.setattr(Console, "is_terminal", property(lambda console: True))
-    assert not progress_bar(quiet=False).disable
-    assert progress_bar(quiet=False).console.stderr
-    assert progress_bar(quiet=True).disable
+    shown, silent = progress_bar(quiet=False), progress_bar(quiet=True)
+    assert isinstance(shown, Progress)
+    assert isinstance(silent, Progress)
+    assert not shown.disable
+    assert shown.console.stderr
+    assert silent.disable
 
 
 def test_version_and_help(work: Path, capfd: Capture) -> None:

@@ -3,13 +3,18 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from support.command import run
+from support.command import as_users_run_it, run
 
+import seewhy
 from seewhy.app import catalog
+from seewhy.errors import SeewhyError
+from seewhy.explainers import EXPLAINERS
 from seewhy.files import did_you_mean_file
 from seewhy.registry import did_you_mean
 
@@ -92,6 +97,7 @@ def test_the_best_three_classes(target: str, photos: Path, capfd: Capture) -> No
         ("evaluate --model shapes --data shapes --metric SRG", "Did you mean 'srg'?"),
         ("evaluate --model shapes --data shapes --metric deletion,insertion", "--metric deletion --metric insertion"),
         ("evaluate --model shapes --data shapes --limit 2 --metric srg --target circle,star", "Give one class here."),
+        ("evaluate --model resnet18,resnet34 --data shapes --metric srg", "give one of resnet18, resnet34 in each command"),
         ("report photoss", "no run folder photoss: seewhy evaluate --out writes one. Did you mean 'photos'?"),
     ],
 )
@@ -99,6 +105,58 @@ def test_a_mistyped_name_is_answered_with_the_right_one(command: str, says: str,
     said = refused(capfd, *command.split())
     assert says in said
     assert said.count("\n") == 1
+
+
+def test_folders_of_a_folder_are_named(photos: Path, capfd: Capture) -> None:
+    said = refused(capfd, "explain", ".", "--model", "shapes")
+    assert "folder . holds no picture" in said
+    assert "; its folders do: give photos" in said
+
+
+def test_what_explain_wrote_is_no_run(photos: Path, capfd: Capture) -> None:
+    assert explained(capfd, "photos/cat.png")
+    assert "maps was written by seewhy explain: give a run folder" in refused(capfd, "report", "maps")
+
+
+def test_class_names_with_commas_and_none(photos: Path, capfd: Capture) -> None:
+    names = ("--classes", "one,two, three,four,five,six", "--target", "three")
+    assert explained(capfd, "photos/cat.png", *names) == ["photos/cat.png"]
+    assert "cannot use device 'gpu': give cpu, cuda, cuda:1 or mps" in refused(
+        capfd, "explain", "photos", "--model", "shapes", "--device", "gpu"
+    )
+
+
+def test_what_is_no_explainer_in_python(photos: Path) -> None:
+    classifier = seewhy.load("shapes")
+    data = seewhy.DATASETS["shapes"](n=2, size=96)
+
+    class Mine:
+        family, class_specific, paper = "gradient", True, ""
+
+        def __init__(self, maps: Any) -> None:
+            self.explain = lambda images, targets: maps
+
+    wrong = {
+        "Mine is a class, and no explainer: give one of it": Mine,
+        "function is no explainer: give a name, or an object with explain": lambda images, targets: images,
+        r"explain returns ndarray : return one tensor \(1, 96, 96\)": Mine(np.zeros((1, 96, 96))),
+        r"explain returns Tensor \(3, 96, 96\): return one tensor": Mine(torch.zeros(3, 96, 96)),
+    }
+    with as_users_run_it():
+        for says, method in wrong.items():
+            with pytest.raises(SeewhyError, match=says):
+                seewhy.explain("photos/cat.png", classifier, method)
+        for method in (Mine, len):
+            with pytest.raises(SeewhyError, match=r"is no|and no"):
+                seewhy.evaluate(classifier, {"mine": method}, ["complexity"], data)
+        with pytest.raises(ValueError, match="explainer 'mine': Mine has no explain"):
+            EXPLAINERS.register("mine")(Mine)
+
+
+def test_a_folder_of_runs(photos: Path, capfd: Capture) -> None:
+    command = "evaluate --model shapes --data photos --explainer center --metric complexity --out runs/a -q"
+    assert run(capfd, *command.split()).status == 0
+    assert "seewhy evaluate --out writes one; give runs/a" in refused(capfd, "report", "runs")
 
 
 @pytest.mark.parametrize("column", ["filename", "image", "Path"])
@@ -156,7 +214,7 @@ def test_every_network_that_the_list_names_has_a_source() -> None:
 
 
 def test_names_are_compared_as_people_hear_them(tmp_path: Path) -> None:
-    assert did_you_mean("GradCAM++", ["grad_cam", "grad_cam_pp"]) == " Did you mean 'grad_cam'?"
+    assert did_you_mean("GradCAM++", ["grad_cam", "grad_cam_pp"]) == " Did you mean 'grad_cam_pp'?"
     assert did_you_mean("labrador", ["pug", "Labrador retriever"]) == " Did you mean 'Labrador retriever'?"
     assert did_you_mean("-", ["_", "a"]) == ""
     (tmp_path / ".hidden.png").touch()

@@ -49,6 +49,14 @@ def test_weights_are_answered_with_the_architecture_whose_weights_they_are(insid
     assert load("resnet18", weights="x.safetensors").n_classes == 3, "the command that the answer gives"
 
 
+def test_weights_of_another_network_are_answered_with_its_name(inside: Path) -> None:
+    with torch.device("meta"):
+        network = torchvision.models.squeezenet1_1(num_classes=2)
+    save_file({name: torch.zeros(t.shape) for name, t in network.state_dict().items()}, "x.safetensors")
+    with pytest.raises(SeewhyError, match=r"do not fit .*They are the weights of torchvision/squeezenet1_1: give --model"):
+        load("torchvision/squeezenet1_0", weights="x.safetensors")
+
+
 def test_a_transformer_is_told_from_its_larger_sisters(inside: Path) -> None:
     with torch.device("meta"):
         network = timm.create_model("vit_tiny_patch16_224", num_classes=2)

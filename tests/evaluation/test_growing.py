@@ -9,8 +9,10 @@ from support.command import run
 from support.evaluations import CNN, Pictures, Watched, bytes_of, measured
 from support.picture_folders import paint
 
+import seewhy
 from seewhy.data import Shapes
 from seewhy.errors import SeewhyError
+from seewhy.evaluation.evaluate import evaluate
 from seewhy.evaluation.plan import Plan, growing_order
 from seewhy.evaluation.run import open_run
 from seewhy.explainers import explainer
@@ -24,11 +26,12 @@ def grown(
     """An evaluation of some of twenty pictures, in batches of three; how many were explained by the watched method."""
     watched = Watched() if explain is None else explain
     methods = {name: watched if name == "watched" else explainer(name, CNN) for name in names}
-    measured(out, Pictures(n=N), methods, limit=limit, **asked)
+    metrics = asked.pop("metrics", ["complexity", "average_drop"])
+    measured(out, Pictures(n=N), methods, metrics, limit=limit, **asked)
     return sum(watched.asked)
 
 
-@pytest.mark.parametrize(("few", "again"), [(6, 0), (7, 1), (8, 2)])
+@pytest.mark.parametrize(("few", "again"), [(6, 0), (8, 2)])
 def test_it_equals_a_fresh_run_and_measures_only_what_it_adds(few: int, again: int, tmp_path: Path) -> None:
     """A last batch that was not full is measured anew, since a batch of three rounds otherwise than one of two."""
     assert grown(tmp_path / "run", few) == few
@@ -43,6 +46,13 @@ def test_it_equals_a_fresh_run_and_measures_only_what_it_adds(few: int, again: i
     assert grown(tmp_path / "run", N) == 4 + 1
     assert grown(tmp_path / "all", N) == N
     assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "all")
+
+
+def test_curves_grow_too(tmp_path: Path) -> None:
+    for out, limit in (("run", 4), ("run", 7), ("fresh", 7)):
+        grown(tmp_path / out, limit, names=("watched",), metrics=["deletion"])
+    assert bytes_of(tmp_path / "run") == bytes_of(tmp_path / "fresh")
+    assert open_run(tmp_path / "run").curves.height == 7
 
 
 def test_killed_in_between_it_goes_on(tmp_path: Path) -> None:
@@ -79,7 +89,7 @@ def test_what_is_not_asked_for_again_stays_in_the_tables(tmp_path: Path) -> None
 
 
 def test_a_limit_of_one_method_takes_the_same_images_of_any_run(tmp_path: Path) -> None:
-    limits = {"watched": 5, "deletion": 8}
+    limits = {"watched": 5, "average_drop": 8}
     grown(tmp_path / "run", 9, limits=limits)
     grown(tmp_path / "run", 17, limits=limits)
     grown(tmp_path / "fresh", 17, limits=limits)
@@ -103,7 +113,7 @@ def test_a_folder_does_not_shrink_and_says_how_it_grows(tmp_path: Path) -> None:
             grown(out, 15, **changed)
     other = Pictures(n=N + 12)  # other images come first in it
     with pytest.raises(SeewhyError, match=r"another question \(images"):
-        measured(out, other, {"watched": Watched()}, limit=15)
+        measured(out, other, {"watched": Watched()}, ["complexity", "average_drop"], limit=15)
     assert bytes_of(out) == before
 
 
@@ -112,22 +122,25 @@ def test_a_changed_picture_is_measured_again(tmp_path: Path) -> None:
         def digest(self, indices: Any) -> str:
             return super().digest(indices) + (" changed" if 0 in indices else "")
 
+    Changed.__name__ = "Pictures"  # the dataset is the same, and one of its files has changed
     methods = {"watched": Watched()}
-    measured(tmp_path / "run", Pictures(n=N), methods, limit=6)
+    measured(tmp_path / "run", Pictures(n=N), methods, ["complexity"], limit=6)
     again = Watched()
-    measured(tmp_path / "run", Changed(n=N), {"watched": again}, limit=9)
+    measured(tmp_path / "run", Changed(n=N), {"watched": again}, ["complexity"], limit=9)
     assert again.asked == [3, 3], "the batch of the first picture, and the new one"
 
 
 def test_metrics_that_put_images_of_a_run_beside_each_other_do_not_grow(tmp_path: Path) -> None:
-    def asked(limit: int, metrics: list[str]) -> None:
-        measured(tmp_path / "run", Pictures(n=N), {"watched": Watched()}, metrics, limit=limit)
+    shapes = seewhy.load("shapes")
 
-    asked(8, ["complexity"])
-    asked(12, ["complexity", "grid_pointing_game"])
-    asked(12, ["complexity"])
+    def asked(limit: int, *metrics: str) -> None:
+        evaluate(shapes, ["center"], metrics, Shapes(n=limit), out=tmp_path / "run", batch_size=4)
+
+    asked(8, "complexity")
+    asked(12, "complexity", "grid_pointing_game")
+    asked(12, "complexity")
     with pytest.raises(SeewhyError, match="has 12 images, and grid_pointing_game puts images of a run beside each other"):
-        asked(15, ["complexity"])
+        asked(15, "complexity")
 
 
 def test_the_images_of_a_limit_are_spread_and_nested() -> None:
@@ -142,13 +155,13 @@ def test_the_images_of_a_limit_are_spread_and_nested() -> None:
     assert [b.key for b in plans[0].batches[:2]] == [b.key for b in plans[1].batches[:2]]
 
 
-@pytest.mark.parametrize("data", ["shapes", "folder"])
+@pytest.mark.parametrize("data", ["shapes", "photos"])
 def test_the_command(data: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    if data == "folder":
-        Path("folder").mkdir()
+    if data == "photos":
+        Path("photos").mkdir()
         for i in range(12):
-            paint(Path("folder") / f"{i:02}.png")
+            paint(Path("photos") / f"{i:02}.png")
     base = f"evaluate --model shapes --data {data} --explainer saliency --metric complexity --batch-size 2"
     for out, limit in (("run", 4), ("run", 9), ("fresh", 9)):
         assert run(capfd, *base.split(), "--limit", limit, "--out", out).status == 0

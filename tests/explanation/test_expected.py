@@ -17,7 +17,7 @@ from torch import Tensor
 import seewhy
 from seewhy.classifier.classifier import Classifier
 from seewhy.errors import SeewhyError
-from seewhy.explanation.expected import SMOOTH, Contrast, Contrasts, contrast
+from seewhy.explanation.expected import SMOOTH, ClassContrast, ClassContrasts, contrast
 from seewhy.explanation.explanation import Explanation
 
 
@@ -134,7 +134,7 @@ def test_maps_that_do_not_differ_and_maps_of_one_value() -> None:
 def test_it_is_asked_for_in_one_call(small: Classifier, picture: Tensor, tmp_path: Path) -> None:
     likely = small.probabilities(picture[None])[0].argsort(descending=True).tolist()
     found = seewhy.explain(picture, small, "grad_cam", expected=likely[2])
-    assert isinstance(found, Contrast)
+    assert isinstance(found, ClassContrast)
     assert (found.predicted.target, found.expected.target) == (likely[0], likely[2])
     for e in (found.predicted, found.expected):
         torch.testing.assert_close(e.map, seewhy.explain(picture, small, "grad_cam", e.target).map)
@@ -154,7 +154,7 @@ def test_several_pictures_and_methods(small: Classifier, picture: Tensor) -> Non
     said = [int(small.logits(p[None]).argmax()) for p in pictures]
     with pytest.warns(UserWarning, match="random makes the same map for every class"):
         found = seewhy.explain(pictures, small, ["grad_cam", "random", "saliency"], expected=expected)
-    assert isinstance(found, Contrasts)
+    assert isinstance(found, ClassContrasts)
     assert len(found) == 2 * sum(c != expected for c in said)
     assert [c.explainer for c in found[:2]] == ["grad_cam", "saliency"]
     assert found.sheet().height > found[:2].sheet().height or len(found) == 2

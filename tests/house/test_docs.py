@@ -8,44 +8,32 @@ from itertools import pairwise
 from pathlib import Path
 
 import bibliography
+import explainer_pages
 import metric_pages
 import metric_pictures
+import navigation
 import pages
 import pytest
 import readme
 import typer
+from support.guides import blocks, lines
 from support.tiny_models import CHEAP, TINY, is_defined
 from support.tiny_models import ready_explainer as explainer
 from torch import Tensor
 
 from seewhy import EXPLAINERS
 from seewhy.app.cli import main
-from seewhy.data.pictures import to_picture
-from seewhy.data.shapes.shapes import Shapes
 from seewhy.metrics import METRICS
 from seewhy.options import described
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SKILL.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def fences(page: Path, language: str) -> list[str]:
-    """Blocks of one language; a block that ``needs`` something that a test has not is left out."""
-    text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-
-
-WITH_PYTHON = [page for page in PAGES if page.name != "CONTRIBUTING.md" and fences(page, "python")]
-
-
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: str(page.relative_to(ROOT)))
-def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the first to the last in a folder with nothing but a photograph."""
-    monkeypatch.chdir(tmp_path)
-    to_picture(Shapes(n=1, size=160).sample(0).image).save("photo.jpg")
-    code = "\n".join(fences(page, "python"))
-    exec(compile(code, str(page), "exec"), {"__name__": "example"})
+    """Blocks of one language, also those that no test runs (``tests/house/test_guides.py`` runs the others)."""
+    return [block.code for block in blocks(page) if block.language == language and not block.title]
 
 
 def test_the_readme_has_an_example_of_ten_lines() -> None:
@@ -132,11 +120,13 @@ def test_every_method_is_told_of(name: str) -> None:
     pages_by_hand = [ROOT / "docs" / "explanation" / page for page in ("methods.md", "transformers.md", "learned.md")]
     methods = "".join(page.read_text(encoding="utf-8") for page in pages_by_hand)
     assert f"`{name}`" in methods or f"**{name}**" in methods
-    reference = pages.explainers()
-    assert f"[`{name}`](#{name})" in reference
-    assert f"{{#{name}}}" in reference
-    assert f"::: {EXPLAINERS[name].__module__}.{EXPLAINERS[name].__name__}" in reference
-    section = reference.partition(f"{{#{name}}}")[2].partition("\n### ")[0]
+    assert f"[`{name}`]({name}.md)" in explainer_pages.index()
+    assert f"[`{name}`]({name}.md)" in explainer_pages.gallery()
+    section = explainer_pages.page(name)
+    assert f"::: {EXPLAINERS[name].__module__}.{EXPLAINERS[name].__name__}" in section
+    assert f"$${explainer_pages.formulas()[name]}$$" in section
+    assert (explainer_pages.IMAGES / f"{name}.webp").read_bytes()[8:12] == b"WEBP"
+    assert float(explainer_pages.pictured()[name]["forward_equivalents"]) >= 0
     for option in described(EXPLAINERS[name]):
         assert f"| `{option.name}` | " in section
         assert option.text.strip(), f"{name}.{option.name} has no description, neither at its type nor in Args"
@@ -160,11 +150,47 @@ def test_the_pages_are_written_alike_each_time(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_navigation_names_every_page() -> None:
-    """But the pages of the metrics, which their index lists."""
+    """But the pages of explainers and metrics, which their overviews list: a hook puts them there."""
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     by_hand = {str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")}
-    for path in by_hand | {page for page in pages.PAGES if not page.startswith("reference/metrics/")}:
+    folders = ("reference/metrics/", "reference/explainers/")
+    for path in by_hand | {page for page in pages.PAGES if not page.startswith(folders) or page.endswith("index.md")}:
         assert re.search(rf"(: |- ){re.escape(path)}$", nav, flags=re.MULTILINE), f"{path} is not in the nav of mkdocs.yml"
+
+
+def test_the_hook_lists_every_explainer_and_every_metric(tmp_path: Path) -> None:
+    for file, page in (("explainers", explainer_pages.index()), ("metrics", metric_pages.index())):
+        (tmp_path / "reference" / file).mkdir(parents=True)
+        (tmp_path / "reference" / file / "index.md").write_text(page, encoding="utf-8")
+    nav = navigation.expanded([{"Reference": [{"E": navigation.OVERVIEWS[0]}, {"M": navigation.OVERVIEWS[1]}]}], tmp_path)
+    for names, (made,) in zip((EXPLAINERS, METRICS), [entry.values() for entry in nav[0]["Reference"]], strict=True):
+        listed = [name for family in made[1:] for entries in family.values() for entry in entries for name in entry]
+        assert sorted(listed) == sorted(names)
+
+
+def test_llms_txt_names_every_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "picture", lambda name: b"")
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    pages.write(tmp_path)
+    text = (tmp_path / "llms.txt").read_text(encoding="utf-8")
+    assert text.startswith("# seewhy\n\n> ")
+    linked = re.findall(r"^- \[[^]]+\]\(([^)]+)\.html\)", text, flags=re.MULTILINE)
+    assert len(linked) == len(set(linked))
+    assert {file.relative_to(tmp_path).with_suffix("").as_posix() for file in tmp_path.rglob("*.md")} == {*linked, "index"}
+
+
+def test_the_skill_names_what_exists() -> None:
+    text = (ROOT / "SKILL.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 100
+    for path in re.findall(r"`(docs/[\w/.-]+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_long_commands_are_broken_over_lines() -> None:
+    """So that they can be read without scrolling, on a phone too."""
+    for page in PAGES:
+        for line in "".join(fences(page, "sh")).splitlines():
+            assert len(line) <= 115, f"{page.name}: {line}"
 
 
 def test_every_change_is_a_fragment_of_a_kind() -> None:
@@ -192,8 +218,8 @@ def test_the_reference_lists_every_command_and_option() -> None:
 def commands() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for block in fences(page, "sh"):
-            for line in block.splitlines():
-                if line.startswith("seewhy "):
+            for line in lines(block):
+                if line.startswith("seewhy ") and "..." not in line:
                     yield str(page.relative_to(ROOT)), line
         for line in re.findall(r"`(seewhy [a-z]+[^`\n]*)`", page.read_text(encoding="utf-8")):
             yield str(page.relative_to(ROOT)), line
@@ -232,7 +258,7 @@ def test_ci_and_the_readme_call_the_makefile() -> None:
         )
         assert used <= targets, page
     assert "make check" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert ["make check"] in [block.split("\n")[:-1] for block in fences(ROOT / "README.md", "sh")]
+    assert "make check\n" in fences(ROOT / "README.md", "sh")
     (check,) = re.findall(r"^check: (.*?) *##", makefile, flags=re.MULTILINE)
     assert {"lint", "types", "imports", "test", "docs"} <= set(check.split())
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "seewhy"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SKILL.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = sorted(file for folder in ("src", "tools", "benchmarks", "tests") for file in (ROOT / folder).rglob("*.py"))
 DESIGN = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
 
@@ -95,7 +95,11 @@ def test_a_page_names_tests_that_exist() -> None:
 
 
 def test_the_pages_that_are_made_name_modules_that_exist() -> None:
-    for page in ("reference/explainers.md", "reference/metrics/index.md"):
+<<<<<<< HEAD
+    for page in ("reference/explainers/index.md", "reference/metrics/index.md"):
+=======
+    for page in ("reference/explainers/index.md", "reference/explainers/grad_cam.md", "reference/metrics/index.md"):
+>>>>>>> guides
         assert_named(pages.PAGES[page]())
 
 

@@ -100,7 +100,8 @@ def page(name: str) -> str:
     lines += ["## Options", "", *options(name)]
     lines += ["## Use", "", "```sh"]
     lines += [
-        f"seewhy evaluate --model shapes --data shapes --explainer grad_cam --explainer fake_cam --metric {name}",
+        "seewhy evaluate --model shapes --data shapes \\",
+        f"  --explainer grad_cam --explainer fake_cam --metric {name}",
         "```",
         "",
     ]

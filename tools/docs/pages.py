@@ -10,52 +10,16 @@ from pathlib import Path
 import torch
 import typer
 from bibliography import ROOT, read
+from explainer_pages import pages as explainer_pages
+from llms import llms
 from metric_pages import pages as metric_pages
 from metric_pictures import picture
-from option_table import option_table
-from readme import FAMILIES, is_signed, table
 
-from seewhy import EXPLAINERS
-from seewhy.app import catalog
 from seewhy.app.cli import main
 from seewhy.metrics import METRICS
 
 BUILT = ROOT / "build" / "docs"
 FRAGMENTS = ROOT / "changelog.d"
-
-ABOUT = {
-    "gradient": "Derivatives of the target's logit by the pixels.",
-    "cam": "Features of one layer, weighted and summed; as coarse as the layer's grid.",
-    "perturbation": "What happens to the score when parts of the picture are removed.",
-    "attention": "Read off a transformer's attention.",
-    "optimized": "Found by optimization, image by image.",
-    "learned": "One forward pass of a network that was trained to explain.",
-    "reference": "What a method must beat. These maps explain nothing.",
-}
-
-
-def explainers() -> str:
-    """Every registered method, by family; a new one appears by itself."""
-    papers, listed = read(), {entry["name"]: entry for entry in catalog.entries("explainers")}
-    page = ["# Explainers", "", table(list(listed.values()), papers, "#{}"), ""]
-    for family in FAMILIES:
-        names = [name for name in EXPLAINERS if EXPLAINERS[name].family == family]
-        if names:
-            page += [f"## {family}", "", ABOUT[family], ""]
-        for name in names:
-            method = EXPLAINERS[name]
-            facts = [
-                f"`{method.__name__}`",
-                "signed" if is_signed(name) else "not signed",
-                "all classes in one pass" if listed[name]["all_classes_at_once"] else "",
-                "" if method.class_specific else "the same for every class",
-                f"[{papers[method.paper].short}](bibliography.md#{method.paper})" if method.paper else "",
-            ]
-            page += [f"### {name} {{#{name}}}", "", " · ".join(filter(None, facts)), ""]
-            page += [f"::: {method.__module__}.{method.__name__}", "    options:", "      show_root_heading: false"]
-            page += ["      show_root_toc_entry: false", "      members: false"]
-            page += ["      show_bases: false", "      show_docstring_parameters: false", "", *option_table(method)]
-    return "\n".join(page)
 
 
 def command_line() -> str:
@@ -101,7 +65,7 @@ def changelog() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "reference/explainers.md": explainers,
+    **explainer_pages(),
     "reference/command-line.md": command_line,
     "reference/bibliography.md": bibliography,
     **metric_pages(),
@@ -113,10 +77,11 @@ PAGES: dict[str, Callable[[], str]] = {
 def write(folder: Path = BUILT) -> None:
     """Write all pages and pictures into an empty folder. The same tree gives the same files."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.bib"))
-    (folder / "reference" / "metrics").mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.bib", "*.toml"))
     for path, page in PAGES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(page(), encoding="utf-8")
+    (folder / "llms.txt").write_text(llms(folder), encoding="utf-8")
     torch.set_num_threads(1)  # threads of small networks wait for each other on a busy machine
     for name in METRICS:
         (folder / "reference" / "metrics" / f"{name}.webp").write_bytes(picture(name))

@@ -1,5 +1,6 @@
 """Writes the tables of methods and metrics into README.md; with --check only says whether they are current."""
 
+import csv
 import re
 import sys
 
@@ -10,6 +11,12 @@ from seewhy.app import catalog
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- methods: begin (tools/docs/readme.py) -->", "<!-- methods: end -->"
+BOARD_BEGIN, BOARD_END = "<!-- leaderboard: begin (tools/docs/readme.py) -->", "<!-- leaderboard: end -->"
+BOARD = ROOT / "docs" / "reports" / "shapes.csv"
+"""The numbers of a report of the built-in network."""
+BOARD_METRICS = ("srg", "insertion", "deletion", "relevance_mass", "average_gain")
+BOARD_EXPLAINERS = ("smooth_grad", "cam", "hires_cam", "grad_cam", "integrated_gradients", "saliency", "center", "random")
+SIGNS = {"best": " ★", "level": " ≈", "": ""}
 METRICS_BEGIN, METRICS_END = "<!-- metrics: begin (tools/docs/readme.py) -->", "<!-- metrics: end -->"
 ASKS = {
     "masking": "What does the classifier say of the image that the map masks?",
@@ -58,10 +65,25 @@ def metric_table(rows: list[catalog.CatalogEntry]) -> str:
     return "\n".join(lines)
 
 
+def leaderboard() -> str:
+    """Some explainers and metrics of a report: mean, half of the interval, and ★ or ≈ as in the report."""
+    with BOARD.open(encoding="utf-8", newline="") as opened:
+        rows = {(row["explainer"], row["metric"]): row for row in csv.DictReader(opened)}
+    arrows = {m: {"higher": " ↑", "lower": " ↓"}[rows[BOARD_EXPLAINERS[0], m]["better"]] for m in BOARD_METRICS}
+    lines = ["| | " + " | ".join(f"`{m}`{arrows[m]}" for m in BOARD_METRICS) + " |", "|---" * (len(BOARD_METRICS) + 1) + "|"]
+    for name in BOARD_EXPLAINERS:
+        cells = [rows[name, m] for m in BOARD_METRICS]
+        halves = [(float(cell["high"]) - float(cell["low"])) / 2 for cell in cells]
+        shown = [f"{float(c['figure']):.3f} ± {h:.3f}{SIGNS[c['standing']]}" for c, h in zip(cells, halves, strict=True)]
+        lines.append("| " + " | ".join([f"`{name}`", *shown]) + " |")
+    return "\n".join(lines)
+
+
 def updated(text: str) -> str:
     """The README with tables that are made from the registries."""
     for begin, end, made in [
         (BEGIN, END, table(catalog.entries("explainers"), read())),
+        (BOARD_BEGIN, BOARD_END, leaderboard()),
         (METRICS_BEGIN, METRICS_END, metric_table(catalog.entries("metrics"))),
     ]:
         before, after = text.partition(begin)[0], text.partition(end)[2]

@@ -21,7 +21,7 @@ from seewhy.classifier.load import load, parse_options
 from seewhy.data import Dataset
 from seewhy.data.named import dataset
 from seewhy.data.pictures import to_picture
-from seewhy.explanation.explain import percent
+from seewhy.explanation.explanation import percent
 from seewhy.explanation.overlay import colormap_of, enlarge, overlay
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.files import write_atomically

@@ -8,7 +8,8 @@ import torch
 import seewhy
 from seewhy.data.pictures import to_picture
 from seewhy.data.shapes.shapes import Shapes
-from seewhy.explanation.explain import percent, predict
+from seewhy.explanation.explain import predict
+from seewhy.explanation.explanation import percent
 from seewhy.explanation.overlay import enlarge, overlay
 from seewhy.explanation.sheet import Panel, sheet
 from seewhy.files import write_atomically

@@ -31,6 +31,7 @@ from seewhy.data.class_names import find_class
 from seewhy.data.pictures import CropMode, Interpolation, Recipe, View
 from seewhy.errors import SeewhyError, SeewhyWarning, cause
 from seewhy.options import AtLeast
+from seewhy.process import PASSES
 from seewhy.types import Images, Logits, Probabilities, Scores, Targets
 
 
@@ -103,6 +104,7 @@ class Answers:
 
     def _logits_of_pass(self, images: Images) -> Logits:
         """The logits of one forward pass."""
+        PASSES.images += len(images)
         try:
             with self._watched() as watch:
                 output = borrow.run(self.module, self.normalize(images))

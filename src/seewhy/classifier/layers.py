@@ -15,6 +15,7 @@ from seewhy.classifier.outputs import Watch, logits_behind
 from seewhy.classifier.replay import Recording
 from seewhy.classifier.turns import FoundOnce
 from seewhy.errors import SeewhyError
+from seewhy.process import PASSES
 from seewhy.types import Embeddings, FeatureMap, Images, Logits
 
 
@@ -62,6 +63,7 @@ class Layers(Answers):
             raise SeewhyError(f"{len(features)} rows of features do not belong to {recorded.n} recorded images")
         if repeat > 1 and self._mixes_rows(images[:1]):
             return torch.cat([self.run_from(recorded, row, images) for row in features.split(len(recorded.features))])
+        PASSES.images += len(features)
         with self._watched() as watch, frozen(self.module):
             output = replay.replay(self.module, recorded, features, self.normalize(images))
         return self._logits_in(output, repeat * recorded.n, watch, features, images)

@@ -10,7 +10,7 @@ import torch
 
 from seewhy.classifier.checkpoint import classes_of_head, find_weights, must_be_sound, put_weights
 from seewhy.classifier.classifier import Classifier
-from seewhy.classifier.model_files import must_be_no_file
+from seewhy.classifier.model_files import must_be_no_file, must_be_one_name, whose_weights
 from seewhy.classifier.similarity import embedding_of
 from seewhy.classifier.sources import MODELS, VIEW_FIELDS, Request, towers_of
 from seewhy.data.class_names import read_class_names
@@ -63,6 +63,7 @@ def load(
     names = None if classes is None else read_class_names(classes)
     source, short = _source(name)
     if source == "timm":
+        must_be_one_name(name)
         must_be_no_file(name)
     if texts is not None or template is not None:
         if texts is None or classes is not None or "outputs" in view:
@@ -128,7 +129,10 @@ def _with_weights(
             raise SeewhyError(f"the weights in {path} have {k} classes, but {len(names)} class names were given")
         with suppress(SeewhyError):  # a factory may take no such option: then the shapes are an error
             classifier = MODELS[source](replace(request, options={**request.options, option: k}))
-    put_weights(classifier.module, found)
+    try:
+        put_weights(classifier.module, found)
+    except SeewhyError as error:
+        raise SeewhyError(f"{error}{whose_weights(Path(path))}") from None
     said = {"weights": f"{Path(path).name}, {found.said}"} if found.said else {}
     said |= {} if k is None else {"n_classes": f"as in the head of {Path(path).name}"}
     return replace(classifier, origins={**classifier.origins, **said})
@@ -164,7 +168,10 @@ def on_device(classifier: Classifier, device: str) -> Classifier:
     try:
         classifier.module.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
-        raise SeewhyError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from None
+        said = str(error).splitlines()[0]
+        if said.startswith("Expected one of"):  # torch lists twenty kinds of devices
+            said = "give cpu, cuda, cuda:1 or mps"
+        raise SeewhyError(f"cannot use device {device!r}: {said}") from None
     return classifier
 
 

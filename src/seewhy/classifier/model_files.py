@@ -48,6 +48,15 @@ FAMILIES = {
 """Well-known architectures by a weight that all of a family have."""
 
 
+def must_be_one_name(name: str) -> None:
+    """SeewhyError for several networks in one name."""
+    if "," in name:
+        several = ", ".join(part.strip() for part in name.split(","))
+        raise SeewhyError(
+            f"{name!r} is no network: give one of {several} in each command; seewhy report RUN RUN shows several runs"
+        )
+
+
 def must_be_no_file(name: str) -> None:
     """SeewhyError where ``name`` is a file or a folder, and no network of timm: it says what the person may have meant.
 
@@ -102,12 +111,18 @@ def _of_file(path: Path) -> str:
     return f"{path} holds the weights of {first}: give --model {first} --weights {path}{also}"
 
 
+def whose_weights(path: Path) -> str:
+    """``". They are the weights of resnet18: give --model resnet18"`` for a well-known architecture; empty for others."""
+    name = next(fitting(path, _candidates(path)), None)
+    return "" if name is None else f". They are the weights of {name}: give --model {name}"
+
+
 def whole_module(path: Path, kind: str) -> str:
     """What to do with a pickle of a whole network of the class ``kind``."""
     return (
         f"{path} is a whole pickled network ({kind}), and was not opened, since a pickle can run code. If you trust it, "
-        f"write its weights in Python: torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), 'weights.pt')"
-        "; then give --model NAME --weights weights.pt"
+        f"write the weights in Python: torch.save(torch.load({str(path)!r}, weights_only=False).state_dict(), 'weights.pt');"
+        " then give --model NAME --weights weights.pt"
     )
 
 

@@ -23,7 +23,8 @@ def read_class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
     """Class names in the order of the logits. SeewhyError for a file that cannot be read or holds none.
 
     Args:
-        classes: "imagenet", a text file (a name per line), a csv file (a column "name", and perhaps "index"), or a list.
+        classes: "imagenet", a text file (a name per line), a csv file (a column "name", and perhaps "index"), names with
+            commas ("normal,pneumonia"), or a list.
     """
     if classes == "imagenet":
         import torchvision
@@ -32,6 +33,8 @@ def read_class_names(classes: str | Path | Sequence[str]) -> tuple[str, ...]:
     if not isinstance(classes, str | Path):
         return tuple(str(c) for c in classes)
     path = Path(classes)
+    if "," in str(classes) and path.suffix.lower() not in (".txt", ".csv") and not path.is_file():
+        return tuple(name.strip() for name in str(classes).split(","))
     if not path.is_file():
         hint = did_you_mean(str(classes), ["imagenet"]) or did_you_mean_file(path).removeprefix(".")
         raise SeewhyError(f"class names {str(classes)!r}: no such file; give a text or csv file, or 'imagenet'.{hint}")
@@ -167,7 +170,9 @@ def find_class(given: int | str, classes: Sequence[str], n_classes: int) -> int:
     elif re.fullmatch(r"-?[0-9]+", text):
         raise SeewhyError(f"class {text[:MAX_DIGITS]} does not exist: the classifier has classes 0 to {n_classes - 1}")
     elif not classes:
-        raise SeewhyError(f"class {text!r} does not exist: this classifier has no class names, give an index")
+        raise SeewhyError(
+            f"class {text!r} does not exist: this classifier has no class names: give an index, or classes (--classes)"
+        )
     else:
         hint = near_class(text, classes)
     more = f", ... ({len(classes)} in all)" if len(classes) > MAX_LISTED_NAMES else ""

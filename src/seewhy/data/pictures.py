@@ -271,5 +271,7 @@ def list_pictures(folder: str | Path) -> list[Path]:
     """The pictures in ``folder``, see ``pictures_in``; SeewhyError if there are none."""
     found = pictures_in(Path(folder))
     if not found:
-        raise SeewhyError(f"folder {folder} holds no picture ({', '.join(SUFFIXES)})")
+        inside = [str(p) for p in sorted(Path(folder).iterdir()) if p.is_dir() and p.name[0] != "." and pictures_in(p)]
+        hint = f"; its folders do: give {' '.join(inside[:3])}{' ...' if len(inside) > 3 else ''}" if inside else ""
+        raise SeewhyError(f"folder {folder} holds no picture ({', '.join(SUFFIXES)}){hint}")
     return found

@@ -23,6 +23,7 @@ from seewhy.evaluation.plan import Plan, growing_order
 from seewhy.evaluation.question import Question
 from seewhy.explainers import Explainer
 from seewhy.explainers import explainer as build_explainer
+from seewhy.explainers.base import must_be_explainer
 from seewhy.explainers.learned.folder import folder_labels, is_folder
 from seewhy.masking.surrogate import load_surrogate
 from seewhy.masking.values import Value
@@ -230,6 +231,8 @@ def _by_name(
     labels: Mapping[str, str] | None = None,
 ) -> Mapping[str, T]:
     if isinstance(given, Mapping):
+        for method in given.values() if kind == "explainer" else ():
+            must_be_explainer(method)
         return given
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
         raise SeewhyError(f"{kind}s are a list of names, or a mapping from the names that rows get to {kind}s with options")

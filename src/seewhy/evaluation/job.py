@@ -130,7 +130,7 @@ class Job:
         if self.keep_maps or (folder / "maps").is_dir():
             maps = MapStore(folder / "maps", lambda: network, about_explainers(self.question.methods))
         pictures = Pictures(folder, shown)
-        measuring = Measuring(self.question, self.metrics, self.plan, store, pictures, maps, self.keep_maps)
+        measuring = Measuring(self.question, self.metrics, self.plan, store, pictures, maps, self.keep_maps, folder)
         try:
             measuring.run(self.share, self.threads, self.progress)
         except SeewhyError as error:

@@ -190,6 +190,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     except (OSError, ValueError) as error:
         raise SeewhyError(f"{file} cannot be read ({error}): give another folder") from None
+    if isinstance(found, dict) and "explanations" in found:
+        raise SeewhyError(f"{folder} was written by seewhy explain: give a run folder, which seewhy evaluate --out writes")
     if schema != SCHEMA or "asked" not in found:
         what = f"schema {schema}, this version reads {SCHEMA}" if schema != SCHEMA else "it is no evaluation"
         raise SeewhyError(f"{folder} was written by another version or command ({what}): give another folder")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
@@ -10,6 +11,7 @@ from seewhy.evaluation.batch import Rows
 from seewhy.evaluation.columns import FACTS_SCHEMA
 from seewhy.evaluation.failures import Failure, Successes, together_or_alone
 from seewhy.evaluation.pictures import Pictures
+from seewhy.evaluation.pieces import Piece, PieceFiles, places_of_pieces, whole
 from seewhy.evaluation.plan import Plan, PlannedBatch
 from seewhy.evaluation.question import Question
 from seewhy.evaluation.store import Store
@@ -27,6 +29,7 @@ Progress = Callable[[float, int, int], None]
 class Measuring:
     """What the loop needs.
 
+    folder     of the run; None for an evaluation in memory
     pictures   gets pictures and small maps for the report
     maps       maps that were made before
     keep_maps  write maps that are made to ``maps``
@@ -39,6 +42,7 @@ class Measuring:
     pictures: Pictures | None = None
     maps: MapStore | None = None
     keep_maps: bool = False
+    folder: Path | None = None
     successes: Successes = field(default_factory=Successes)
 
     def run(self, share: Sequence[PlannedBatch], threads: int, progress: Progress | None) -> None:
@@ -69,14 +73,22 @@ class Measuring:
         missing = self.plan.missing(batch, facts, self.store)
         for i, (explainer, names) in enumerate(missing.items()):
             if rows is not None and names:
-                unit = self._unit(batch, explainer, names, facts, rows)
+                for share, lines in self._unit(batch, explainer, names, facts, rows):
+                    unit = lines
+                    yield (i + share) / len(missing), []
                 failures = failures_of(unit)
-                yield i / len(missing), failures
+                yield (i + 1) / len(missing), failures
                 worked = unit.filter(pl.col("value").is_not_null()).select("explainer", "metric").unique().rows()
                 self.successes.count(worked, failures)
 
-    def _unit(self, batch: PlannedBatch, explainer: str, names: list[str], facts: pl.DataFrame, rows: Rows) -> pl.DataFrame:
-        """Measure one unit, and store it with its maps and pictures."""
+    def _unit(
+        self, batch: PlannedBatch, explainer: str, names: list[str], facts: pl.DataFrame, rows: Rows
+    ) -> Iterator[tuple[float, pl.DataFrame]]:
+        """Measure one unit, and store it with its maps and pictures. Yields the share that is done and lines, at last all.
+
+        A unit of a slow method is measured in pieces. Each piece is written when it is done, and found again by the next
+        call if this one is killed.
+        """
 
         def wanted(metric: str, index: int) -> bool:
             return self.plan.wants(explainer, metric, index)
@@ -86,21 +98,40 @@ class Measuring:
         rows = rows if len(mine) == len(rows.index) else rows.select(mine)
         keys = keys_of(rows) if self.maps else []
         kept = self.maps.find(explainer, batch.key, keys, rows.images.shape[2:]) if self.maps else None
-        unit, maps = measure_unit(self.question, rows, explainer, {m: self.metrics[m] for m in names}, wanted, kept)
-        if self.store.begins(unit) and maps is not None:
-            if self.pictures is not None:
-                self.pictures.add(batch.number, explainer, rows, maps)
-            if self.maps is not None and self.keep_maps and kept is None:
-                with safely(self.maps.folder.parent):
-                    who = {"index": rows.index, "explained": rows.explained.tolist()}
-                    self.maps.keep(explainer, batch.key, keys, maps, image_id=rows.ids, **who)
+        writes_maps = self.maps is not None and self.keep_maps and kept is None
         broken = facts.filter(pl.col("error").is_not_null())
-        lacking = broken.select("index", "image_id", "error", explainer=pl.lit(explainer), metric=pl.lit(names))
         name = str(self.plan.unit_name(batch, explainer, names, broken["index"].to_list()))
+        places = places_of_pieces(
+            getattr(self.question.methods[explainer], "family", ""), len(rows.index), rows.images.device
+        )
+        files = PieceFiles(self.folder, batch.key, name) if self.folder is not None and len(places) > 1 else None
+        pieces: list[Piece] = []
+        for number, some in enumerate(places):
+            piece = files.find(number, writes_maps) if files else None
+            if piece is None:
+                part = rows if len(places) == 1 else rows.select(some)
+                maps = kept if kept is None or len(places) == 1 else kept[some]
+                measured = {m: self.metrics[m] for m in names}
+                piece = Piece(*measure_unit(self.question, part, explainer, measured, wanted, maps))
+                if self.store.begins(piece.lines):
+                    if piece.maps is not None and self.pictures is not None:
+                        self.pictures.add(batch.number, explainer, part, piece.maps)
+                    if files and (piece.maps is not None or not writes_maps):
+                        files.keep(number, piece if writes_maps else Piece(piece.lines, None))
+            pieces.append(piece)
+            yield len(pieces) / len(places), piece.lines
+        unit, made = whole(pieces)
+        if self.store.begins(unit) and made is not None and writes_maps and self.maps is not None:
+            with safely(self.maps.folder.parent):
+                who = {"index": rows.index, "explained": rows.explained.tolist()}
+                self.maps.keep(explainer, batch.key, keys, made, image_id=rows.ids, **who)
+        lacking = broken.select("index", "image_id", "error", explainer=pl.lit(explainer), metric=pl.lit(names))
         self.store.hold(batch.key, name, pl.concat([unit, lacking.explode("metric")], how="diagonal"))
         if self.store.has_units:
             self.store.flush()
-        return unit
+            if files:
+                files.forget()
+        yield 1.0, unit
 
 
 def keys_of(rows: Rows) -> list[str]:

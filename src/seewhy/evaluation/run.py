@@ -87,7 +87,8 @@ def open_run(folder: str | Path) -> Run:
     manifest = read_manifest(folder)
     if manifest is None:
         what = f"{folder} is no run folder, it has no {MANIFEST}" if folder.exists() else f"no run folder {folder}"
-        hint = did_you_mean_file(folder, folders=True)
+        inside = [str(file.parent) for file in sorted(folder.glob(f"*/{MANIFEST}"))]
+        hint = f"; give {' '.join(inside)}" if inside else did_you_mean_file(folder, folders=True)
         raise SeewhyError(f"{what}: seewhy evaluate --out writes one{hint}")
     if not manifest.complete:
         raise SeewhyError(f"the run in {folder} is not finished: give its seewhy evaluate command again, it goes on there")

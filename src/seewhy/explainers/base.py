@@ -312,9 +312,32 @@ def maps_of_classes(explainer: Explainer, images: Images, classes: Classes) -> C
 def maps_and_errors(
     explainer: Explainer, images: Images, classes: Classes
 ) -> tuple[ClassAttribution, ClassAttribution | None]:
-    """``maps_of_classes``, and the standard errors of a method that has some."""
+    """``maps_of_classes``, and the standard errors of a method that has some.
+
+    SeewhyError for what is no explainer, and for maps that are no tensor (n, h, w).
+    """
+    must_be_explainer(explainer)
     if isinstance(explainer, HasErrors):
         return explainer.explain_classes_with_errors(images, classes)
     if len(classes) == 1:
-        return explainer.explain(images, classes.expand(len(images)))[:, None], None
+        found: object = explainer.explain(images, classes.expand(len(images)))
+        wanted = (len(images), *images.shape[-2:])
+        if not isinstance(found, Tensor) or found.shape != wanted:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else ""
+            raise SeewhyError(
+                f"{type(explainer).__name__}.explain returns {type(found).__name__} {shape}: return one tensor {wanted}, a "
+                "map for each image; seewhy.testing.check_explainer says what else a method promises"
+            )
+        return found[:, None], None
     return maps_of_classes(explainer, images, classes), None
+
+
+def must_be_explainer(given: object) -> None:
+    """SeewhyError for what has no ``explain``: a class, a function, an attribution of another library."""
+    if isinstance(given, type):
+        raise SeewhyError(f"{given.__name__} is a class, and no explainer: give one of it, {given.__name__}(classifier)")
+    if not hasattr(given, "explain"):
+        raise SeewhyError(
+            f"{type(given).__name__} is no explainer: give a name, or an object with explain(images, targets), family, "
+            "class_specific and paper; seewhy.testing.check_explainer says what else it lacks"
+        )

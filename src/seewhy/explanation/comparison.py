@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 LEAST_SIDE = 224
 """Pixels of the width of a map; of a network with a larger input as many as the input has."""
-ACROSS = 6
+MAPS_ABREAST = 6
 """Pictures side by side, where there is one class or one method."""
-MOST_COLUMNS = 8
+MOST_METHODS = 8
 """With more methods, methods are rows and classes are columns, if there are fewer classes."""
 MOST_ROWS = 60
 """A sheet of the 1000 classes of ImageNet could be opened by no viewer."""
-SAME = "the same for every class"
+SAME_MAP = "the same for every class"
 
 
 def comparison(explanations: Sequence["Explanation"], size: int | None = None) -> Image.Image:
@@ -94,12 +94,12 @@ def _keys(explanations: Sequence["Explanation"]) -> set[str]:
 def _side_by_side(mine: Sequence["Explanation"], side: int, several_classes: bool) -> Image.Image:
     """The photograph and the maps side by side, in as many rows as it takes: of several methods, or of several classes."""
     specific = [e for e in mine if e.class_specific]
-    said = SAME if not specific else specific[0].explainer if several_classes else specific[0].caption
-    shown, panels = mine[: MOST_ROWS * ACROSS], [photograph(mine[0], side)]
+    said = SAME_MAP if not specific else specific[0].explainer if several_classes else specific[0].caption
+    shown, panels = mine[: MOST_ROWS * MAPS_ABREAST], [photograph(mine[0], side)]
     for e in shown:
         name = e.caption if several_classes and e.class_specific else e.explainer
-        panels.append(map_panel(e, side, name + ("" if e.class_specific or not specific else f"\n{SAME}")))
-    rows = [panels[i : i + ACROSS] for i in range(0, len(panels), ACROSS)]
+        panels.append(map_panel(e, side, name + ("" if e.class_specific or not specific else f"\n{SAME_MAP}")))
+    rows = [panels[i : i + MAPS_ABREAST] for i in range(0, len(panels), MAPS_ABREAST)]
     labels = [said, *[""] * (len(rows) - 1)]
     if len(shown) < len(mine):
         rows.append([])
@@ -116,8 +116,11 @@ def _of_classes(mine: Sequence["Explanation"], targets: Sequence[int], side: int
     specific = {(e.target, e.explainer): e for e in mine if e.class_specific}
     methods = list(dict.fromkeys(method for _, method in specific))
     said = {e.target: e.caption for e in specific.values()}
-    left = [photograph(mine[0], side), *(map_panel(e, side, f"{e.explainer}\n{SAME}") for e in mine if not e.class_specific)]
-    upright = len(methods) <= MOST_COLUMNS or len(targets) >= len(methods)
+    left = [
+        photograph(mine[0], side),
+        *(map_panel(e, side, f"{e.explainer}\n{SAME_MAP}") for e in mine if not e.class_specific),
+    ]
+    upright = len(methods) <= MOST_METHODS or len(targets) >= len(methods)
     names = [said[target] for target in targets] if upright else methods
     headings = methods if upright else [said[target] for target in targets]
     maps: list[list[Panel | None]] = [
@@ -146,7 +149,7 @@ def _of_pictures(pictures: Sequence[Sequence["Explanation"]], side: int) -> Imag
     for of in pictures:
         mine = _once(of)
         targets = list(dict.fromkeys(e.target for e in of if e.class_specific)) or [of[0].target]
-        said = {e.target: e.caption if e.class_specific else SAME for e in reversed(of)}
+        said = {e.target: e.caption if e.class_specific else SAME_MAP for e in reversed(of)}
         for i, target in enumerate(targets):
             there = {e.explainer: e for e in mine if e.target == target or (i == 0 and not e.class_specific)}
             maps = [map_panel(there[method], side) if method in there else None for method in methods]

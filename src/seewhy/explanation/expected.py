@@ -48,7 +48,7 @@ class Parting(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Contrast:
+class ClassContrast:
     """Why not the class that was expected: two maps of one method and one picture, and their difference.
 
     The two maps have no common height: one class may have a hundred times the score of the other. So each map is first
@@ -101,8 +101,8 @@ class Contrast:
         return (f"{_percent(self.elsewhere)} lies elsewhere", where)
 
     def sheet(self, size: int | None = None) -> Image.Image:
-        """The photograph, both maps and their difference, with the region where they part; see ``Contrasts.sheet``."""
-        return Contrasts((self,)).sheet(size)
+        """The photograph, both maps and their difference, with the region where they part; see ``ClassContrasts.sheet``."""
+        return ClassContrasts((self,)).sheet(size)
 
     def save(self, path: str | Path) -> None:
         """Write the sheet (.png, .jpg, …) or the difference (.npy) to ``path``; whole or not at all."""
@@ -116,13 +116,13 @@ class Contrast:
 
 
 @dataclass(frozen=True, eq=False)
-class Contrasts(WithSheet[Contrast]):
+class ClassContrasts(WithSheet[ClassContrast]):
     """Why not the class that was expected, by several methods or for several pictures: a sequence, and a sheet.
 
     items  the contrasts, in this order: picture, method
     """
 
-    items: tuple[Contrast, ...]
+    items: tuple[ClassContrast, ...]
 
     def sheet(self, size: int | None = None) -> Image.Image:
         """The sheet: a row for each method, with both maps, each with its raw values, and their difference.
@@ -148,11 +148,11 @@ class Contrasts(WithSheet[Contrast]):
         write(folder, by_name(self.items), {})
 
     def __repr__(self) -> str:
-        return f"Contrasts({', '.join(f'{c.name}: {c.explainer}: {c.caption}' for c in self.items)})"
+        return f"ClassContrasts({', '.join(f'{c.name}: {c.explainer}: {c.caption}' for c in self.items)})"
 
 
-def contrast(predicted: Explanation, expected: Explanation) -> Contrast:
-    """The contrast of two explanations of one picture by one method; see ``Contrast`` for what is computed."""
+def contrast(predicted: Explanation, expected: Explanation) -> ClassContrast:
+    """The contrast of two explanations of one picture by one method; see ``ClassContrast`` for what is computed."""
     maps = [e.map.double() for e in (predicted, expected)]
     signed = any(bool(values.min() < 0) for values in maps)
     first, second = (_shares(values, signed) for values in maps)
@@ -160,7 +160,7 @@ def contrast(predicted: Explanation, expected: Explanation) -> Contrast:
     elsewhere = float(difference.abs().sum() / 2)
     region, place = _region(difference) if elsewhere >= ALIKE else (torch.zeros_like(difference, dtype=torch.bool), "")
     parting = Parting(region, place, float(first[region].sum()), float(second[region].sum()))
-    return Contrast(predicted, expected, (difference * difference.numel()).float(), elsewhere, parting)
+    return ClassContrast(predicted, expected, (difference * difference.numel()).float(), elsewhere, parting)
 
 
 def _shares(values: Tensor, signed: bool) -> Tensor:
@@ -234,7 +234,7 @@ def comparable(
     return answering(explainers)
 
 
-def contrasts_of(explanations: Sequence[Explanation], said: int, wanted: int) -> list[Contrast]:
+def contrasts_of(explanations: Sequence[Explanation], said: int, wanted: int) -> list[ClassContrast]:
     """A contrast for each method that has explained both classes of one picture."""
     by_method: dict[str, dict[int, Explanation]] = {}
     for e in explanations:
@@ -242,9 +242,9 @@ def contrasts_of(explanations: Sequence[Explanation], said: int, wanted: int) ->
     return [contrast(of[said], of[wanted]) for of in by_method.values()]
 
 
-def by_name(contrasts: Sequence[Contrast]) -> list[list[Contrast]]:
+def by_name(contrasts: Sequence[ClassContrast]) -> list[list[ClassContrast]]:
     """The contrasts of each picture; those of one picture follow each other."""
-    found: list[list[Contrast]] = []
+    found: list[list[ClassContrast]] = []
     for c in contrasts:
         if found and found[-1][0].predicted.image is c.predicted.image:
             found[-1].append(c)
@@ -253,7 +253,7 @@ def by_name(contrasts: Sequence[Contrast]) -> list[list[Contrast]]:
     return found
 
 
-def _drawn(mine: Sequence[Contrast], side: int) -> Image.Image:
+def _drawn(mine: Sequence[ClassContrast], side: int) -> Image.Image:
     """The sheet of one picture."""
     first = mine[0]
     rows: list[list[Panel | None]] = []

@@ -19,7 +19,14 @@ from seewhy.explainers import EXPLAINERS, Explainer
 from seewhy.explainers import explainer as build
 from seewhy.explainers.base import maps_and_errors
 from seewhy.explainers.learned.folder import folder_labels, is_folder
-from seewhy.explanation.expected import AsExpectedError, Contrast, Contrasts, answering, contrasts_of, expected_class
+from seewhy.explanation.expected import (
+    AsExpectedError,
+    ClassContrast,
+    ClassContrasts,
+    answering,
+    contrasts_of,
+    expected_class,
+)
 from seewhy.explanation.explanation import Explanation, Explanations
 from seewhy.explanation.prepare import Picture, prepare
 from seewhy.explanation.targets import classes_of_targets
@@ -66,7 +73,7 @@ def explain(
     white: int | float | None = None,
     *,
     expected: Target,
-) -> Contrasts: ...
+) -> ClassContrasts: ...
 @on_cpu_by_default()
 def explain(
     picture: Picture | Sequence[Picture],
@@ -76,7 +83,7 @@ def explain(
     white: int | float | None = None,
     *,
     expected: Target | None = None,
-) -> Explanation | Explanations | Contrast | Contrasts:
+) -> Explanation | Explanations | ClassContrast | ClassContrasts:
     """Explain one class of one picture; or several pictures, classes or methods at once.
 
     One picture, one explainer and one class give an ``Explanation``. A list of any of them, a folder, "top:K" and "all" give
@@ -95,9 +102,9 @@ def explain(
         white: the value that is white in a picture of more than 8 bits, such as 4095 of a 12-bit X-ray that is kept in 16
             bits; by default the largest of its type. DICOM says it itself.
         expected: the class that you expected, by index or name: why does the network not say it? The result is a
-            ``Contrast`` of the predicted and the expected class, or ``Contrasts`` where there are several pictures or
-            explainers. Of several pictures, those whose predicted class is the expected one are left out with a warning, and
-            so are explainers whose map is the same for every class.
+            ``ClassContrast`` of the predicted and the expected class, or ``ClassContrasts`` where there are several pictures
+            or explainers. Of several pictures, those whose predicted class is the expected one are left out with a warning,
+            and so are explainers whose map is the same for every class.
 
     Raises:
         SeewhyError: a picture is broken, an explainer or a class is unknown, or the network returns NaN; the predicted class
@@ -110,7 +117,7 @@ def explain(
     prepared, one_picture = _prepared(picture, classifier, None if white is None else float(white))
     if expected is not None:
         contrasts = _contrasts(prepared, classifier, methods, expected)
-        return contrasts[0] if one_picture and one_method else Contrasts(tuple(contrasts))
+        return contrasts[0] if one_picture and one_method else ClassContrasts(tuple(contrasts))
     found, one_class = list[Explanation](), _is_one(target)
     for image, name in prepared:
         scores = predict(image, classifier, name)
@@ -147,9 +154,9 @@ def _prepared(
 
 def _methods(explainer: OneMethod | SeveralMethods, classifier: Classifier) -> tuple[dict[str, Explainer], bool]:
     """The explainers by the names of their explanations, and whether one was asked for."""
-    if isinstance(explainer, Mapping):
+    if isinstance(explainer, Mapping) and explainer:
         return dict(explainer), False
-    several = isinstance(explainer, list | tuple)
+    several = isinstance(explainer, list | tuple | Mapping)
     asked: list[OneMethod] = list(explainer) if several else [explainer]  # type: ignore[arg-type,list-item]
     names = [given for given in asked if isinstance(given, str)]
     folders = [name for name in names if is_folder(name)]
@@ -193,12 +200,12 @@ def _classes(target: Target | Sequence[Target] | None, classifier: Classifier, s
 
 def _contrasts(
     prepared: Sequence[tuple[Tensor, str]], classifier: Classifier, methods: Mapping[str, Explainer], expected: Target
-) -> list[Contrast]:
+) -> list[ClassContrast]:
     """A contrast for each picture and method, and a warning for what is left out; SeewhyError where all is left out."""
     kept, said = answering(methods)
     if said:
         warnings.warn(said, SeewhyWarning, stacklevel=4)
-    found, reasons = list[Contrast](), list[AsExpectedError]()
+    found, reasons = list[ClassContrast](), list[AsExpectedError]()
     for image, name in prepared:
         try:
             found += explain_expected(image, classifier, kept, expected, predict(image, classifier, name), name)
@@ -218,7 +225,7 @@ def explain_expected(
     expected: Target,
     scores: Tensor | None,
     name: str,
-) -> list[Contrast]:
+) -> list[ClassContrast]:
     """A contrast of the predicted and the expected class of one prepared image by each method.
 
     ``AsExpectedError`` where the network says the class that was expected.

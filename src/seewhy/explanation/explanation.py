@@ -92,9 +92,9 @@ class Explanation:
         Args:
             axes: draw there, beside what is yours, and return their figure; by default a new figure.
         """
-        from seewhy.explanation.figures import figure_of
+        from seewhy.explanation.figures import figure_of_one
 
-        return figure_of(self, axes)
+        return figure_of_one(self, axes)
 
     def save(self, path: str | Path) -> None:
         """Write the overlay (.png, .jpg, …) or the raw map (.npy) to ``path``; whole or not at all."""

@@ -17,7 +17,7 @@ INCHES = 2.6
 """Side of the axes of one map."""
 
 
-def figure_of(explanation: Explanation, axes: Axes | None = None) -> Figure:
+def figure_of_one(explanation: Explanation, axes: Any = None) -> Figure:
     """One map over its picture, in ``axes`` or in a figure of its own; returns the figure."""
     _must_be_axes([] if axes is None else [axes], 1 if axes is not None else 0)
     drawn = axes if axes is not None else _new(1, 1)[0][0]

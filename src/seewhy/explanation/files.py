@@ -18,7 +18,7 @@ from seewhy.data.pictures import is_of_system, list_pictures, network_input, rea
 from seewhy.describe import environment
 from seewhy.explainers import Explainer
 from seewhy.explanation.comparison import comparison
-from seewhy.explanation.expected import AsExpectedError, Contrast, Contrasts
+from seewhy.explanation.expected import AsExpectedError, ClassContrast, ClassContrasts
 from seewhy.explanation.explain import explain_expected, explain_targets, predict
 from seewhy.explanation.explanation import Explanation
 from seewhy.explanation.prepare import prepare
@@ -66,14 +66,14 @@ def read_pictures(files: Iterable[Path], classifier: Classifier, white: float | 
     return found
 
 
-def explain_pictures(
+def explain_each(
     pictures: Iterable[ReadPicture],
     classifier: Classifier,
     explainers: Mapping[str, Explainer],
     target: str,
     expected: str | None,
     left_out: Callable[[str], None],
-) -> Iterator[tuple[ReadPicture, list[Explanation] | list[Contrast]]]:
+) -> Iterator[tuple[ReadPicture, list[Explanation] | list[ClassContrast]]]:
     """``explain_seen`` of every picture. ``left_out`` is told of a picture whose predicted class is the expected one.
 
     ``AsExpectedError`` where that is so of all pictures.
@@ -93,7 +93,7 @@ def explain_pictures(
 
 def explain_seen(
     seen: ReadPicture, classifier: Classifier, explainers: Mapping[str, Explainer], target: str, expected: str | None = None
-) -> list[Explanation] | list[Contrast]:  # fmt: skip
+) -> list[Explanation] | list[ClassContrast]:  # fmt: skip
     """One picture, explained by every method; ``target`` is written as in ``classes_of_targets``.
 
     With a class that was ``expected``, the contrasts of the predicted class and that one; see ``explain_expected``.
@@ -108,7 +108,7 @@ def explain_seen(
 
 
 def write(
-    folder: str | Path, pictures: Iterable[Sequence[Explanation] | Sequence[Contrast]], details: Mapping[str, object]
+    folder: str | Path, pictures: Iterable[Sequence[Explanation] | Sequence[ClassContrast]], details: Mapping[str, object]
 ) -> list[Path]:
     """Write the explanations into ``folder``, and return the files, the manifest last.
 
@@ -130,7 +130,7 @@ def write(
             explanations = [e for one in group for e in _maps_of(one)]
             picture = _free(slug(Path(explanations[0].name).stem), names)
             entries += _write_maps(staging, picture, explanations, names)
-            if mine := [one for one in group if isinstance(one, Contrast)]:
+            if mine := [one for one in group if isinstance(one, ClassContrast)]:
                 contrasts += _write_contrasts(staging, picture, mine, names)
             elif len(explanations) > 1:
                 write_atomically(staging / f"{picture}.sheet.png", partial(comparison(explanations).save, format="PNG"))
@@ -141,8 +141,8 @@ def write(
     return [Path(folder) / name for name in files]
 
 
-def _maps_of(one: Explanation | Contrast) -> list[Explanation]:
-    return [one.predicted, one.expected] if isinstance(one, Contrast) else [one]
+def _maps_of(one: Explanation | ClassContrast) -> list[Explanation]:
+    return [one.predicted, one.expected] if isinstance(one, ClassContrast) else [one]
 
 
 def _write_maps(
@@ -168,11 +168,11 @@ def _write_maps(
 
 
 def _write_contrasts(
-    folder: Path, picture: str, contrasts: Sequence[Contrast], names: set[str]
+    folder: Path, picture: str, contrasts: Sequence[ClassContrast], names: set[str]
 ) -> list[dict[str, object]]:  # fmt: skip
     """Write the sheet and the differences of one picture, and return their entries in the manifest."""
     sheet = _free(f"{picture}.expected", names) + ".png"
-    write_atomically(folder / sheet, partial(Contrasts(tuple(contrasts)).sheet().save, format="PNG"))
+    write_atomically(folder / sheet, partial(ClassContrasts(tuple(contrasts)).sheet().save, format="PNG"))
     entries: list[dict[str, object]] = []
     for c in contrasts:
         file = _free(f"{picture}.{slug(c.explainer)}.difference", names) + ".npy"

@@ -189,11 +189,11 @@ def draw_scale(canvas: Image.Image, at: tuple[int, int], width: int, letter: int
     draw.text((x + width - font.getlength(high), y), high, SOFT, font)
     left, right = x + font.getlength(low) + letter / 2, x + width - font.getlength(high) - letter / 2
     if right - left >= letter:
-        colors = ramp(scale.colormap, round(right - left), round(0.7 * letter))
+        colors = color_bar(scale.colormap, round(right - left), round(0.7 * letter))
         canvas.paste(colors, (round(left), y + round(0.3 * letter)))
 
 
-def ramp(colormap: str, width: int, height: int) -> Image.Image:
+def color_bar(colormap: str, width: int, height: int) -> Image.Image:
     """All colors of a colormap, from left to right."""
     colors = (colormaps[colormap](np.linspace(0, 1, width))[None, :, :3] * 255).astype(np.uint8)
     return Image.fromarray(np.repeat(colors, height, 0))

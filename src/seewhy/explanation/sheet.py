@@ -12,11 +12,11 @@ from seewhy.explanation.overlay import (
     SEQUENTIAL,
     SOFT,
     Scale,
+    color_bar,
     draw_scale,
     fit_text,
     load_font,
     name_in_lines,
-    ramp,
     words_in_lines,
 )
 
@@ -173,7 +173,7 @@ def _draw_legends(
     draw, (x, y), letter = ImageDraw.Draw(canvas), at, int(font.size)
     for legend in legends:
         spare = canvas.width - GAP - x - int(font.getlength(legend.low + legend.high)) - 2 * letter
-        bar = ramp(legend.colormap, max(letter, min(letter * 8, spare)), letter)
+        bar = color_bar(legend.colormap, max(letter, min(letter * 8, spare)), letter)
         draw.text((x, y), legend.low, SOFT, font)
         x += int(font.getlength(legend.low)) + letter // 2
         canvas.paste(bar, (x, y + letter // 5))

@@ -152,7 +152,7 @@ def evaluate(
                 shard=share,
                 join=join,
                 details=details,
-                progress=EvaluationBar(bar),
+                progress=EvaluationBar(bar, quiet or not first),
             )
     if not first:
         return

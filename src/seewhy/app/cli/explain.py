@@ -31,7 +31,7 @@ from seewhy.options import pairs
 
 if TYPE_CHECKING:
     from seewhy.explainers import Explainer
-    from seewhy.explanation.expected import Contrast
+    from seewhy.explanation.expected import ClassContrast
     from seewhy.explanation.explanation import Explanation
 
 
@@ -82,7 +82,7 @@ def explain(
     from seewhy.classifier.outputs import OutputsWarning
     from seewhy.explainers.describe import about_explainers, layer_of
     from seewhy.explanation.expected import comparable
-    from seewhy.explanation.files import explain_pictures, find_pictures, read_pictures, write
+    from seewhy.explanation.files import explain_each, find_pictures, read_pictures, write
     from seewhy.explanation.resume import resumable
     from seewhy.masking.surrogate import load_surrogate
 
@@ -118,10 +118,10 @@ def explain(
         "classifier": {},
     }
 
-    def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation] | Sequence[Contrast]]":
+    def explained(kept: "Mapping[str, Explainer]") -> "Iterator[Sequence[Explanation] | Sequence[ClassContrast]]":
         with progress_bar(quiet) as progress:
             tracked = progress.track(pictures, description="explaining")
-            for seen, done in explain_pictures(tracked, classifier, kept, target, expected, not_shown):
+            for seen, done in explain_each(tracked, classifier, kept, target, expected, not_shown):
                 if (
                     model is not None and not details["classifier"]
                 ):  # a network that fails has failed with its own message by now

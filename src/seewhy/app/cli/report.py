@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from seewhy.app.cli.arguments import Quiet
+from seewhy.app.cli.progress import progress_bar
 from seewhy.app.cli.terminal import say
 
 
@@ -19,6 +20,8 @@ def report(
     """Make a page of runs, and its tables as Markdown, LaTeX and csv."""
     from seewhy.report import write_report
 
-    for file in write_report(runs, out):
-        if not quiet:
-            say(file)
+    with progress_bar(quiet) as bar:
+        bar.add_task("making the page", total=None)
+        files = write_report(runs, out)
+    for file in files if not quiet else ():
+        say(file)

@@ -11,9 +11,9 @@ from time import perf_counter
 from typing import get_args
 
 from PIL import Image
-from rich.progress import Progress
 from torch import Tensor
 
+from seewhy.app.cli.progress import Bar
 from seewhy.app.demo.evidence import (
     CHEATING,
     FEWER_STEPS,
@@ -56,7 +56,7 @@ WEBP_QUALITY = 72
 DEFAULT = DemoPlan()
 
 
-def write_page(out: Path, progress: Progress, plan: DemoPlan = DEFAULT) -> list[Path]:
+def write_page(out: Path, progress: Bar, plan: DemoPlan = DEFAULT) -> list[Path]:
     """Write ``demo.png`` and ``demo.html`` into ``out``, both or neither. Returns the files.
 
     Raises SeewhyError where ``out`` cannot be written.
@@ -87,7 +87,7 @@ MEASURED = {
 }
 
 
-def write_measurements(out: Path, progress: Progress) -> list[Path]:
+def write_measurements(out: Path, progress: Bar) -> list[Path]:
     """Write ``report.html`` and its tables into ``out``: some methods, measured on 24 built-in pictures.
 
     Those learned methods that come trained for the network are among them.
