@@ -106,6 +106,20 @@ def test_metrics_that_do_not_agree_are_said_to(tmp_path):
     assert [f.subject for f in found.findings] == ["a", "b"]
 
 
+def test_one_that_is_no_better_than_chance_by_a_metric_is_not_counted(tmp_path):
+    """It may lead by another metric: signed maps lead average gain as a gray veil, and their order is that of chance."""
+    numbers = {
+        "srg": {"a": BEST, "b": LOW, "veil": BLIND + SPREAD[6], "random": BLIND},
+        "average_gain": {"a": SECOND, "b": LOW, "veil": BEST, "random": BLIND},
+    }
+    found = verdict_of(run_of(tmp_path, numbers, {"srg": about(), "average_gain": about("average_gain", "masking")}))
+    assert found.conclusion == "a is the best of 2 explainers by both recommended metrics (srg and average_gain)."
+    assert found.reasons[-1].endswith("may be no better than any map that looks at no network: veil.")
+    alone = {m: {n: v for n, v in row.items() if n != "b"} for m, row in numbers.items()}
+    found = verdict_of(run_of(tmp_path / "alone", alone, {"srg": about(), "average_gain": about("average_gain", "masking")}))
+    assert found.conclusion.startswith("Of 2 explainers, a alone is better than a map that looks at no network by both")
+
+
 def test_recommended_metrics_come_first_and_alone(tmp_path):
     """One of each question; a metric of robustness, or a variant whose mask is not the map, never says who is ahead."""
     scores = {"a": BEST, "b": LOW, "random": BLIND}

@@ -119,6 +119,14 @@ class Ranking(NamedTuple):
         sign = 1 if self.metric.higher_is_better is False else -1
         return sorted(self.entries, key=lambda name: sign * self.entries[name].figure.value)
 
+    def beats(self, first: str, second: str) -> bool:
+        """Whether the first explainer is better than the second, and that is not chance."""
+        pair = next((p for p in self.pairs if {p.first, p.second} == {first, second}), None)
+        if pair is not None and pair.better != first:
+            return False
+        found = self.contrast(first, second)
+        return found is not None and found.sure and found.difference.value > 0
+
     def contrast(self, first: str, second: str, seed: int = 0) -> Advantage | None:
         """The first explainer against the second; None where no image is common to both."""
         keys = self.metric.common([first, second])

@@ -27,6 +27,10 @@ VERDICT_FAMILIES = ("ordering", "masking", "localization", "specificity")
 """The families whose metrics say which explainer is better; of each, one metric is in the verdict."""
 
 
+UNCOUNTED = "by one of these metrics it may be no better than any map that looks at no network"
+"""Why an explainer is not counted, where by every metric of the verdict another one is better than one of these maps."""
+
+
 class Finding(NamedTuple):
     """What one metric says of the explainers that look at the network.
 
@@ -107,18 +111,21 @@ def verdict(rankings: Sequence[Ranking], manifest: Manifest, references: Sequenc
     chosen = {family: _first(ordered, family) for family in VERDICT_FAMILIES}
     known = [ranking for ranking in chosen.values() if ranking is not None]
     asked = [ranking for ranking in known if recommended(ranking)] or known
-    groups = {r.metric.name: group for r in asked if (group := _group(r, references))}
+    looking = [name for name in manifest.explainers if name not in references]
+    counted = [name for name in looking if all(_beats(r, name, references) for r in asked)] or looking
+    groups = {r.metric.name: group for r in asked if (group := _group(r, counted))}
     shared = [name for name in next(iter(groups.values()), []) if all(name in group for group in groups.values())]
     ahead = sorted(shared, key=lambda name: -sum(group[0] == name for group in groups.values()))
-    findings = [_finding(r, groups[r.metric.name], ahead, references) for r in asked if r.metric.name in groups]
-    looking = [name for name in manifest.explainers if name not in references]
+    findings = [_finding(r, groups[r.metric.name], ahead, counted, references) for r in asked if r.metric.name in groups]
     methods = {about.method for about in manifest.explainers.values()}
     missing = [name for name in ("random", "center") if name not in methods]
-    sure, reasons = _sureness(findings, looking, ahead)
+    sure, reasons = _sureness(findings, counted, ahead)
+    if uncounted := [name for name in looking if name not in counted]:
+        reasons.append(f"Not counted, because {UNCOUNTED}: {and_list(uncounted)}.")
     return Verdict(
         findings=findings,
         ahead=ahead,
-        conclusion=_conclusion(findings, looking, ahead, references),
+        conclusion=_conclusion(findings, counted, ahead, references, len(looking)),
         sure=sure,
         reasons=reasons,
         advice=_advice(findings, looking, missing),
@@ -130,22 +137,30 @@ def _first(rankings: Sequence[Ranking], family: str) -> Ranking | None:
     return next((r for r in rankings if r.metric.family == family and r.metric.has_ranks), None)
 
 
-def _looking(ranking: Ranking, references: Sequence[str]) -> list[str]:
-    """The explainers that look at the network, the best first; those with too few rows to be compared last."""
+def _beats(ranking: Ranking, name: str, references: Sequence[str]) -> bool:
+    """Whether an explainer is better than one of the maps that look at no network, if there are any."""
+    measured = [other for other in references if other in ranking.entries]
+    return name in ranking.entries and (not measured or any(ranking.beats(name, other) for other in measured))
+
+
+def _best_first(ranking: Ranking, names: Sequence[str]) -> list[str]:
+    """Those of the explainers that have a figure; those with too few rows to be compared come last."""
     compared = ranking.metric.compared
-    return sorted((n for n in ranking.order if n not in references), key=lambda name: name not in compared)
+    return sorted((n for n in ranking.order if n in names), key=lambda name: name not in compared)
 
 
-def _group(ranking: Ranking, references: Sequence[str]) -> list[str]:
-    """The best explainer that looks at the network, and those whose difference to it may be chance."""
-    looking = _looking(ranking, references)
-    contrasts = [(name, ranking.contrast(looking[0], name)) for name in looking[1:]]
-    return [*looking[:1], *(name for name, found in contrasts if found is None or not found.sure)]
+def _group(ranking: Ranking, counted: Sequence[str]) -> list[str]:
+    """The best of the explainers, and those whose difference to it may be chance."""
+    names = _best_first(ranking, counted)
+    contrasts = [(name, ranking.contrast(names[0], name)) for name in names[1:]]
+    return [*names[:1], *(name for name, found in contrasts if found is None or not found.sure)]
 
 
-def _finding(ranking: Ranking, group: list[str], ahead: list[str], references: Sequence[str]) -> Finding:
+def _finding(
+    ranking: Ranking, group: list[str], ahead: list[str], counted: Sequence[str], references: Sequence[str]
+) -> Finding:
     subject = (ahead or group)[0]
-    rival = next((name for name in _looking(ranking, references) if name != subject), None)
+    rival = next((name for name in _best_first(ranking, counted) if name != subject), None)
     return Finding(
         ranking=ranking,
         why=recommended(ranking),
@@ -160,13 +175,17 @@ def _finding(ranking: Ranking, group: list[str], ahead: list[str], references: S
 # -- the words ----------------------------------------------------------------------------------------------------------
 
 
-def _conclusion(findings: Sequence[Finding], looking: list[str], ahead: list[str], references: Sequence[str]) -> str:
+def _conclusion(
+    findings: Sequence[Finding], looking: list[str], ahead: list[str], references: Sequence[str], asked: int
+) -> str:
     if not looking:
         were = "was" if len(references) == 1 else "were"
         return f"Only {and_list(references)} {were} measured, which look at no network: nothing can be concluded."
     if not findings:
         return "No metric of this run says which explainer is better: nothing can be concluded."
     by, k = _by(findings), len(looking)
+    if k == 1 < asked:
+        return f"Of {asked} explainers, {looking[0]} alone is better than a map that looks at no network {by}."
     if k == 1:
         return f"{looking[0]} is the only explainer of this run, so that it is not compared with another."
     if not ahead:
@@ -213,10 +232,13 @@ def _sureness(findings: Sequence[Finding], looking: list[str], ahead: list[str])
     if not any(f.beaten for f in findings):
         return "not sure", [f"{by}, {who} may be no better than {_blind(every)}. Do not believe a map of this run yet."]
     if doubts:
-        said = and_list([f"by {name}, {who} may be no better than {_blind(left)}" for name, left in doubts.items()])
+        alike = {tuple(left): [name for name in doubts if doubts[name] == left] for left in doubts.values()}
+        said = and_list(
+            [f"by {and_list(names)}, {who} may be no better than {_blind(list(left))}" for left, names in alike.items()]
+        )
         return "partly sure", [f"{said[0].upper()}{said[1:]}.", *_lead(findings, looking, ahead)]
     said = f"{by}, {who} is better than {_blind(every)}, and that is not chance."
-    vague = len(looking) > 1 and (len(ahead) == len(looking) or many(ahead, len(looking)))
+    vague = len(looking) > 1 and (len(ahead) in (0, len(looking)) or many(ahead, len(looking)))
     return "partly sure" if vague else "sure", [said, *_lead(findings, looking, ahead)]
 
 
