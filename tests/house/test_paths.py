@@ -95,11 +95,7 @@ def test_a_page_names_tests_that_exist() -> None:
 
 
 def test_the_pages_that_are_made_name_modules_that_exist() -> None:
-<<<<<<< HEAD
-    for page in ("reference/explainers/index.md", "reference/metrics/index.md"):
-=======
     for page in ("reference/explainers/index.md", "reference/explainers/grad_cam.md", "reference/metrics/index.md"):
->>>>>>> guides
         assert_named(pages.PAGES[page]())
 
 
