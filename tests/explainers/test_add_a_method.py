@@ -34,6 +34,7 @@ def test_the_page_gives_a_working_method(tmp_path: Path) -> None:
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     beside = (
         "README.md",
+        "SKILL.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "pyproject.toml",
