@@ -81,8 +81,6 @@ def test_a_picture_whose_name_is_not_utf_8(work: Path, capfd: Capture, monkeypat
         (["explain", "p.png", "--modle", "x"], "seewhy: No such option: --modle"),
         (["evaluate", "--batch-size", "x"], "seewhy: Invalid value for '--batch-size'"),
         (["evaluate", "--seed", "9" * 5_000], "seewhy: Invalid value for '--seed'"),
-        (["list", "\x1b[2J"], "seewhy: Invalid value for 'kind'"),
-        (["list", "x" * 5_000], "seewhy: Invalid value for 'kind'"),
         (["list", "--json=3"], "seewhy: Option '--json' does not take a value"),
     ],
 )
@@ -195,3 +193,13 @@ def test_in_a_process_of_its_own_without_a_terminal(work: Path) -> None:
     done = subprocess.run([*command, *asked], capture_output=True, env=plain, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"deletion:steps=2 v" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "says"), [("\x1b[2J", "'\\x1b[2J'"), ("x" * 5_000, "'" + 100 * "x" + "'"), ("explainres", "'explainers'?")]
+)
+def test_a_name_that_is_nowhere_is_one_short_line(word: str, says: str, work: Path, capfd: Capture) -> None:
+    result = run(capfd, "list", word)
+    assert (result.status, result.out) == (2, "")
+    assert says in result.err
+    assert result.err.count("\n") == 1

@@ -328,7 +328,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...]]] = {
     "the top of a raised digit": (f"{GOOD} --target top:²", ("'top:²'", "1 to 5")),
     "a name of two classes": (
         f"{GOOD} --classes FILES/cranes.txt --target CRANE",
-        ("2 classes", "'CRANE'", "1, 3"),
+        ("2 classes", "'CRANE'", "1 'crane', 3 'Crane'"),
     ),
     # factories
     "a module that does not exist": ("FILES/good.png --model no_such:factory", ("no_such:factory", "no module named")),
@@ -423,7 +423,6 @@ def test_a_mistake_is_one_line(
         ("explain --model shapes", "Missing argument"),
         ("evaluate --data shapes --metric srg", "Missing option '--model'"),
         ("explain x.png --model shapes --explaner grad_cam", "No such option: --explaner"),
-        ("list explainer", "'explainer' is not one of 'explainers', 'metrics', 'models', 'datasets'"),
     ],
 )
 def test_a_misspelled_command_is_told_how_it_is_used(

@@ -19,7 +19,7 @@ from seewhy.explainers import explainer
         ({"seed": 1}, r"another question \(seed is 0 there and 1 now\): give another folder"),
         ({"batch_size": 4}, r"batch_size is 3 there and 4 now"),
         ({"target": "second"}, r"target is predicted there and second now"),
-        ({"limit": 5}, "images is 11 with the names"),
+        ({"limit": 5}, "has 11 images, and a run folder only grows: give limit 11, or another folder for 5"),
         ({"methods": {"grad_cam": explainer("grad_cam", CNN, layer="0")}}, "has grad_cam with other options: give another"),
         ({"classifier": TINY["cnn_multilabel"]()}, r"\(classifier's multilabel is False there and True now\)"),
     ],

@@ -66,7 +66,7 @@ WRONG = {
     "only the images that are good": (f"{BASE} --only good", "only is all, correct or wrong; not 'good'"),
     "report of nothing": ("report gone", "no run folder gone"),
     "report of another folder": ("report plain", "plain is no run folder, it has no manifest.json"),
-    "report of an explanation": ("report explained", "written by another version or command"),
+    "report of an explanation": ("report explained", "was written by seewhy explain"),
     "report of an unfinished run": ("report unfinished", "is not finished: give its seewhy evaluate command again"),
     "report that is no page": ("report unfinished --out page.pdf", "not finished|html"),
 }

@@ -126,7 +126,7 @@ def test_a_name_with_a_comma_is_one_class(small: Classifier) -> None:
     assert classes_of_targets("dog,tench, Tinca tinca,bee", names, torch.zeros(5)) == [3, 0, 1]
     assert classes_of_targets("tench,bee", names, torch.zeros(5)) == [0, 1]
     twice = replace(small, classes=("crane, bird", "crane, bird", "crane", "bird", "elk"))
-    with pytest.raises(SeewhyError, match="2 classes are called 'crane, bird'; give the index: 0, 1"):
+    with pytest.raises(SeewhyError, match="2 classes are called 'crane, bird'; give the index: 0 'crane, bird', 1 "):
         classes_of_targets("crane, bird", twice, torch.zeros(5))
 
 

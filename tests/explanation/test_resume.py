@@ -27,7 +27,7 @@ EXPLAIN += ["--explainer", "random", "--explainer", "lime", "--option", "samples
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").mkdir()
-    for i, name in enumerate(("cat.png", "dog.png")):
+    for i, name in enumerate(("cat.png", "dog.png", "elk.png", "fox.png")):
         pixels = np.random.default_rng(i).integers(0, 255, (24, 30, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "pictures" / name)
     return tmp_path

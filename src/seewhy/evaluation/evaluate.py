@@ -114,7 +114,7 @@ class Evaluation:
 @on_cpu_by_default()
 def evaluate(
     classifier: Classifier,
-    explainers: Mapping[str, Explainer] | Sequence[str],
+    explainers: Mapping[str, Explainer | str] | Sequence[str],
     metrics: Mapping[str, Metric] | Sequence[str],
     dataset: Dataset,
     *,
@@ -217,7 +217,7 @@ def evaluate(
     return Evaluation(measures, found.scores, found.curves, found.images, found.failures)
 
 
-def _labels(explainers: Mapping[str, Explainer] | Sequence[str]) -> dict[str, str]:
+def _labels(explainers: Mapping[str, Explainer | str] | Sequence[str]) -> dict[str, str]:
     """A label for each folder of a learned explainer among the names."""
     names = [] if isinstance(explainers, Mapping | str) else [name for name in explainers if isinstance(name, str)]
     folders = [name for name in names if is_folder(name)]
@@ -226,14 +226,15 @@ def _labels(explainers: Mapping[str, Explainer] | Sequence[str]) -> dict[str, st
 
 def _by_name(
     kind: str,
-    given: Mapping[str, T] | Sequence[str],
+    given: Mapping[str, T | str] | Sequence[str],
     build: Callable[[str], T],
     labels: Mapping[str, str] | None = None,
 ) -> Mapping[str, T]:
     if isinstance(given, Mapping):
-        for method in given.values() if kind == "explainer" else ():
+        made = {label: build(method) if isinstance(method, str) else method for label, method in given.items()}
+        for method in made.values() if kind == "explainer" else ():
             must_be_explainer(method)
-        return given
+        return made
     if isinstance(given, str) or not all(isinstance(name, str) for name in given):
         raise SeewhyError(f"{kind}s are a list of names, or a mapping from the names that rows get to {kind}s with options")
     for name in given:

@@ -33,7 +33,7 @@ def list_(
     for line in (line for k in kinds if k in catalog.REGISTRIES for line in catalog.REGISTRIES[k].problems()):
         say(f"left out: {line}", err=True)
     if wanted and not any(entries.values()):
-        asked = " ".join(wanted)
+        asked = " ".join(wanted)[:100]
         hint = "" if kind else did_you_mean(asked, list(KINDS))
         hint = hint or next((near for k in kinds if (near := catalog.near(k, wanted))), "")
         raise SeewhyError(f"no {kind or 'name'} with {asked!r}.{hint} seewhy list {kind or ''}".rstrip() + " shows all")
