@@ -32,6 +32,7 @@ from torch import Tensor
 import seewhy
 from seewhy.classifier.load import load, on_device
 from seewhy.data.shapes.shapes import Shapes
+from seewhy.explainers.learned.config import read_explainer_config
 from seewhy.explainers.learned.learned_explainer import Seen
 from seewhy.explainers.learned.learned_shapley import LearnedShapley
 from seewhy.explainers.learned.salvage import Salvage
@@ -302,7 +303,9 @@ def seconds(
 
 
 def training_seconds(folder: Path) -> float:
-    """The seconds of a training, by the last line of its log."""
+    """The seconds of a training, by its card or by the last line of its log."""
+    if (folder / "config.json").exists():
+        return float(read_explainer_config(folder).card["seconds"])
     last = (folder / "log.csv").read_text(encoding="utf-8").splitlines()
     return float(dict(zip(last[0].split(","), last[-1].split(","), strict=False))["seconds"])
 
