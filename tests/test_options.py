@@ -74,7 +74,7 @@ NEED: dict[tuple[str, str], dict[str, object]] = {
     ("metric_driven", "baseline_shown"): {"objective": "both"},
     ("lime", "removal"): {"players": "patches", "size": 4},
     ("kernel_shap", "removal"): {"players": "patches", "size": 4},
-    ("exact_shapley", "removal"): {"players": "patches", "size": 4},
+    ("exact_shapley", "removal"): {"players": "patches", "size": 8},
     ("permutation_shapley", "removal"): {"players": "patches", "size": 4},
     ("permutation_shapley", "samples"): {"players": "patches", "size": 4},
     ("permutation_shapley", "width"): {"players": "patches", "size": 4, "width": 5.0, "samples": 600},
